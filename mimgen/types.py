@@ -1,0 +1,197 @@
+"""The records that travel between the parts of mimgen.
+
+Shape legend, used in every docstring of the package:
+
+==  ==========================================
+B   batch (pictures)
+C   channels
+H   height of a picture, or heads where attention is meant
+W   width of a picture
+N   patches or image tokens (N = h * w on a grid of h rows and w columns)
+M   masked image tokens
+K   kept patches, or codebook size where logits are meant
+D   width of a token
+T   text tokens
+==  ==========================================
+
+Pictures are float32 in [0, 1] wherever they cross a public boundary; a part that wants another
+range converts inside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+def mix_seed(*parts: int | str) -> int:
+    """Hash any number of integers and words to one 63-bit seed; the same on every machine."""
+    text = "/".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+class Draws:
+    """Random numbers with one independent stream a row.
+
+    A row's numbers depend on its own seed only, so a picture comes out the same whatever the
+    batch size, the process count or its place in the batch.
+
+    Args:
+        seeds: B integers, one a row.
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.seeds = tuple(int(seed) for seed in seeds)
+        self._generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
+
+    @classmethod
+    def for_rows(cls, seed: int, step: int, rows: Sequence[int]) -> Draws:
+        """Streams of training step `step` for the global batch positions `rows`."""
+        return cls([mix_seed(seed, step, row) for row in rows])
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """[B, *shape] float32 in [0, 1)."""
+        return torch.stack([torch.rand(shape, generator=g) for g in self._generators])
+
+    def normal(self, *shape: int) -> Tensor:
+        """[B, *shape] float32, mean 0, standard deviation 1."""
+        return torch.stack([torch.randn(shape, generator=g) for g in self._generators])
+
+    def gumbel(self, *shape: int) -> Tensor:
+        """[B, *shape] float32 standard Gumbel noise, -log(-log u)."""
+        noise = self.uniform(*shape).clamp(min=1e-20)
+        return -(-noise.log()).clamp(min=1e-20).log()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the loader hands to an objective.
+
+    Attributes:
+        images: [B, 3, H, W] float32 in [0, 1].
+        captions: B strings, empty where a picture has none.
+        keys: B sample names (for logs).
+        labels: named class labels, each [B] int64, for example "group".
+        draws: random streams, one a row.
+        codes: [B, h, w] int64 cached token ids, when a tokenizer was run beforehand.
+        sizes: [B, 5] float32 micro-conditions (width, height, crop left, crop top, score).
+    """
+
+    images: Tensor
+    captions: tuple[str, ...]
+    keys: tuple[str, ...]
+    draws: Draws
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
+    codes: Tensor | None = None
+    sizes: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which tokens are hidden and which of the hidden ones are scored.
+
+    Attributes:
+        hidden: [B, N] boolean, true where the token is hidden.
+        scored: [B, N] boolean subset of `hidden`; all of it when None.
+    """
+
+    hidden: Tensor
+    scored: Tensor | None = None
+
+    @property
+    def predict(self) -> Tensor:
+        """[B, N] boolean, the hidden tokens that enter the loss."""
+        return self.hidden if self.scored is None else self.scored
+
+    @cached_property
+    def _order(self) -> Tensor:
+        counts = self.hidden.sum(1)
+        if not bool((counts == counts[0]).all()):
+            raise ValueError(
+                "rows of this mask hide different numbers of tokens, so it has no index form; "
+                "use `hidden`, or a masking strategy with a fixed count"
+            )
+        return torch.argsort(self.hidden.to(torch.int8), dim=1, stable=True)
+
+    @cached_property
+    def keep(self) -> Tensor:
+        """[B, K] int64 positions of the visible tokens, ascending."""
+        return self._order[:, : self.hidden.shape[1] - int(self.hidden[0].sum())]
+
+    @cached_property
+    def drop(self) -> Tensor:
+        """[B, N - K] int64 positions of the hidden tokens, ascending."""
+        return self._order[:, self.hidden.shape[1] - int(self.hidden[0].sum()) :]
+
+    @cached_property
+    def restore(self) -> Tensor:
+        """[B, N] int64; gathers [visible, hidden] back into the order of the picture."""
+        return torch.argsort(self._order, dim=1)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What an encoder returns.
+
+    Attributes:
+        patches: [B, K, D] patch tokens.
+        grid: rows and columns of the full grid.
+        prefix: [B, P, D] class or register tokens, P may be 0.
+        levels: intermediate patch tokens, one [B, K, D] for each layer asked for.
+        attention: [B, H, T, T] attention maps of the layers asked for.
+    """
+
+    patches: Tensor
+    grid: tuple[int, int]
+    prefix: Tensor
+    levels: tuple[Tensor, ...] = ()
+    attention: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What a tokenizer returns.
+
+    Attributes:
+        indices: [B, h, w] int64 token ids, or None for a continuous tokenizer.
+        latents: [B, D, h, w] what the decoder reads (quantised where there is a codebook).
+        losses: named scalars that train the quantiser, already weighted.
+        source: [B, K, N] 0/1 matrix of a merging tokenizer, else None.
+    """
+
+    indices: Tensor | None
+    latents: Tensor
+    losses: Mapping[str, Tensor] = field(default_factory=dict)
+    source: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What an objective returns.
+
+    Attributes:
+        terms: named scalars.
+        weights: weight of each term, 1 where absent.
+        metrics: further scalars to log; they carry no gradient.
+    """
+
+    terms: Mapping[str, Tensor]
+    weights: Mapping[str, float | Tensor] = field(default_factory=dict)
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Tensor:
+        """The weighted sum that is differentiated."""
+        parts = [self.weights.get(name, 1.0) * term for name, term in self.terms.items()]
+        return torch.stack([part.float() for part in parts]).sum()

@@ -1,0 +1,47 @@
+"""The records that travel: random streams, masks, losses."""
+
+import pytest
+import torch
+
+from mimgen.types import Draws, Losses, Mask, mix_seed
+
+
+def test_rows_do_not_depend_on_the_batch() -> None:
+    together = Draws([3, 4, 5])
+    alone = Draws([4])
+    for draw in ("uniform", "normal", "gumbel"):
+        torch.testing.assert_close(
+            getattr(together, draw)(2, 3)[1:2], getattr(alone, draw)(2, 3), rtol=0, atol=0
+        )
+
+
+def test_streams_of_steps_and_rows_differ() -> None:
+    rows = Draws.for_rows(0, 1, [0, 1]).uniform(4)
+    assert not torch.equal(rows[0], rows[1])
+    assert not torch.equal(rows, Draws.for_rows(0, 2, [0, 1]).uniform(4))
+    torch.testing.assert_close(rows[1:], Draws.for_rows(0, 1, [1]).uniform(4), rtol=0, atol=0)
+
+
+def test_mix_seed_is_stable_across_machines() -> None:
+    assert mix_seed(0, "epoch", 1) == 7329436534343938036
+    assert 0 <= mix_seed(1) < 2**63
+
+
+def test_mask_indices_restore_the_picture() -> None:
+    hidden = torch.tensor([[True, False, False, True], [False, True, True, False]])
+    mask = Mask(hidden)
+    assert mask.keep.tolist() == [[1, 2], [0, 3]] and mask.drop.tolist() == [[0, 3], [1, 2]]
+    tokens = torch.arange(8).view(2, 4)
+    shuffled = torch.cat([tokens.gather(1, mask.keep), tokens.gather(1, mask.drop)], dim=1)
+    assert torch.equal(shuffled.gather(1, mask.restore), tokens)
+    assert torch.equal(mask.predict, hidden)
+
+
+def test_ragged_mask_has_no_index_form() -> None:
+    with pytest.raises(ValueError, match="different numbers"):
+        _ = Mask(torch.tensor([[True, False], [True, True]])).keep
+
+
+def test_losses_total_is_weighted() -> None:
+    losses = Losses({"a": torch.tensor(2.0), "b": torch.tensor(3.0)}, {"b": 0.5}, {"note": torch.tensor(9.0)})
+    assert losses.total.item() == pytest.approx(3.5)

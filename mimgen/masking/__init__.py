@@ -1,0 +1,6 @@
+"""Masking: what is hidden, and what is put in its place."""
+
+from mimgen.masking.corruption import with_mask_token
+from mimgen.masking.rate import CosineRate
+
+__all__ = ["CosineRate", "with_mask_token"]

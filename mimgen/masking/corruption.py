@@ -1,0 +1,12 @@
+"""What is put in the place of hidden tokens."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mimgen.types import Mask
+
+
+def with_mask_token(tokens: Tensor, mask: Mask, mask_id: int) -> Tensor:
+    """Replace hidden ids of tokens [B, N] by `mask_id`."""
+    return tokens.masked_fill(mask.hidden, mask_id)

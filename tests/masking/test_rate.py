@@ -1,0 +1,36 @@
+"""The cosine-rate mask of masked generators."""
+
+import math
+
+import torch
+
+from mimgen.masking import CosineRate, with_mask_token
+from mimgen.types import Draws, Mask
+
+
+def test_counts_follow_the_drawn_rate() -> None:
+    mask, rates = CosineRate()(50, Draws(range(40)))
+    assert torch.equal(mask.hidden.sum(1), (rates * 50).round().clamp(min=1).long())
+
+
+def test_rates_have_the_arccos_density() -> None:
+    _, rates = CosineRate()(4, Draws(range(4000)))
+    # mean of cos(pi u / 2) over u in [0, 1)
+    assert abs(rates.mean().item() - 2 / math.pi) < 0.02
+
+
+def test_lower_bound_and_at_least_one() -> None:
+    mask, rates = CosineRate(least=0.9)(10, Draws(range(20)))
+    assert rates.min() >= 0.9 and mask.hidden.sum(1).min() >= 9
+    assert CosineRate()(1, Draws(range(20)))[0].hidden.all()
+
+
+def test_every_position_is_hidden_about_equally_often() -> None:
+    mask, _ = CosineRate()(8, Draws(range(3000)))
+    share = mask.hidden.float().mean(0)
+    assert share.max() - share.min() < 0.06
+
+
+def test_mask_token_goes_to_hidden_places_only() -> None:
+    mask = Mask(torch.tensor([[True, False, True]]))
+    assert with_mask_token(torch.tensor([[4, 5, 6]]), mask, 9).tolist() == [[9, 5, 9]]

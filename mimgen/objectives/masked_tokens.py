@@ -1,0 +1,138 @@
+"""Masked-token training of a text-to-image generator (MaskGIT; Meissonic section 3).
+
+Hidden: a cosine-distributed share of the token ids. In their place: the mask id. Looks: the
+generator, with text. Target: the hidden ids. Loss: cross-entropy on hidden positions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mimgen.masking import CosineRate, with_mask_token
+from mimgen.ops.distributed import mean_over_ranks
+from mimgen.types import Batch, Losses, Mask
+
+
+class _TextStates(Protocol):
+    states: Tensor
+    pooled: Tensor
+
+
+class TextEncoder(Protocol):
+    """Anything that turns captions into states [B, T, D] and a pooled vector [B, P]."""
+
+    def encode(self, captions: Sequence[str]) -> _TextStates: ...
+
+
+def chunked_cross_entropy(
+    hidden: Tensor, targets: Tensor, head: nn.Module, chunk: int
+) -> tuple[Tensor, Tensor]:
+    """Summed cross-entropy and count of right answers, `chunk` tokens at a time.
+
+    The logits of a chunk are made, used and dropped; the backward pass makes them again, so
+    memory is chunk x K instead of M x K.
+
+    Args:
+        hidden: [M, D] states of the scored tokens.
+        targets: [M] int64 ids.
+        head: [*, D] -> [*, K] logits.
+    """
+
+    def part(states: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        logits = head(states).float()
+        return F.cross_entropy(logits, ids, reduction="sum"), (logits.argmax(-1) == ids).sum()
+
+    pairs = [
+        checkpoint(part, states, ids, use_reentrant=False) if len(hidden) > chunk else part(states, ids)
+        for states, ids in zip(hidden.split(chunk), targets.split(chunk), strict=True)
+    ]
+    return torch.stack([loss for loss, _ in pairs]).sum(), torch.stack([right for _, right in pairs]).sum()
+
+
+class MaskedTokens(nn.Module):
+    """Objective: predict hidden token ids from the visible ones and the caption.
+
+    Args:
+        transformer: the generator; `states(...)` gives [B, N, D], `mlm_layer` the logits.
+        text_encoder: trained along, or frozen when its parameters need no gradient.
+        tokenizer: frozen; unused where the batch carries cached codes.
+        drop_condition: probability of training a row with the empty caption (classifier-free guidance).
+        masking: draws the hidden positions and the rate that the model is told.
+        chunk: tokens whose logits exist at one time.
+    """
+
+    # nn.Module types its members as Tensor | Module; these are read through the contracts above
+    transformer: Any
+    text_encoder: Any
+    tokenizer: Any
+
+    def __init__(
+        self,
+        transformer: nn.Module,
+        text_encoder: nn.Module,
+        tokenizer: nn.Module,
+        *,
+        drop_condition: float = 0.1,
+        masking: CosineRate | None = None,
+        chunk: int = 8192,
+    ) -> None:
+        super().__init__()
+        if not 0 <= drop_condition < 1:
+            raise ValueError(f"drop_condition must lie in [0, 1), got {drop_condition}")
+        self.transformer, self.text_encoder = transformer, text_encoder
+        self.tokenizer = tokenizer.requires_grad_(False).eval()
+        self.drop_condition, self.chunk = drop_condition, chunk
+        self.masking = masking or CosineRate()
+
+    def train(self, mode: bool = True) -> MaskedTokens:
+        """As usual, but the tokenizer stays in evaluation mode."""
+        super().train(mode)
+        self.tokenizer.eval()
+        return self
+
+    def forward(self, batch: Batch) -> Losses:
+        """Losses with the term "cross_entropy" (nats a hidden token) and the metric "accuracy"."""
+        tokens = self.tokens(batch)
+        mask, rates = self.masking(tokens[0].numel(), batch.draws)
+        mask, rates = Mask(mask.hidden.to(tokens.device)), rates.to(tokens.device)
+        text = self.text_encoder.encode(self.captions(batch))
+        shown = with_mask_token(tokens.flatten(1), mask, self.transformer.mask_id).view_as(tokens)
+        states = self.transformer.states(shown, text.states, text.pooled, rates, micro_conditions(batch))
+        total, right = chunked_cross_entropy(
+            states[mask.predict], tokens.flatten(1)[mask.predict], self.transformer.mlm_layer, self.chunk
+        )
+        count = mask.predict.sum()
+        return Losses(
+            {"cross_entropy": mean_over_ranks(total, count)},
+            metrics={"accuracy": mean_over_ranks(right.float(), count).detach()},
+        )
+
+    def tokens(self, batch: Batch) -> Tensor:
+        """[B, h, w] ids: the cached ones, or those of the tokenizer."""
+        if batch.codes is not None:
+            return batch.codes
+        with torch.no_grad():
+            return self.tokenizer.encode(batch.images).indices
+
+    def captions(self, batch: Batch) -> list[str]:
+        """The captions, some replaced by the empty one with probability `drop_condition`."""
+        drop = batch.draws.uniform() < self.drop_condition
+        return ["" if d else caption for caption, d in zip(batch.captions, drop.tolist(), strict=True)]
+
+    def after_step(self, step: int) -> None:
+        """Nothing to move."""
+
+
+def micro_conditions(batch: Batch) -> Tensor:
+    """[B, 5] (width, height, crop left, crop top, score) of a batch; whole pictures of score 6 by default."""
+    if batch.sizes is not None:
+        return batch.sizes
+    height, width = batch.images.shape[-2:]
+    row = torch.tensor([width, height, 0, 0, 6], dtype=torch.float32, device=batch.images.device)
+    return row.expand(len(batch), -1)

@@ -1,0 +1,169 @@
+"""Training of a tokenizer: reconstruct the picture, please a discriminator, use the codebook."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from mimgen.tokenizers.losses import (
+    AdversarialKind,
+    LeCam,
+    adaptive_weight,
+    discriminator_loss,
+    enlargement,
+    generator_loss,
+)
+from mimgen.tokenizers.usage import CodeUsage
+from mimgen.types import Batch, Codes, Losses
+
+
+class Reconstruction(nn.Module):
+    """Objective: the tokenizer gives the picture back (VQGAN, equations 4 to 7).
+
+    One backward pass of the sum trains both networks: the generator's adversarial term sees the
+    discriminator with detached parameters, the discriminator's term sees detached pictures.
+
+    Args:
+        tokenizer: `tokenizer(images)` gives (unclipped pictures [B, 3, H, W], `Codes`); its
+            `last_layer` is the weight at which the adaptive weight is measured.
+        discriminator: pictures in [-1, 1] to logits; without it there is no adversarial part.
+        l1: weight of the mean absolute error of pixels in [-1, 1].
+        l2: weight of the mean squared error of pixels in [-1, 1].
+        perceptual: a distance of pictures in [-1, 1], [B] each, from `open_perceptual`.
+        perceptual_weight: its weight.
+        adversarial_weight: weight of the generator's adversarial term.
+        adversarial_start: first step at which that term is used.
+        discriminator_start: first step at which the discriminator learns. Before
+            `adversarial_start` it learns without feeding back.
+        adaptive: scale the adversarial term to the gradient norm of the fidelity terms.
+        adversarial: kind of the generator's term.
+        discrimination: kind of the discriminator's term.
+        lecam: weight of the LeCAM regulariser, 0 for none.
+        entropy_boost: the quantiser's entropy term starts at 1 + this and falls to 1 over 2000
+            steps, an advice for large codebooks.
+        usage_window: batches over which perplexity and active codes are counted.
+    """
+
+    step: Tensor
+
+    def __init__(
+        self,
+        tokenizer: nn.Module,
+        discriminator: nn.Module | None = None,
+        *,
+        l1: float = 1.0,
+        l2: float = 0.0,
+        perceptual: nn.Module | None = None,
+        perceptual_weight: float = 1.0,
+        adversarial_weight: float = 0.1,
+        adversarial_start: int = 0,
+        discriminator_start: int = 0,
+        adaptive: bool = True,
+        adversarial: AdversarialKind = "hinge",
+        discrimination: AdversarialKind = "hinge",
+        lecam: float = 0.0,
+        entropy_boost: float = 0.0,
+        usage_window: int = 100,
+    ) -> None:
+        super().__init__()
+        if not (l1 or l2 or perceptual is not None):
+            raise ValueError("Reconstruction needs a fidelity term: give l1, l2 or perceptual")
+        self.tokenizer = tokenizer
+        self.discriminator = discriminator
+        self.perceptual = perceptual
+        self.weights = {"l1": l1, "l2": l2, "perceptual": perceptual_weight, "lecam": lecam}
+        self.adversarial_weight = adversarial_weight
+        self.adversarial_start = adversarial_start
+        self.discriminator_start = discriminator_start
+        self.adaptive = adaptive
+        self.adversarial: AdversarialKind = adversarial
+        self.discrimination: AdversarialKind = discrimination
+        self.entropy_boost = entropy_boost
+        self.lecam = LeCam()
+        codebook_size = cast(int, tokenizer.codebook_size)
+        self.usage = CodeUsage(codebook_size, usage_window) if codebook_size else None
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def clip_groups(self) -> list[list[nn.Parameter]]:
+        """Parameters whose gradients are clipped together: the tokenizer's, the discriminator's."""
+        networks = [self.tokenizer] + ([self.discriminator] if self.discriminator is not None else [])
+        return [[p for p in network.parameters() if p.requires_grad] for network in networks]
+
+    def after_step(self, step: int) -> None:
+        """Tell how many optimiser steps are done."""
+        self.step.fill_(step)
+
+    def forward(self, batch: Batch) -> Losses:
+        """Losses of one batch.
+
+        Metrics: `psnr` in dB; `perplexity`, `active_codes` and `dead_codes` over the last batches;
+        `adaptive_weight` where there is one.
+        """
+        pictures, codes = self.tokenizer(batch.images)
+        real, fake = 2 * batch.images.float() - 1, 2 * pictures.float() - 1
+        terms = self._fidelity(real, fake)
+        fidelity = Losses(terms, self.weights).total
+        terms.update(codes.losses)
+        weights: dict[str, float | Tensor] = {**self.weights}
+        weights["entropy"] = enlargement(int(self.step), self.entropy_boost)
+        metrics = self._metrics(real, fake.detach(), codes)
+        # Without gradients there is nothing to weigh and nobody learns from being judged.
+        if self.discriminator is not None and torch.is_grad_enabled():
+            judged = self._judged(self.discriminator, real, fake, fidelity)
+            terms.update(judged.terms)
+            weights.update(judged.weights)
+            metrics.update(judged.metrics)
+        return Losses(terms, weights, metrics)
+
+    def _fidelity(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Pixel and perceptual terms of pictures [B, 3, H, W] in [-1, 1]."""
+        terms = {}
+        if self.weights["l1"]:
+            terms["l1"] = (real - fake).abs().mean()
+        if self.weights["l2"]:
+            terms["l2"] = (real - fake).square().mean()
+        if self.perceptual is not None:
+            terms["perceptual"] = self.perceptual(real, fake).mean()
+        return terms
+
+    def _judged(self, discriminator: nn.Module, real: Tensor, fake: Tensor, fidelity: Tensor) -> Losses:
+        """Terms of both sides of the game."""
+        step = int(self.step)
+        terms: dict[str, Tensor] = {}
+        weights: dict[str, float | Tensor] = {}
+        metrics: dict[str, Tensor] = {}
+        if step >= self.adversarial_start:
+            logits = functional_call(discriminator, _detached(discriminator), (fake,)).float()
+            terms["adversarial"] = generator_loss(self.adversarial, logits)
+            scale = torch.ones_like(fidelity.detach())
+            if self.adaptive:
+                last = cast(Tensor, self.tokenizer.last_layer)
+                scale = adaptive_weight(fidelity, terms["adversarial"], last)
+            weights["adversarial"] = self.adversarial_weight * scale
+            metrics["adaptive_weight"] = scale
+        if step >= self.discriminator_start:
+            logits_real = discriminator(real).float()
+            logits_fake = discriminator(fake.detach()).float()
+            terms["discriminator"] = discriminator_loss(self.discrimination, logits_real, logits_fake)
+            if self.weights["lecam"]:
+                terms["lecam"] = self.lecam(logits_real, logits_fake)
+        return Losses(terms, weights, metrics)
+
+    @torch.no_grad()
+    def _metrics(self, real: Tensor, fake: Tensor, codes: Codes) -> dict[str, Tensor]:
+        """Quality of pictures in [-1, 1] and use of the codebook."""
+        error = ((real - fake.clamp(-1, 1)) / 2).square().flatten(1).mean(1)
+        metrics = {"psnr": -10 * error.clamp(min=1e-10).log10().mean()}
+        if self.usage is not None and codes.indices is not None:
+            if self.training:
+                self.usage.update(codes.indices)
+            metrics.update(self.usage.metrics())
+        return metrics
+
+
+def _detached(module: nn.Module) -> dict[str, Tensor]:
+    """The module's state cut off: gradients do not reach it, and running statistics stay."""
+    return {name: value.detach().clone() for name, value in module.state_dict(keep_vars=True).items()}

@@ -1,0 +1,154 @@
+"""The convolutional tokenizer of VQGAN (Esser et al., 2021), light enough to train on a laptop.
+
+Differences from the paper, each for speed: the first `stem` factor of the down-sampling is a
+pixel-unshuffle (no convolution runs at full resolution) and up-sampling is a sub-pixel
+convolution. The quantiser is a part: VQ, LFQ or FSQ.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from mimgen.errors import UserError
+from mimgen.tokenizers.contract import check_images, latents_of
+from mimgen.tokenizers.quantizers import FiniteScalarQuantizer, LookupFreeQuantizer, VectorQuantizer
+from mimgen.types import Codes
+
+
+def normalise(channels: int) -> nn.GroupNorm:
+    """Group norm with at most 32 groups, eps 1e-6 as in VQGAN."""
+    groups = next(g for g in (32, 16, 8, 4, 2, 1) if (channels % g == 0 and channels // g >= 2) or g == 1)
+    return nn.GroupNorm(groups, channels, eps=1e-6)
+
+
+class ResidualBlock(nn.Module):
+    """GroupNorm, SiLU, 3x3 convolution, twice, plus the input. [B, C, h, w] -> [B, C, h, w]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = normalise(channels), nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm2, self.conv2 = normalise(channels), nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        return x + self.conv2(F.silu(self.norm2(h)))
+
+
+class ConvEncoder(nn.Module):
+    """Pictures [B, 3, H, W] in [-1, 1] to latents [B, latent, h, w]."""
+
+    def __init__(self, widths: tuple[int, ...], blocks: int, stem: int, latent: int) -> None:
+        super().__init__()
+        self.stem = stem
+        layers: list[nn.Module] = [nn.Conv2d(3 * stem * stem, widths[0], 3, padding=1)]
+        for level, width in enumerate(widths):
+            if level:
+                layers.append(nn.Conv2d(widths[level - 1], width, 3, stride=2, padding=1))
+            layers += [ResidualBlock(width) for _ in range(blocks)]
+        layers += [normalise(widths[-1]), nn.SiLU(), nn.Conv2d(widths[-1], latent, 1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(F.pixel_unshuffle(images, self.stem))
+
+
+class ConvDecoder(nn.Module):
+    """Latents [B, latent, h, w] to pictures [B, 3, H, W], nominally in [-1, 1]."""
+
+    def __init__(self, widths: tuple[int, ...], blocks: int, stem: int, latent: int) -> None:
+        super().__init__()
+        self.stem = stem
+        layers: list[nn.Module] = [nn.Conv2d(latent, widths[-1], 3, padding=1)]
+        for level in reversed(range(len(widths))):
+            layers += [ResidualBlock(widths[level]) for _ in range(blocks + 1)]
+            if level:
+                layers += [nn.Conv2d(widths[level], 4 * widths[level - 1], 3, padding=1), nn.PixelShuffle(2)]
+        layers += [normalise(widths[0]), nn.SiLU()]
+        self.layers = nn.Sequential(*layers)
+        self.out = nn.Conv2d(widths[0], 3 * stem * stem, 3, padding=1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.out(self.layers(latents)), self.stem)
+
+
+class ConvTokenizer(ModelMixin, ConfigMixin):
+    """VQGAN-style tokenizer; saves and loads as a diffusers model folder.
+
+    Args:
+        channels: width of the finest level.
+        multipliers: width of each level in units of `channels`; each level after the first halves the grid.
+        blocks: residual blocks a level (the decoder has one more).
+        stem: pixel-unshuffle factor in front; `downsample` is stem * 2 ** (levels - 1).
+        latent: channels of the latent map; for FSQ it must equal the number of levels, for LFQ the bits.
+        quantizer: "vq", "lfq" or "fsq".
+        codebook_size: number of codes for VQ; LFQ has 2 ** latent, FSQ the product of `levels`.
+        levels: FSQ levels (Mentzer et al., 2024), for example (8, 5, 5, 5).
+    """
+
+    config_name = "config.json"
+
+    @register_to_config
+    def __init__(
+        self,
+        channels: int = 64,
+        multipliers: tuple[int, ...] = (1, 2),
+        blocks: int = 2,
+        stem: int = 2,
+        latent: int = 16,
+        quantizer: str = "vq",
+        codebook_size: int = 1024,
+        levels: tuple[int, ...] = (8, 5, 5, 5),
+    ) -> None:
+        super().__init__()
+        widths = tuple(channels * m for m in multipliers)
+        self.downsample = stem * 2 ** (len(widths) - 1)
+        # not named "quantizer": the configuration holds that name
+        self.bottleneck = _quantizer(quantizer, latent, codebook_size, tuple(levels))
+        self.codebook_size: int = self.bottleneck.codebook_size
+        self.encoder = ConvEncoder(widths, blocks, stem, self.bottleneck.dim)
+        self.decoder = ConvDecoder(widths, blocks, stem, self.bottleneck.dim)
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def last_layer(self) -> Tensor:
+        """Weight of the last convolution, where the adaptive GAN weight is measured (VQGAN, eq. 7)."""
+        return self.decoder.out.weight
+
+    def encode(self, images: Tensor) -> Codes:
+        """[B, 3, H, W] in [0, 1] to codes with ids [B, H / downsample, W / downsample]."""
+        check_images(images, self.downsample)
+        pixels = (images * 2 - 1).contiguous(memory_format=torch.channels_last)
+        return self.bottleneck(self.encoder(pixels))
+
+    def decode(self, codes: Codes | Tensor) -> Tensor:
+        """Codes, latents or ids [B, h, w] to pictures [B, 3, H, W], clipped to [0, 1]."""
+        return self.reconstruct(latents_of(codes, self)).clamp(0, 1)
+
+    def reconstruct(self, latents: Tensor) -> Tensor:
+        """[B, D, h, w] to pictures before clipping, so that a loss has gradients everywhere."""
+        return (self.decoder(latents) + 1) / 2
+
+    def lookup(self, indices: Tensor) -> Tensor:
+        """Ids [B, h, w] to latents [B, D, h, w]."""
+        return self.bottleneck.lookup(indices)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Codes]:
+        """Pictures to (unclipped reconstruction [B, 3, H, W], codes); the training path."""
+        codes = self.encode(images)
+        return self.reconstruct(codes.latents), codes
+
+
+def _quantizer(
+    kind: str, latent: int, codebook_size: int, levels: tuple[int, ...]
+) -> VectorQuantizer | LookupFreeQuantizer | FiniteScalarQuantizer:
+    if kind == "vq":
+        return VectorQuantizer(latent, codebook_size)
+    if kind == "lfq":
+        return LookupFreeQuantizer(latent)
+    if kind == "fsq":
+        return FiniteScalarQuantizer(levels)
+    raise UserError(f'quantizer must be "vq", "lfq" or "fsq", got "{kind}"')

@@ -1,0 +1,156 @@
+import copy
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mimgen.errors import UserError
+from mimgen.tokenizers.entropy import code_entropies
+from mimgen.tokenizers.quantizers import FiniteScalarQuantizer, LookupFreeQuantizer, VectorQuantizer
+
+MAKERS = {
+    "vq": lambda: VectorQuantizer(6, 16),
+    "vq_cosine": lambda: VectorQuantizer(6, 16, code_dim=3, cosine=True, rotation=True),
+    "lfq": lambda: LookupFreeQuantizer(6),
+    "lfq_projected": lambda: LookupFreeQuantizer(6, 4),
+    "bsq": lambda: LookupFreeQuantizer(6, 4, spherical=True),
+    "fsq": lambda: FiniteScalarQuantizer((4, 3, 3), dim=6),
+}
+
+
+def latents(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(params=MAKERS)
+def quantizer(request):
+    torch.manual_seed(0)
+    return MAKERS[request.param]()
+
+
+def test_codes_have_the_promised_shapes_and_a_gradient(quantizer):
+    x = latents(2, 6, 4, 5).requires_grad_()
+    codes = quantizer(x)
+    assert codes.indices.shape == (2, 4, 5)
+    assert codes.indices.dtype == torch.int64
+    assert 0 <= codes.indices.min() <= codes.indices.max() < quantizer.codebook_size
+    assert codes.latents.shape == x.shape
+    (codes.latents.sum() + sum(codes.losses.values())).backward()
+    assert x.grad.abs().max() > 0
+
+
+def test_lookup_gives_what_the_decoder_saw_and_evaluation_changes_nothing(quantizer):
+    quantizer(latents(2, 6, 4, 4))
+    quantizer.eval()
+    before = copy.deepcopy(quantizer.state_dict())
+    codes = quantizer(latents(2, 6, 4, 4, seed=1))
+    assert not codes.losses
+    torch.testing.assert_close(quantizer.lookup(codes.indices), codes.latents)
+    assert all(torch.equal(value, before[name]) for name, value in quantizer.state_dict().items())
+
+
+def test_evaluation_before_training_does_not_start_the_codebook():
+    quantizer = VectorQuantizer(6, 16).eval()
+    codes = quantizer(latents(2, 6, 4, 4))
+    assert not quantizer.started
+    assert len(codes.indices.unique()) > 1
+
+
+def test_quantisation_stays_in_float32_under_autocast(quantizer):
+    x = latents(2, 6, 4, 4)
+    quantizer(x)
+    quantizer.eval()
+    expected = quantizer(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        codes = quantizer(x)
+    assert torch.equal(codes.indices, expected.indices)
+    assert torch.equal(codes.latents, expected.latents)
+
+
+def test_latents_of_a_wrong_width_are_named(quantizer):
+    with pytest.raises(ValueError, match=r"\[B, 6, h, w\]"):
+        quantizer(latents(2, 5, 4, 4))
+
+
+def test_fsq_refuses_two_levels():
+    with pytest.raises(UserError, match="at least 3"):
+        FiniteScalarQuantizer((4, 2))
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_training_resumes_exactly_from_safetensors(tmp_path, cosine):
+    def run(quantizer, steps):
+        for step in steps:
+            quantizer(latents(2, 6, 4, 4, seed=step))
+
+    torch.manual_seed(0)
+    whole = VectorQuantizer(6, 16, cosine=cosine)
+    part = copy.deepcopy(whole)
+    run(whole, range(6))
+    run(part, range(3))
+    save_file(part.state_dict(), tmp_path / "vq.safetensors")
+    torch.manual_seed(1)
+    resumed = VectorQuantizer(6, 16, cosine=cosine)
+    resumed.load_state_dict(load_file(tmp_path / "vq.safetensors"))
+    assert resumed.started
+    # Neither the state nor the use of torch's global generator may matter.
+    run(resumed, range(3, 6))
+    assert int(whole.choices) > 1, "no code was revived, so this shows nothing"
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_copies_draw_for_themselves():
+    quantizer = VectorQuantizer(6, 16)
+    twin = copy.deepcopy(quantizer)
+    twin(latents(2, 6, 4, 4))
+    assert int(quantizer.choices) == 0
+    assert int(twin.choices) > 0
+
+
+def test_a_revived_code_takes_its_statistics_along():
+    quantizer = VectorQuantizer(2, 4, kmeans=False, decay=0.5, revive_below=1.0)
+    codebook = quantizer.vq._codebook
+    x = latents(1, 2, 4, 4)
+    far = torch.tensor([1e3, 1e3])
+    codebook.embed[0, 3] = far
+    codebook.embed_avg[0, 3] = far
+    codebook.cluster_size[0, 3] = 0.5
+    quantizer(x)
+    revived = codebook.embed[0, 3].clone()
+    rows = x.flatten(2)[0].T
+    assert (rows - revived).norm(dim=1).min() < 1e-6, "the dead code must lie on a latent"
+    assert codebook.cluster_size[0, 3] == 1.0
+    torch.testing.assert_close(codebook.embed_avg[0, 3], revived)
+    # One more step moves it towards its latents, not back to where the old sum pointed.
+    quantizer(x)
+    assert (codebook.embed[0, 3] - revived).norm() < 3
+
+
+def test_entropy_term_sharpens_positions_and_spreads_codes():
+    torch.manual_seed(0)
+    quantizer = LookupFreeQuantizer(3, commitment=0.0, entropy=1.0, inverse_temperature=1.0)
+    x = (0.2 * latents(4, 3, 4, 4) + 0.5).requires_grad_()
+
+    def entropies():
+        rows = x.detach().flatten(2).transpose(1, 2)
+        return quantizer.entropies(torch.nn.functional.rms_norm(rows, (3,)))
+
+    before = entropies()
+    optimizer = torch.optim.Adam([x], lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        quantizer(x).losses["entropy"].backward()
+        optimizer.step()
+    after = entropies()
+    assert after.codebook > before.codebook + 0.1
+    assert after.sample < before.sample
+
+
+def test_entropies_of_known_distributions():
+    codes = torch.tensor([[1.0], [-1.0]])
+    decided = code_entropies(torch.tensor([[1.0], [-1.0]]), codes)
+    assert decided.sample == pytest.approx(0, abs=1e-4)
+    assert decided.codebook == pytest.approx(0.6931, abs=1e-3)
+    undecided = code_entropies(torch.zeros(2, 1), codes, logarithm="shift")
+    assert undecided.sample == pytest.approx(0.6931, abs=1e-3)

@@ -1,0 +1,135 @@
+"""A small trainable text encoder that needs no vocabulary file and no download.
+
+Bytes are grouped into words at spaces; a word is the mean of hashed embeddings of its bytes,
+its byte 3-grams and itself (hash n-grams as in the Byte Latent Transformer, arXiv 2412.09871),
+so unseen words are composed of known pieces. A small transformer then mixes the words.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import warnings
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from mimgen.layers.attention import attend
+from mimgen.layers.norm import RMSNorm
+
+_WORD = re.compile(r"\w+|[^\w\s:,\-()]")
+
+
+@dataclass(frozen=True)
+class TextStates:
+    """Encoded captions.
+
+    Attributes:
+        states: [B, T, D] one state a position.
+        pooled: [B, P] one vector a caption.
+    """
+
+    states: Tensor
+    pooled: Tensor
+
+
+def words_of(caption: str) -> list[str]:
+    """Lower-case words; signs that only structure a caption (: , - and brackets) are dropped."""
+    return _WORD.findall(caption.lower().replace("_", " "))
+
+
+@functools.lru_cache(maxsize=65536)
+def word_pieces(word: str, buckets: int) -> tuple[int, ...]:
+    """Bucket numbers of a word's bytes, its byte 3-grams and the whole word."""
+    raw = b"^" + word.encode() + b"$"
+    grams = (
+        [raw]
+        + [raw[i : i + 3] for i in range(len(raw) - 2)]
+        + [raw[i : i + 1] for i in range(1, len(raw) - 1)]
+    )
+    return tuple(zlib.crc32(bytes([len(gram) % 256]) + gram) % buckets for gram in grams)
+
+
+class TextBlock(nn.Module):
+    """Pre-norm self-attention and MLP. [B, T, D] -> [B, T, D]."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = RMSNorm(width), RMSNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        x = x + self.out(attend(q, k, v, mask=seen[:, None, None]).flatten(2))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+
+class ByteTextEncoder(ModelMixin, ConfigMixin):
+    """Captions to word states and a pooled vector, trained together with the generator.
+
+    Args:
+        width: D of the states and the pooled vector.
+        depth: transformer blocks over words.
+        heads: attention heads.
+        max_words: T; longer captions are cut with a warning.
+        buckets: rows of the hashed embedding table.
+    """
+
+    config_name = "config.json"
+
+    @register_to_config
+    def __init__(
+        self, width: int = 192, depth: int = 2, heads: int = 4, max_words: int = 16, buckets: int = 4096
+    ) -> None:
+        super().__init__()
+        self.width, self.max_words, self.buckets = width, max_words, buckets
+        self.table = nn.EmbeddingBag(buckets, width, mode="mean")
+        self.padding = nn.Parameter(torch.zeros(width))
+        self.place = nn.Parameter(torch.zeros(max_words, width))
+        self.blocks = nn.ModuleList([TextBlock(width, heads) for _ in range(depth)])
+        self.norm = RMSNorm(width)
+        nn.init.normal_(self.table.weight, std=0.3)
+        nn.init.normal_(self.place, std=0.1)
+
+    def encode(self, captions: Sequence[str]) -> TextStates:
+        """B captions to states [B, T, D] and pooled [B, D]; "" gives the unconditional state."""
+        split = [words_of(caption) for caption in captions]
+        for caption, found in zip(captions, split, strict=True):
+            if len(found) > self.max_words:
+                warnings.warn(
+                    f'only the first {self.max_words} of {len(found)} words are read of "{caption[:60]}..."',
+                    stacklevel=2,
+                )
+        split = [found[: self.max_words] for found in split]
+        seen = torch.zeros(len(split), self.max_words, dtype=torch.bool)
+        for row, found in enumerate(split):
+            seen[row, : len(found)] = True
+        return self(self._words(split, seen), seen.to(self.device))
+
+    def _words(self, split: list[list[str]], seen: Tensor) -> Tensor:
+        pieces = [word_pieces(word, self.buckets) for found in split for word in found]
+        x = self.padding.expand(*seen.shape, -1)
+        if not pieces:
+            return x
+        flat = torch.tensor([piece for word in pieces for piece in word], device=self.device)
+        starts = torch.tensor([0] + [len(word) for word in pieces[:-1]], device=self.device).cumsum(0)
+        return x.masked_scatter(seen[..., None].to(self.device), self.table(flat, starts))
+
+    def forward(self, words: Tensor, seen: Tensor) -> TextStates:
+        """words [B, T, D] and seen [B, T] (true for real words) to `TextStates`."""
+        x = words + self.place
+        visible = seen.clone()
+        visible[:, 0] = True  # an empty caption still attends to one padding state
+        for block in self.blocks:
+            x = block(x, visible)
+        x = self.norm(x)
+        weights = visible[..., None].to(x.dtype)
+        return TextStates(x, (x * weights).sum(1) / weights.sum(1))

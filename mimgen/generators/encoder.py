@@ -1,0 +1,65 @@
+"""A generator seen as an encoder, so that probes and analysis can use it like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mimgen.generators.meissonic import MeissonicTransformer
+from mimgen.tokenizers import Tokenizer
+from mimgen.types import Tokens
+
+
+class _TextStates(Protocol):
+    states: Tensor
+    pooled: Tensor
+
+
+class _TextEncoder(Protocol):
+    def encode(self, captions: Sequence[str]) -> _TextStates: ...
+
+
+class GeneratorEncoder(nn.Module):
+    """Pictures through the tokenizer and the generator's blocks, nothing masked, the caption empty.
+
+    Args:
+        transformer: the generator.
+        tokenizer: gives the ids it was trained on.
+        text_encoder: gives the empty caption.
+
+    Attributes:
+        dim: width D of a patch token.
+        depth: number of blocks.
+        patch: pixels per side of a patch token.
+    """
+
+    def __init__(
+        self, transformer: MeissonicTransformer, tokenizer: Tokenizer, text_encoder: _TextEncoder
+    ) -> None:
+        super().__init__()
+        self.transformer, self.tokenizer, self.text_encoder = transformer, tokenizer, text_encoder
+        self.dim = transformer.width
+        self.depth = len(transformer.transformer_blocks) + len(transformer.single_transformer_blocks)
+        self.patch = tokenizer.downsample * transformer.compression
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, layers: Sequence[int] = ()) -> Tokens:
+        """[B, 3, H, W] in [0, 1] to tokens [B, N, D]; `levels` holds the blocks in `layers` (from 0)."""
+        codes = self.tokenizer.encode(images).indices
+        if codes is None:
+            raise ValueError("the generator reads token ids; this tokenizer is continuous")
+        text = self.text_encoder.encode([""] * len(images))
+        height, width = images.shape[-2:]
+        sizes = torch.tensor([width, height, 0, 0, 6], dtype=torch.float32, device=images.device)
+        patches, levels = self.transformer.hidden(
+            codes,
+            text.states,
+            text.pooled,
+            torch.zeros(1, device=images.device),
+            sizes.expand(len(images), -1),
+            layers=tuple(layers),
+        )
+        return Tokens(patches, self.transformer.trunk_grid(*codes.shape[1:]), patches[:, :0], levels)

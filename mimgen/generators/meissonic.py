@@ -1,0 +1,276 @@
+"""The Meissonic transformer: masked image tokens, text and micro-conditions to token logits.
+
+Paper: "Meissonic: Revitalizing Masked Generative Transformers for Efficient High-Resolution
+Text-to-Image Synthesis", ICLR 2025 (arXiv 2410.08261). Parameter names and the fields of
+config.json are those of the official release.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from mimgen.errors import UserError
+from mimgen.layers.embedding import TimeTextEmbedding, TwoLayer, sinusoid
+from mimgen.layers.joint import JointBlock, SingleBlock
+from mimgen.layers.norm import ChannelRMSNorm, RMSNorm
+from mimgen.layers.rope import axis_widths, grid_ids, rotary_table
+
+MICRO_CONDITIONS = 5  # width, height, crop left, crop top, preference score
+
+
+class TokenEmbedding(nn.Module):
+    """Token ids [B, h, w] to a map [B, D, h, w]: table, RMS norm, 1x1 convolution."""
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.embeddings = nn.Embedding(vocabulary, width)
+        self.layer_norm = RMSNorm(width)
+        self.conv = nn.Conv2d(width, width, 1, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        # the 1x1 convolution as a matrix product: the embedding is channels-last already
+        x = self.layer_norm(self.embeddings(tokens))
+        return F.linear(x, self.conv.weight[:, :, 0, 0]).movedim(-1, 1)
+
+
+class Resample(nn.Module):
+    """RMS norm and a 2x2 convolution of stride 2, down or (transposed) up."""
+
+    def __init__(self, width: int, up: bool) -> None:
+        super().__init__()
+        kind = nn.ConvTranspose2d if up else nn.Conv2d
+        layers = {"norm": ChannelRMSNorm(width), "conv": kind(width, width, 2, stride=2, bias=False)}
+        self.name = "upsample" if up else "downsample"  # as in the release
+        self.add_module(self.name, nn.ModuleDict(layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, D, h, w] to half the grid (odd sides are padded by one zero row or column) or twice it."""
+        layers = self.get_submodule(self.name)
+        assert isinstance(layers, nn.ModuleDict)
+        x = layers["norm"](x)
+        if self.name == "downsample":
+            x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        return layers["conv"](x)
+
+
+class TokenHead(nn.Module):
+    """States [B, M, D] to logits [B, M, K]: linear, RMS norm, linear (1x1 convolutions in the release)."""
+
+    def __init__(self, width: int, codebook_size: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 1, bias=False)
+        self.layer_norm = RMSNorm(width)
+        self.conv2 = nn.Conv2d(width, codebook_size, 1, bias=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        x = self.layer_norm(F.linear(hidden, self.conv1.weight[:, :, 0, 0]))
+        return F.linear(x, self.conv2.weight[:, :, 0, 0])
+
+
+class MeissonicTransformer(ModelMixin, ConfigMixin):
+    """Joint text-image blocks, single-stream blocks, 2-D rotary positions, RMS-normed q and k.
+
+    Args:
+        num_layers: joint blocks.
+        num_single_layers: single-stream blocks.
+        attention_head_dim: width of a head.
+        num_attention_heads: heads; the width D of the model is heads times head width.
+        joint_attention_dim: width of the text states.
+        pooled_projection_dim: width of the conditioning vector, must equal D as in the release.
+        pooled_text_dim: width of the pooled text vector; `pooled_projection_dim` when None.
+        axes_dims_rope: rotary channels of the text, row and column axes; None for 1 : 3.5 : 3.5.
+        vocab_size: token ids incl. the mask id (the last one) and spare ids.
+        codebook_size: number of codes K that can be predicted.
+        downsample: halve the grid before the blocks (the paper's feature compression).
+        upsample: double it behind them; must equal `downsample` for generation.
+        small_init: weights N(0, 0.02) and zero modulation, so that every block starts as the
+            identity (DiT's adaLN-zero); False keeps torch's defaults as the official code does.
+    """
+
+    config_name = "config.json"
+    _supports_gradient_checkpointing = False
+
+    @register_to_config
+    def __init__(
+        self,
+        num_layers: int = 14,
+        num_single_layers: int = 28,
+        attention_head_dim: int = 128,
+        num_attention_heads: int = 8,
+        joint_attention_dim: int = 1024,
+        pooled_projection_dim: int = 1024,
+        pooled_text_dim: int | None = None,
+        axes_dims_rope: tuple[int, int, int] | None = None,
+        vocab_size: int = 8256,
+        codebook_size: int = 8192,
+        downsample: bool = False,
+        upsample: bool = False,
+        small_init: bool = True,
+        patch_size: int = 1,
+        in_channels: int = 64,
+        guidance_embeds: bool = False,
+    ) -> None:
+        super().__init__()
+        width = attention_head_dim * num_attention_heads
+        _check(width, pooled_projection_dim, vocab_size, codebook_size, guidance_embeds)
+        self.width, self.mask_id = width, vocab_size - 1
+        self.rope_widths = tuple(axes_dims_rope or axis_widths(attention_head_dim))
+        pooled = pooled_text_dim or pooled_projection_dim
+        self.time_text_embed = TimeTextEmbedding(pooled_projection_dim, width)
+        self.context_embedder = nn.Linear(joint_attention_dim, width)
+        self.encoder_proj_layer_norm = RMSNorm(width)
+        self.cond_embed = TwoLayer(pooled + 256 * MICRO_CONDITIONS, width, bias=False)
+        self.embed = TokenEmbedding(vocab_size, width)
+        self.down_block = Resample(width, up=False) if downsample else None
+        self.project_to_hidden_norm = RMSNorm(width)
+        self.project_to_hidden = nn.Linear(width, width, bias=False)
+        heads = num_attention_heads
+        self.transformer_blocks = nn.ModuleList([JointBlock(width, heads) for _ in range(num_layers)])
+        self.single_transformer_blocks = nn.ModuleList(
+            [SingleBlock(width, heads) for _ in range(num_single_layers)]
+        )
+        self.project_from_hidden_norm = RMSNorm(width)
+        self.project_from_hidden = nn.Linear(width, width, bias=False)
+        self.up_block = Resample(width, up=True) if upsample else None
+        self.mlm_layer = TokenHead(width, codebook_size)
+        if small_init:
+            self._initialise()
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        for name, parameter in self.named_parameters():
+            if name.endswith(("norm.linear.weight", "norm1.linear.weight", "norm1_context.linear.weight")):
+                parameter.zero_()
+            elif parameter.ndim > 1:
+                nn.init.trunc_normal_(parameter, std=0.02)
+            elif name.endswith("bias"):
+                parameter.zero_()
+
+    @property
+    def compression(self) -> int:
+        """Image tokens per trunk token along a side: 2 with down-sampling, else 1."""
+        return 2 if self.down_block is not None else 1
+
+    def trunk_grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the grid inside the blocks for a token grid of `height` x `width`."""
+        c = self.compression
+        return -(-height // c), -(-width // c)
+
+    def hidden(
+        self,
+        tokens: Tensor,
+        states: Tensor,
+        pooled: Tensor,
+        timestep: Tensor,
+        sizes: Tensor,
+        *,
+        image_ids: Tensor | None = None,
+        layers: tuple[int, ...] = (),
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The trunk: image states [B, n, D] after all blocks, and after each block named in `layers`.
+
+        Arguments as for `forward`; n is the size of `trunk_grid`, layers count joint blocks first.
+        """
+        condition = self._condition(pooled.to(self.dtype), timestep, sizes)
+        x = self.embed(tokens)
+        x = x if self.down_block is None else self.down_block(x)
+        rows, columns = x.shape[2:]
+        x = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(2).transpose(1, 2)))
+        text = self.encoder_proj_layer_norm(self.context_embedder(states.to(self.dtype)))
+        if image_ids is None:
+            image_ids = grid_ids(rows, columns, device=x.device)
+        ids = torch.cat([image_ids.new_zeros(text.shape[1], 3), image_ids])
+        return self._blocks(x, text, condition, rotary_table(ids, self.rope_widths), layers)
+
+    def _condition(self, pooled: Tensor, timestep: Tensor, sizes: Tensor) -> Tensor:
+        micro = sinusoid(sizes).flatten(1).to(pooled.dtype)
+        vector = self.cond_embed(torch.cat([pooled, micro], dim=1))
+        return self.time_text_embed(timestep * 1000, vector)
+
+    def _blocks(
+        self,
+        x: Tensor,
+        text: Tensor,
+        condition: Tensor,
+        table: tuple[Tensor, Tensor],
+        layers: tuple[int, ...],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        levels = {}
+        for index, block in enumerate(self.transformer_blocks):
+            x, text = block(x, text, condition, table)
+            if index in layers:
+                levels[index] = x
+        joined = torch.cat([text, x], dim=1)
+        for index, block in enumerate(self.single_transformer_blocks, start=len(self.transformer_blocks)):
+            joined = block(joined, condition, table)
+            if index in layers:
+                levels[index] = joined[:, text.shape[1] :]
+        return joined[:, text.shape[1] :], tuple(levels[index] for index in layers)
+
+    def states(
+        self,
+        tokens: Tensor,
+        states: Tensor,
+        pooled: Tensor,
+        timestep: Tensor,
+        sizes: Tensor,
+        *,
+        image_ids: Tensor | None = None,
+    ) -> Tensor:
+        """What the head reads: [B, N, D] on the token grid. Arguments as for `forward`."""
+        height, width = tokens.shape[1:]
+        x, _ = self.hidden(tokens, states, pooled, timestep, sizes, image_ids=image_ids)
+        x = self.project_from_hidden(self.project_from_hidden_norm(x))
+        if self.up_block is None:
+            return x
+        rows, columns = self.trunk_grid(height, width)
+        x = self.up_block(x.transpose(1, 2).unflatten(2, (rows, columns)))
+        return x[:, :, :height, :width].flatten(2).transpose(1, 2)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        states: Tensor,
+        pooled: Tensor,
+        timestep: Tensor,
+        sizes: Tensor,
+        *,
+        positions: Tensor | None = None,
+        image_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Logits of the tokens at `positions`.
+
+        Args:
+            tokens: [B, h, w] int64 ids, `mask_id` where hidden.
+            states: [B, T, joint_attention_dim] text states.
+            pooled: [B, pooled_text_dim] pooled text.
+            timestep: [B] or [1] masking rate in [0, 1]; multiplied by 1000 inside.
+            sizes: [B, 5] micro-conditions.
+            positions: [B, M] int64 row-major positions to score; all N = h * w when None.
+            image_ids: [n, 3] rotary positions of the trunk tokens; their own grid when None.
+
+        Returns:
+            [B, M, K] logits.
+        """
+        x = self.states(tokens, states, pooled, timestep, sizes, image_ids=image_ids)
+        if positions is not None:
+            x = x.gather(1, positions[..., None].expand(-1, -1, x.shape[2]))
+        return self.mlm_layer(x)
+
+
+def _check(width: int, pooled: int, vocabulary: int, codebook: int, guidance_embeds: bool) -> None:
+    if pooled != width:
+        raise UserError(
+            f"pooled_projection_dim ({pooled}) must equal num_attention_heads * attention_head_dim ({width}); "
+            "set pooled_text_dim for a pooled text vector of another width"
+        )
+    if vocabulary <= codebook:
+        raise UserError(
+            f"vocab_size ({vocabulary}) must exceed codebook_size ({codebook}): the last id is the mask"
+        )
+    if guidance_embeds:
+        raise UserError("guidance_embeds is not used by any released Meissonic model: set it to false")

@@ -1,0 +1,88 @@
+"""The text-to-image pipeline: seeds, saving, loading in a fresh process, messages."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mimgen.encoders import ByteTextEncoder
+from mimgen.errors import UserError
+from mimgen.generators import MeissonicTransformer
+from mimgen.pipelines import MeissonicPipeline
+from mimgen.tokenizers import ConvTokenizer
+
+PROMPTS = ["red apple", "blue car", "green tree"]
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> MeissonicPipeline:
+    torch.manual_seed(0)
+    transformer = MeissonicTransformer(
+        1, 1, 16, 2, 12, 32, pooled_text_dim=12, vocab_size=41, codebook_size=40, small_init=False
+    )
+    text = ByteTextEncoder(width=12, depth=1, heads=2, max_words=5, buckets=32)
+    tokenizer = ConvTokenizer(channels=8, multipliers=(1,), blocks=1, stem=4, quantizer="fsq", levels=(5, 8))
+    made = MeissonicPipeline(transformer.eval(), tokenizer.eval(), text.eval(), resolution=(16, 24), steps=4)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def test_picture_depends_on_its_own_seed_only(pipeline: MeissonicPipeline) -> None:
+    together = pipeline(PROMPTS, seed=[1, 2, 3], output_type="pt")
+    alone = pipeline("blue car", seed=2, output_type="pt")
+    split = pipeline(PROMPTS, seed=[1, 2, 3], batch_size=2, output_type="pt")
+    assert torch.equal(together.tokens[1], alone.tokens[0])
+    assert torch.equal(together.tokens, split.tokens)
+    assert (
+        together.images.shape == (3, 3, 16, 24) and together.images.min() >= 0 and together.images.max() <= 1
+    )
+    assert not torch.equal(together.tokens, pipeline(PROMPTS, seed=[4, 5, 6]).tokens)
+
+
+def test_guidance_of_one_reads_no_negative_prompt(pipeline: MeissonicPipeline) -> None:
+    plain = pipeline("cat", guidance_scale=1.0, negative_prompt="dog")
+    other = pipeline("cat", guidance_scale=1.0)
+    assert torch.equal(plain.tokens, other.tokens)
+    guided = pipeline(["cat"] * 8, guidance_scale=6.0, negative_prompt="dog")
+    unguided = pipeline(["cat"] * 8, guidance_scale=6.0, negative_prompt="cat")
+    assert not torch.equal(guided.tokens, unguided.tokens)
+
+
+def test_cancelling(pipeline: MeissonicPipeline) -> None:
+    seen = []
+    pipeline("cat", callback_on_step_end=lambda step, tokens: seen.append(step) or step == 1)
+    assert seen == [0, 1]
+
+
+def test_fresh_process_gives_identical_pictures(pipeline: MeissonicPipeline, tmp_path: Path) -> None:
+    pipeline.save_pretrained(tmp_path / "saved")
+    here = pipeline(PROMPTS, seed=7, output_type="pt").images
+    script = (
+        "import sys; from safetensors.torch import save_file; from mimgen.pipelines import MeissonicPipeline\n"
+        "p = MeissonicPipeline.from_pretrained(sys.argv[1]); p.set_progress_bar_config(disable=True)\n"
+        f"pictures = p({PROMPTS!r}, seed=7, output_type='pt').images\n"
+        "save_file({'images': pictures.contiguous()}, sys.argv[2])\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "saved", tmp_path / "out.safetensors"], check=True
+    )
+    assert torch.equal(here, load_file(tmp_path / "out.safetensors")["images"])
+    assert not list((tmp_path / "saved").rglob("*.bin"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prompt": []}, "no prompt"),
+        ({"prompt": ["a", "b"], "seed": [1]}, "1 seeds for 2 prompts"),
+        ({"prompt": "a", "steps": -1}, "at least one step"),
+        ({"prompt": "a", "order": "spiral"}, "halton"),
+        ({"prompt": "a", "output_type": "jpeg"}, "pil"),
+    ],
+)
+def test_wrong_calls_say_what_to_do(pipeline: MeissonicPipeline, options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        pipeline(**options)

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from mimgen.layers.attention import attend
 from mimgen.layers.norm import RMSNorm
+from mimgen.part import Part
 
 _WORD = re.compile(r"\w+|[^\w\s:,\-()]")
 
@@ -72,7 +71,7 @@ class TextBlock(nn.Module):
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 
-class ByteTextEncoder(ModelMixin, ConfigMixin):
+class ByteTextEncoder(Part):
     """Captions to word states and a pooled vector, trained together with the generator.
 
     Args:
@@ -83,9 +82,7 @@ class ByteTextEncoder(ModelMixin, ConfigMixin):
         buckets: rows of the hashed embedding table.
     """
 
-    config_name = "config.json"
 
-    @register_to_config
     def __init__(
         self, width: int = 192, depth: int = 2, heads: int = 4, max_words: int = 16, buckets: int = 4096
     ) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
@@ -18,6 +16,7 @@ from mimgen.layers.embedding import TimeTextEmbedding, TwoLayer, sinusoid
 from mimgen.layers.joint import JointBlock, SingleBlock
 from mimgen.layers.norm import ChannelRMSNorm, RMSNorm
 from mimgen.layers.rope import axis_widths, grid_ids, rotary_table
+from mimgen.part import Part
 
 MICRO_CONDITIONS = 5  # width, height, crop left, crop top, preference score
 
@@ -71,7 +70,7 @@ class TokenHead(nn.Module):
         return F.linear(x, self.conv2.weight[:, :, 0, 0])
 
 
-class MeissonicTransformer(ModelMixin, ConfigMixin):
+class MeissonicTransformer(Part):
     """Joint text-image blocks, single-stream blocks, 2-D rotary positions, RMS-normed q and k.
 
     Args:
@@ -91,10 +90,6 @@ class MeissonicTransformer(ModelMixin, ConfigMixin):
             identity (DiT's adaLN-zero); False keeps torch's defaults as the official code does.
     """
 
-    config_name = "config.json"
-    _supports_gradient_checkpointing = False
-
-    @register_to_config
     def __init__(
         self,
         num_layers: int = 14,
@@ -265,7 +260,7 @@ class MeissonicTransformer(ModelMixin, ConfigMixin):
 def _check(width: int, pooled: int, vocabulary: int, codebook: int, guidance_embeds: bool) -> None:
     if pooled != width:
         raise UserError(
-            f"pooled_projection_dim ({pooled}) must equal num_attention_heads * attention_head_dim ({width}); "
+            f"pooled_projection_dim ({pooled}) must equal heads times head width ({width}); "
             "set pooled_text_dim for a pooled text vector of another width"
         )
     if vocabulary <= codebook:

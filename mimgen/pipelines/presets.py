@@ -1,13 +1,56 @@
-"""The words by which a saved pipeline names its sampling order and schedule."""
+"""How a pipeline samples; saved with the weights, so that a folder draws as it was measured."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mimgen.errors import UserError
 from mimgen.sampling import Arccos, Confidence, Cosine, Halton, Linear, Order, Random, Raster, Schedule
 
-ORDERS: dict[str, Order] = {
+ORDERS: Mapping[str, Order] = {
     "confidence": Confidence(),
     "halton": Halton(),
     "random": Random(),
     "raster": Raster(),
 }
-SCHEDULES: dict[str, Schedule] = {"cosine": Cosine(), "linear": Linear(), "arccos": Arccos()}
+SCHEDULES: Mapping[str, Schedule] = {"cosine": Cosine(), "linear": Linear(), "arccos": Arccos()}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sampling settings.
+
+    Attributes:
+        resolution: (height, width) in pixels of a picture.
+        steps: unmasking steps.
+        guidance_scale: classifier-free guidance u + w (c - u); 1 turns it off.
+        guidance_interval: part of the steps in which guidance is on, as shares in [0, 1].
+        order: "confidence", "halton", "random" or "raster".
+        schedule: "cosine", "linear" or "arccos".
+        choice_temperature: Gumbel noise on the confidence at the first and at the last step.
+        token_temperature: divides the logits before a token is drawn; 0 takes the likeliest.
+    """
+
+    resolution: tuple[int, int] = (64, 64)
+    steps: int = 16
+    guidance_scale: float = 3.0
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    order: str = "halton"
+    schedule: str = "cosine"
+    choice_temperature: tuple[float, float] = (2.0, 0.0)
+    token_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        for what, name, known in (("order", self.order, ORDERS), ("schedule", self.schedule, SCHEDULES)):
+            if name not in known:
+                raise UserError(f'{what} must be one of {", ".join(known)}, got "{name}"')
+        if self.steps < 1:
+            raise UserError(f"steps={self.steps}: at least one step is needed")
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> Preset:
+        """From JSON: the fields that `config` has, lists as tuples."""
+        known = {name: config[name] for name in cls.__dataclass_fields__ if name in config}
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in known.items()})

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.part import Part
 from mimgen.tokenizers.contract import check_images, latents_of
 from mimgen.tokenizers.quantizers import FiniteScalarQuantizer, LookupFreeQuantizer, VectorQuantizer
 from mimgen.types import Codes
@@ -75,8 +74,8 @@ class ConvDecoder(nn.Module):
         return F.pixel_shuffle(self.out(self.layers(latents)), self.stem)
 
 
-class ConvTokenizer(ModelMixin, ConfigMixin):
-    """VQGAN-style tokenizer; saves and loads as a diffusers model folder.
+class ConvTokenizer(Part):
+    """VQGAN-style tokenizer; saves and loads as a folder.
 
     Args:
         channels: width of the finest level.
@@ -89,9 +88,7 @@ class ConvTokenizer(ModelMixin, ConfigMixin):
         levels: FSQ levels (Mentzer et al., 2024), for example (8, 5, 5, 5).
     """
 
-    config_name = "config.json"
 
-    @register_to_config
     def __init__(
         self,
         channels: int = 64,
@@ -106,7 +103,6 @@ class ConvTokenizer(ModelMixin, ConfigMixin):
         super().__init__()
         widths = tuple(channels * m for m in multipliers)
         self.downsample = stem * 2 ** (len(widths) - 1)
-        # not named "quantizer": the configuration holds that name
         self.bottleneck = _quantizer(quantizer, latent, codebook_size, tuple(levels))
         self.codebook_size: int = self.bottleneck.codebook_size
         self.encoder = ConvEncoder(widths, blocks, stem, self.bottleneck.dim)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from mimgen.encoders import ByteTextEncoder
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
-from mimgen.pipelines import MeissonicPipeline
+from mimgen.pipelines import MeissonicPipeline, Preset
 from mimgen.tokenizers import ConvTokenizer
 
 PROMPTS = ["red apple", "blue car", "green tree"]
@@ -25,7 +25,8 @@ def pipeline() -> MeissonicPipeline:
     )
     text = ByteTextEncoder(width=12, depth=1, heads=2, max_words=5, buckets=32)
     tokenizer = ConvTokenizer(channels=8, multipliers=(1,), blocks=1, stem=4, quantizer="fsq", levels=(5, 8))
-    made = MeissonicPipeline(transformer.eval(), tokenizer.eval(), text.eval(), resolution=(16, 24), steps=4)
+    parts = transformer.eval(), tokenizer.eval(), text.eval()
+    made = MeissonicPipeline(*parts, Preset(resolution=(16, 24), steps=4))
     made.set_progress_bar_config(disable=True)
     return made
 
@@ -61,7 +62,8 @@ def test_fresh_process_gives_identical_pictures(pipeline: MeissonicPipeline, tmp
     pipeline.save_pretrained(tmp_path / "saved")
     here = pipeline(PROMPTS, seed=7, output_type="pt").images
     script = (
-        "import sys; from safetensors.torch import save_file; from mimgen.pipelines import MeissonicPipeline\n"
+        "import sys; from safetensors.torch import save_file\n"
+        "from mimgen.pipelines import MeissonicPipeline\n"
         "p = MeissonicPipeline.from_pretrained(sys.argv[1]); p.set_progress_bar_config(disable=True)\n"
         f"pictures = p({PROMPTS!r}, seed=7, output_type='pt').images\n"
         "save_file({'images': pictures.contiguous()}, sys.argv[2])\n"

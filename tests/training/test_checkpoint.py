@@ -1,0 +1,85 @@
+"""Checkpoints are whole or absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mimgen.errors import UserError
+from mimgen.training import checkpoint as store
+
+
+def _checkpoint(step: int) -> store.Checkpoint:
+    tensors = {"weight": torch.full((2, 2), float(step)), "turned": torch.arange(6.0).view(2, 3).T}
+    return store.Checkpoint(model=tensors, ema=tensors, optimizer={}, state={"step": step})
+
+
+def _names(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "checkpoints").iterdir())
+
+
+def test_round_trip_and_last_kept(tmp_path: Path) -> None:
+    for step in (5, 90, 100):
+        store.save_checkpoint(tmp_path, _checkpoint(step), keep=2)
+    assert _names(tmp_path) == ["step-00000090", "step-00000100"]
+    latest = store.newest(tmp_path)
+    assert latest is not None
+    loaded = store.load_checkpoint(latest)
+    assert loaded.state == {"step": 100}
+    assert torch.equal(loaded.model["turned"], torch.arange(6.0).view(2, 3).T)
+
+
+def test_crash_while_writing_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.save_checkpoint(tmp_path, _checkpoint(1), keep=1)
+
+    def crash(source: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.os, "rename", crash)
+        with pytest.raises(KeyboardInterrupt):
+            store.save_checkpoint(tmp_path, _checkpoint(2), keep=1)
+    assert _names(tmp_path) == [".tmp-step-00000002", "step-00000001"]
+    latest = store.newest(tmp_path)
+    assert latest is not None
+    assert latest.name == "step-00000001"
+    store.clean(tmp_path)
+    assert _names(tmp_path) == ["step-00000001"]
+    store.save_checkpoint(tmp_path, _checkpoint(2), keep=1)
+    assert _names(tmp_path) == ["step-00000002"]
+
+
+def test_everything_is_on_disk_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    real_sync, real_rename = store._sync, store.os.rename
+    monkeypatch.setattr(store, "_sync", lambda path: (events.append(f"sync {path.name}"), real_sync(path)))
+    monkeypatch.setattr(
+        store.os, "rename", lambda a, b: (events.append(f"rename {b.name}"), real_rename(a, b))
+    )
+    store.save_checkpoint(tmp_path, _checkpoint(1), keep=1)
+    at = events.index("rename step-00000001")
+    assert {event.removeprefix("sync ") for event in events[:at]} >= {*store._FILES, ".tmp-step-00000001"}
+    assert events[at + 1] == "sync checkpoints"
+
+
+def test_damaged_checkpoints_are_named(tmp_path: Path) -> None:
+    folder = store.save_checkpoint(tmp_path, _checkpoint(1), keep=1)
+    (folder / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(UserError, match="damaged"):
+        store.load_checkpoint(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"lacks model\.safetensors"):
+        store.load_checkpoint(folder)
+
+
+def test_shared_tensors_are_kept_once() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
+    module[1].weight = module[0].weight
+    names = store.module_tensors(module)
+    assert "0.weight" in names
+    assert "1.weight" not in names
+    assert {"2.running_mean", "2.num_batches_tracked"} <= names.keys()

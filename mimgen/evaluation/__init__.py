@@ -1,0 +1,30 @@
+"""Measuring generated and reconstructed pictures."""
+
+from mimgen.evaluation.composition import (
+    CompositionScore,
+    composition_score,
+    copying_baseline,
+    evaluate_composition,
+    load_pictures,
+)
+from mimgen.evaluation.descriptor import DESCRIPTOR, describe
+from mimgen.evaluation.fid import fid
+from mimgen.evaluation.reconstruction import codebook_usage, evaluate_reconstruction, psnr, ssim
+from mimgen.evaluation.results import provenance, write_result
+
+__all__ = [
+    "DESCRIPTOR",
+    "CompositionScore",
+    "codebook_usage",
+    "composition_score",
+    "copying_baseline",
+    "describe",
+    "evaluate_composition",
+    "evaluate_reconstruction",
+    "fid",
+    "load_pictures",
+    "provenance",
+    "psnr",
+    "ssim",
+    "write_result",
+]

@@ -1,0 +1,151 @@
+"""Features of a frozen encoder, one vector a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mimgen.errors import UserError
+from mimgen.types import Tokens
+
+Pooling = Literal["mean", "grid", "prefix"]
+POOLINGS: tuple[str, ...] = get_args(Pooling)
+_GRID = 4
+
+
+class Encoder(Protocol):
+    """What can be probed; see the encoder contract.
+
+    Attributes:
+        dim: width D of a token.
+        depth: number of layers that can be asked for.
+        patch: side of a patch in pixels.
+    """
+
+    dim: int
+    depth: int
+    patch: int
+
+    def __call__(self, images: Tensor, /, *, layers: Sequence[int] = ()) -> Tokens:
+        """[B, 3, H, W] in [0, 1] -> Tokens with one level for each of `layers`."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Pooled features of a set of pictures.
+
+    Attributes:
+        levels: for each layer asked for, [n, F] float32 on the CPU; layer `depth` is the output.
+        pooling: how tokens became one vector.
+    """
+
+    levels: Mapping[int, Tensor]
+    pooling: str
+
+    @property
+    def joined(self) -> Tensor:
+        """[n, F * layers], all layers side by side."""
+        return torch.cat(list(self.levels.values()), dim=1)
+
+
+@torch.no_grad()
+def extract(
+    encoder: Encoder,
+    images: Tensor,
+    layers: Sequence[int] = (),
+    pooling: Pooling = "mean",
+    batch_size: int = 64,
+) -> Features:
+    """Run a frozen encoder over pictures, in eval mode and without gradient.
+
+    Args:
+        encoder: the encoder; if a module, its mode is put back afterwards.
+        images: [n, 3, H, W] in [0, 1].
+        layers: blocks counted from 0, or from the end if negative; `depth` means the output.
+            None at all means the output alone.
+        pooling: "mean" over patches [n, D]; "grid", means over a 4 x 4 grid, which keep where
+            things are [n, 16 D]; "prefix", the first class or register token [n, D], of the
+            output only.
+        batch_size: pictures at a time.
+
+    Raises:
+        UserError: unknown pooling, a layer that does not exist, no pictures, or prefix pooling of
+            an encoder without prefix tokens.
+    """
+    if pooling not in POOLINGS:
+        raise UserError(f"pooling {pooling!r} is unknown; choose from {', '.join(POOLINGS)}")
+    if images.dim() != 4 or not len(images):
+        raise UserError(f"probing wants pictures [n, 3, H, W], at least one, got {list(images.shape)}")
+    wanted = _resolve(layers, encoder.depth, pooling)
+    training = bool(getattr(encoder, "training", False))
+    device = _set_training(encoder, False)
+    try:
+        parts = [_pooled(encoder, part.to(device), wanted, pooling) for part in images.split(batch_size)]
+    finally:
+        _set_training(encoder, training)
+    return Features({layer: torch.cat([part[layer] for part in parts]) for layer in wanted}, pooling)
+
+
+def raw_pixels(images: Tensor, side: int = 16) -> Tensor:
+    """The baseline every encoder must beat: pixels, reduced to side x side by antialiased bilinear.
+
+    Args:
+        images: [n, 3, H, W] in [0, 1].
+        side: 16 keeps the vector about as long as an encoder's.
+
+    Returns:
+        [n, 3 * side * side] float32.
+    """
+    if images.dim() != 4 or not len(images):
+        raise UserError(f"raw pixels want pictures [n, 3, H, W], at least one, got {list(images.shape)}")
+    small = [
+        F.interpolate(part.float(), (side, side), mode="bilinear", antialias=True, align_corners=False)
+        for part in images.split(256)
+    ]
+    return torch.cat(small).flatten(1).cpu()
+
+
+def _resolve(layers: Sequence[int], depth: int, pooling: str) -> tuple[int, ...]:
+    for layer in layers:
+        if not -depth <= layer <= depth:
+            raise UserError(
+                f"layer {layer} does not exist: blocks are 0 to {depth - 1}, {depth} is the output"
+            )
+    resolved = tuple(dict.fromkeys(layer + depth if layer < 0 else layer for layer in layers)) or (depth,)
+    if pooling == "prefix" and resolved != (depth,):
+        raise UserError("prefix pooling exists for the output only; drop `layers` or pool by mean")
+    return resolved
+
+
+def _pooled(encoder: Encoder, images: Tensor, wanted: tuple[int, ...], pooling: str) -> dict[int, Tensor]:
+    blocks = tuple(layer for layer in wanted if layer < encoder.depth)
+    tokens = encoder(images, layers=blocks)
+    found = dict(zip(blocks, tokens.levels, strict=True)) | {encoder.depth: tokens.patches}
+    return {layer: _pool(found[layer], tokens, pooling).float().cpu() for layer in wanted}
+
+
+def _pool(patches: Tensor, tokens: Tokens, pooling: str) -> Tensor:
+    if pooling == "mean":
+        return patches.mean(1)
+    if pooling == "prefix":
+        if not tokens.prefix.shape[1]:
+            raise UserError("this encoder has no prefix tokens; use pooling='mean' or 'grid'")
+        return tokens.prefix[:, 0]
+    rows, columns = tokens.grid
+    if patches.shape[1] != rows * columns:
+        raise UserError(f"grid pooling needs {rows} x {columns} patches, got {patches.shape[1]}; use 'mean'")
+    plane = patches.transpose(1, 2).unflatten(2, (rows, columns))
+    return F.adaptive_avg_pool2d(plane, _GRID).flatten(1)
+
+
+def _set_training(encoder: Encoder, on: bool) -> torch.device:
+    """Set the mode of an encoder that has one; where it lives."""
+    if not isinstance(encoder, torch.nn.Module):
+        return torch.device("cpu")
+    encoder.train(on)
+    return next((parameter.device for parameter in encoder.parameters()), torch.device("cpu"))

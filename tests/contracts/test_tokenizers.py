@@ -1,0 +1,121 @@
+"""One contract for every tokenizer: pictures to codes and back, ids alone suffice, clear errors."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from mimgen.errors import UserError
+from mimgen.tokenizers import ConvTokenizer, DiffusersKL, DiffusersVQ, Tokenizer
+
+
+def conv(quantizer: str) -> ConvTokenizer:
+    return ConvTokenizer(
+        channels=8,
+        multipliers=(1, 2),
+        blocks=1,
+        stem=2,
+        latent=6,
+        quantizer=quantizer,
+        codebook_size=32,
+        levels=(5, 5),
+    )
+
+
+def diffusers_vq() -> DiffusersVQ:
+    from diffusers import VQModel
+
+    return DiffusersVQ(
+        VQModel(
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            block_out_channels=(8, 8, 8),
+            norm_num_groups=4,
+            latent_channels=4,
+            num_vq_embeddings=16,
+            lookup_from_codebook=True,
+        )
+    )
+
+
+def diffusers_kl() -> DiffusersKL:
+    from diffusers import AutoencoderKL
+
+    return DiffusersKL(
+        AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            block_out_channels=(8, 8, 8),
+            norm_num_groups=4,
+            latent_channels=4,
+        )
+    )
+
+
+MEMBERS: dict[str, Callable[[], Any]] = {
+    "conv vq": lambda: conv("vq"),
+    "conv lfq": lambda: conv("lfq"),
+    "conv fsq": lambda: conv("fsq"),
+    "diffusers vq": diffusers_vq,
+    "diffusers kl": diffusers_kl,
+}
+
+
+@pytest.fixture(params=MEMBERS, scope="module")
+def tokenizer(request: pytest.FixtureRequest) -> Any:
+    torch.manual_seed(0)
+    return MEMBERS[request.param]().eval()
+
+
+def pictures(height: int = 16, width: int = 24) -> torch.Tensor:
+    return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def test_round_trip(tokenizer: Tokenizer) -> None:
+    assert isinstance(tokenizer, Tokenizer) and tokenizer.downsample == 4
+    codes = tokenizer.encode(pictures())
+    assert codes.latents.shape[0] == 2 and codes.latents.shape[2:] == (4, 6)
+    made = tokenizer.decode(codes)
+    assert made.shape == (2, 3, 16, 24) and made.min() >= 0 and made.max() <= 1
+    assert torch.isfinite(made).all()
+
+
+@torch.no_grad()
+def test_ids_alone_rebuild_the_picture(tokenizer: Tokenizer) -> None:
+    codes = tokenizer.encode(pictures())
+    if not tokenizer.codebook_size:
+        assert codes.indices is None
+        return
+    assert (
+        codes.indices is not None and codes.indices.shape == (2, 4, 6) and codes.indices.dtype == torch.int64
+    )
+    assert codes.indices.min() >= 0 and codes.indices.max() < tokenizer.codebook_size
+    torch.testing.assert_close(tokenizer.lookup(codes.indices), codes.latents, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(tokenizer.decode(codes.indices), tokenizer.decode(codes), atol=1e-4, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_a_picture_does_not_depend_on_its_batch(tokenizer: Tokenizer) -> None:
+    images = pictures()
+    torch.testing.assert_close(
+        tokenizer.encode(images).latents[1:], tokenizer.encode(images[1:]).latents, atol=1e-5, rtol=1e-4
+    )
+
+
+def test_wrong_input_is_named(tokenizer: Tokenizer) -> None:
+    with pytest.raises(UserError, match="multiples of 4"):
+        tokenizer.encode(pictures(18, 24))
+    with pytest.raises(UserError, match="RGB"):
+        tokenizer.encode(torch.rand(2, 1, 16, 16))
+    if tokenizer.codebook_size:
+        with pytest.raises(UserError, match="another tokenizer"):
+            tokenizer.decode(torch.full((1, 4, 4), tokenizer.codebook_size))
+
+
+@torch.no_grad()
+def test_encoding_for_use_changes_nothing(tokenizer: Any) -> None:
+    before = {name: value.clone() for name, value in tokenizer.state_dict().items()}
+    tokenizer.decode(tokenizer.encode(pictures()))
+    assert all(torch.equal(value, before[name]) for name, value in tokenizer.state_dict().items())

@@ -12,27 +12,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.layers.norm import ChannelRMSNorm
 from mimgen.part import Part
 from mimgen.tokenizers.contract import check_images, latents_of
 from mimgen.tokenizers.quantizers import FiniteScalarQuantizer, LookupFreeQuantizer, VectorQuantizer
 from mimgen.types import Codes
 
 
-def normalise(channels: int) -> nn.GroupNorm:
-    """Group norm with at most 32 groups, eps 1e-6 as in VQGAN."""
+def normalise(channels: int, local: bool) -> nn.Module:
+    """Per-position RMS norm where `local`, else VQGAN's group norm (at most 32 groups, eps 1e-6)."""
+    if local:
+        return ChannelRMSNorm(channels)
     groups = next(g for g in (32, 16, 8, 4, 2, 1) if (channels % g == 0 and channels // g >= 2) or g == 1)
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
 class ResidualBlock(nn.Module):
-    """GroupNorm, SiLU, 3x3 convolution, twice, plus the input. [B, C, h, w] -> [B, C, h, w]."""
+    """Norm, SiLU, convolution, twice, plus the input. [B, C, h, w] -> [B, C, h, w]."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, kernel: int, local: bool) -> None:
         super().__init__()
-        self.norm1, self.conv1 = normalise(channels), nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm2, self.conv2 = normalise(channels), nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm1, self.norm2 = normalise(channels, local), normalise(channels, local)
+        self.conv1, self.conv2 = (nn.Conv2d(channels, channels, kernel, padding=kernel // 2) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, C, h, w]."""
         h = self.conv1(F.silu(self.norm1(x)))
         return x + self.conv2(F.silu(self.norm2(h)))
 
@@ -40,15 +44,16 @@ class ResidualBlock(nn.Module):
 class ConvEncoder(nn.Module):
     """Pictures [B, 3, H, W] in [-1, 1] to latents [B, latent, h, w]."""
 
-    def __init__(self, widths: tuple[int, ...], blocks: int, stem: int, latent: int) -> None:
+    def __init__(self, widths: tuple[int, ...], blocks: int, stem: int, latent: int, local: bool) -> None:
         super().__init__()
         self.stem = stem
+        kernel = 1 if local else 3
         layers: list[nn.Module] = [nn.Conv2d(3 * stem * stem, widths[0], 3, padding=1)]
         for level, width in enumerate(widths):
             if level:
                 layers.append(nn.Conv2d(widths[level - 1], width, 3, stride=2, padding=1))
-            layers += [ResidualBlock(width) for _ in range(blocks)]
-        layers += [normalise(widths[-1]), nn.SiLU(), nn.Conv2d(widths[-1], latent, 1)]
+            layers += [ResidualBlock(width, kernel, local) for _ in range(blocks)]
+        layers += [normalise(widths[-1], local), nn.SiLU(), nn.Conv2d(widths[-1], latent, 1)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -58,15 +63,15 @@ class ConvEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """Latents [B, latent, h, w] to pictures [B, 3, H, W], nominally in [-1, 1]."""
 
-    def __init__(self, widths: tuple[int, ...], blocks: int, stem: int, latent: int) -> None:
+    def __init__(self, widths: tuple[int, ...], blocks: int, stem: int, latent: int, local: bool) -> None:
         super().__init__()
         self.stem = stem
         layers: list[nn.Module] = [nn.Conv2d(latent, widths[-1], 3, padding=1)]
         for level in reversed(range(len(widths))):
-            layers += [ResidualBlock(widths[level]) for _ in range(blocks + 1)]
+            layers += [ResidualBlock(widths[level], 3, local) for _ in range(blocks + 1)]
             if level:
                 layers += [nn.Conv2d(widths[level], 4 * widths[level - 1], 3, padding=1), nn.PixelShuffle(2)]
-        layers += [normalise(widths[0]), nn.SiLU()]
+        layers += [normalise(widths[0], local), nn.SiLU()]
         self.layers = nn.Sequential(*layers)
         self.out = nn.Conv2d(widths[0], 3 * stem * stem, 3, padding=1)
 
@@ -86,6 +91,9 @@ class ConvTokenizer(Part):
         quantizer: "vq", "lfq" or "fsq".
         codebook_size: number of codes for VQ; LFQ has 2 ** latent, FSQ the product of `levels`.
         levels: FSQ levels (Mentzer et al., 2024), for example (8, 5, 5, 5).
+        local: a code sees its neighbourhood only: pointwise encoder blocks and normalisation at each
+            position. Group norm lets every code depend on the whole picture, so that two pictures
+            that share a part share none of its codes, and a small generator cannot learn them.
     """
 
 
@@ -99,14 +107,15 @@ class ConvTokenizer(Part):
         quantizer: str = "vq",
         codebook_size: int = 1024,
         levels: tuple[int, ...] = (8, 5, 5, 5),
+        local: bool = False,
     ) -> None:
         super().__init__()
         widths = tuple(channels * m for m in multipliers)
         self.downsample = stem * 2 ** (len(widths) - 1)
         self.bottleneck = _quantizer(quantizer, latent, codebook_size, tuple(levels))
         self.codebook_size: int = self.bottleneck.codebook_size
-        self.encoder = ConvEncoder(widths, blocks, stem, self.bottleneck.dim)
-        self.decoder = ConvDecoder(widths, blocks, stem, self.bottleneck.dim)
+        self.encoder = ConvEncoder(widths, blocks, stem, self.bottleneck.dim, local)
+        self.decoder = ConvDecoder(widths, blocks, stem, self.bottleneck.dim, local)
         self.to(memory_format=torch.channels_last)
 
     @property

@@ -48,9 +48,14 @@ class CompositionScore:
 class Captioned(Protocol):
     """The part of a data set that this score reads."""
 
-    captions: list[str]
-    name: str
-    fingerprint: str
+    @property
+    def captions(self) -> list[str]: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def __len__(self) -> int: ...
 

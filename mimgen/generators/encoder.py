@@ -14,8 +14,11 @@ from mimgen.types import Tokens
 
 
 class _TextStates(Protocol):
-    states: Tensor
-    pooled: Tensor
+    @property
+    def states(self) -> Tensor: ...
+
+    @property
+    def pooled(self) -> Tensor: ...
 
 
 class _TextEncoder(Protocol):

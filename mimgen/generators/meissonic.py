@@ -86,6 +86,9 @@ class MeissonicTransformer(Part):
         codebook_size: number of codes K that can be predicted.
         downsample: halve the grid before the blocks (the paper's feature compression).
         upsample: double it behind them; must equal `downsample` for generation.
+        places: (rows, columns) of a learned table that is added to the embedded tokens and resized for
+            other grids; None as in the release, where rotary positions alone tell where a token is.
+            Small models on small aligned pictures learn far faster with it.
         small_init: weights N(0, 0.02) and zero modulation, so that every block starts as the
             identity (DiT's adaLN-zero); False keeps torch's defaults as the official code does.
     """
@@ -104,6 +107,7 @@ class MeissonicTransformer(Part):
         codebook_size: int = 8192,
         downsample: bool = False,
         upsample: bool = False,
+        places: tuple[int, int] | None = None,
         small_init: bool = True,
         patch_size: int = 1,
         in_channels: int = 64,
@@ -120,6 +124,7 @@ class MeissonicTransformer(Part):
         self.encoder_proj_layer_norm = RMSNorm(width)
         self.cond_embed = TwoLayer(pooled + 256 * MICRO_CONDITIONS, width, bias=False)
         self.embed = TokenEmbedding(vocab_size, width)
+        self.places = nn.Parameter(0.2 * torch.randn(1, width, *places)) if places else None
         self.down_block = Resample(width, up=False) if downsample else None
         self.project_to_hidden_norm = RMSNorm(width)
         self.project_to_hidden = nn.Linear(width, width, bias=False)
@@ -138,6 +143,8 @@ class MeissonicTransformer(Part):
     @torch.no_grad()
     def _initialise(self) -> None:
         for name, parameter in self.named_parameters():
+            if name == "places":
+                continue
             if name.endswith(("norm.linear.weight", "norm1.linear.weight", "norm1_context.linear.weight")):
                 parameter.zero_()
             elif parameter.ndim > 1:
@@ -171,7 +178,7 @@ class MeissonicTransformer(Part):
         Arguments as for `forward`; n is the size of `trunk_grid`, layers count joint blocks first.
         """
         condition = self._condition(pooled.to(self.dtype), timestep, sizes)
-        x = self.embed(tokens)
+        x = self._placed(self.embed(tokens))
         x = x if self.down_block is None else self.down_block(x)
         rows, columns = x.shape[2:]
         x = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(2).transpose(1, 2)))
@@ -180,6 +187,13 @@ class MeissonicTransformer(Part):
             image_ids = grid_ids(rows, columns, device=x.device)
         ids = torch.cat([image_ids.new_zeros(text.shape[1], 3), image_ids])
         return self._blocks(x, text, condition, rotary_table(ids, self.rope_widths), layers)
+
+    def _placed(self, x: Tensor) -> Tensor:
+        if self.places is None:
+            return x
+        if self.places.shape[2:] == x.shape[2:]:
+            return x + self.places
+        return x + F.interpolate(self.places, x.shape[2:], mode="bicubic", align_corners=False)
 
     def _condition(self, pooled: Tensor, timestep: Tensor, sizes: Tensor) -> Tensor:
         micro = sinusoid(sizes).flatten(1).to(pooled.dtype)

@@ -20,8 +20,11 @@ from mimgen.types import Batch, Losses, Mask
 
 
 class _TextStates(Protocol):
-    states: Tensor
-    pooled: Tensor
+    @property
+    def states(self) -> Tensor: ...
+
+    @property
+    def pooled(self) -> Tensor: ...
 
 
 class TextEncoder(Protocol):

@@ -52,5 +52,6 @@ class Preset:
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Preset:
         """From JSON: the fields that `config` has, lists as tuples."""
-        known = {name: config[name] for name in cls.__dataclass_fields__ if name in config}
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in known.items()})
+        known: dict[str, Any] = {name: config[name] for name in cls.__dataclass_fields__ if name in config}
+        fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in known.items()}
+        return cls(**fields)

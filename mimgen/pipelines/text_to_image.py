@@ -15,7 +15,7 @@ from mimgen import __version__
 from mimgen.encoders import ByteTextEncoder, TextStates
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
-from mimgen.part import write_atomically
+from mimgen.part import Part, write_atomically
 from mimgen.pipelines.presets import ORDERS, SCHEDULES, Preset
 from mimgen.sampling import Guidance, Sampled, unmask
 from mimgen.tokenizers import ConvTokenizer, Tokenizer
@@ -25,7 +25,11 @@ OnStep = Callable[[int, Tensor], bool | None]
 Rows = Callable[[range], Any]  # wraps the loop over batches, for a progress bar
 
 # folder -> (module, class) as diffusers' model_index.json names them
-PARTS = {"transformer": MeissonicTransformer, "vqvae": ConvTokenizer, "text_encoder": ByteTextEncoder}
+PARTS: dict[str, type[Part]] = {
+    "transformer": MeissonicTransformer,
+    "vqvae": ConvTokenizer,
+    "text_encoder": ByteTextEncoder,
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class TextToImage:
         """Write one folder a part and `model_index.json`, which comes last and so marks it complete."""
         parts = {"transformer": self.transformer, "vqvae": self.vqvae, "text_encoder": self.text_encoder}
         for name, part in parts.items():
-            if not isinstance(part, PARTS[name]):
+            if not isinstance(part, Part) or not isinstance(part, PARTS[name]):
                 raise UserError(f"{type(part).__name__} as {name} cannot be saved in a pipeline folder yet")
             part.save_pretrained(Path(folder) / name, dtype=dtype)
         index = {

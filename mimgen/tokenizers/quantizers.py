@@ -248,19 +248,29 @@ class FiniteScalarQuantizer(_Quantizer):
     """
 
     def __init__(self, levels: Sequence[int], dim: int | None = None) -> None:
-        from vector_quantize_pytorch import FSQ
-
         if not levels or min(levels) < 3:
             raise UserError(f"levels {list(levels)}: finite scalar quantisation needs levels of at least 3")
         super().__init__(dim or len(levels), len(levels), math.prod(levels))
-        self.fsq = FSQ(list(levels))
+        self.levels = tuple(levels)
+        self.fsq: nn.Module | None = None
+
+    def _rounding(self, device: torch.device) -> nn.Module:
+        """The library's layer, made when something is first encoded: its import costs more than a picture."""
+        from vector_quantize_pytorch import FSQ
+
+        if self.fsq is None:
+            self.fsq = FSQ(list(self.levels)).to(device)
+        return self.fsq
 
     def forward(self, latents: Tensor) -> Codes:
         """Quantise latents [B, D, h, w]; `losses` is empty."""
         with torch.autocast(latents.device.type, enabled=False):
-            quantised, indices = self.fsq(self._rows(latents))
+            quantised, indices = self._rounding(latents.device)(self._rows(latents))
             out = self._map(quantised, *latents.shape[2:]).to(latents.dtype)
         return Codes(indices.long().unflatten(1, latents.shape[2:]), out, {})
 
     def _codes(self, indices: Tensor) -> Tensor:
-        return self.fsq.indices_to_codes(indices)
+        levels = torch.tensor(self.levels, device=indices.device)
+        places = torch.tensor([math.prod(self.levels[:i]) for i in range(len(self.levels))], device=indices.device)
+        half = levels // 2
+        return ((indices[..., None] // places % levels - half) / half).float()

@@ -57,6 +57,15 @@ def test_small_init_starts_as_identity_blocks() -> None:
     torch.testing.assert_close(last, first)
 
 
+def test_learned_places_are_resized_to_the_grid() -> None:
+    model = transformer(places=(3, 4))
+    with torch.no_grad():
+        here, elsewhere = model(*inputs(3, 4)), model(*inputs(6, 8))
+        model.places.zero_()
+        assert not torch.allclose(here, model(*inputs(3, 4)))
+        assert not torch.allclose(elsewhere, model(*inputs(6, 8)))
+
+
 def test_every_input_matters() -> None:
     model, given = transformer(), inputs(3, 4)
     with torch.no_grad():

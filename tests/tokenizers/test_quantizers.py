@@ -154,3 +154,13 @@ def test_entropies_of_known_distributions():
     assert decided.codebook == pytest.approx(0.6931, abs=1e-3)
     undecided = code_entropies(torch.zeros(2, 1), codes, logarithm="shift")
     assert undecided.sample == pytest.approx(0.6931, abs=1e-3)
+
+
+@pytest.mark.parametrize("levels", [(8, 5, 5, 5), (8, 8, 6, 5), (3, 4)])
+def test_fsq_lookup_is_the_librarys(levels: tuple[int, ...]) -> None:
+    from vector_quantize_pytorch import FSQ
+
+    quantizer = FiniteScalarQuantizer(levels)
+    indices = torch.arange(quantizer.codebook_size).view(1, 1, -1)
+    expected = FSQ(list(levels)).indices_to_codes(indices.flatten(1)).transpose(1, 2).unsqueeze(2)
+    torch.testing.assert_close(quantizer.lookup(indices), expected)

@@ -1,0 +1,1 @@
+"""Named runs: one typed function `experiment` a file; installed as the package `mimgen_configs`."""

@@ -1,0 +1,178 @@
+"""What `evaluate` and `quickstart` measure of a trained model, each as one JSON dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mimgen.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mimgen.data import Dataset
+    from mimgen.pipelines import TextToImage
+    from mimgen.tokenizers import Tokenizer
+
+__all__ = ["Scored", "Split", "composition", "frechet", "pictures", "probe", "reconstruction", "split_of"]
+
+PROBED = ("group", "subgroup")
+
+
+@dataclass(frozen=True)
+class Split:
+    """A dataset whose pictures are known by number, and the numbers of some of its splits."""
+
+    everything: Dataset
+    numbers: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A composition score with the pictures that were made for it.
+
+    Attributes:
+        result: what `evaluate_composition` returns, with provenance of the sampling.
+        made: [n, 3, S, S] one generated picture a prompt.
+        numbers: the true pictures' numbers.
+    """
+
+    result: dict[str, Any]
+    made: Tensor
+    numbers: list[int]
+
+
+def split_of(spec: str, size: int, names: Sequence[str]) -> Split:
+    """Open a dataset and find the pictures of the splits `names` in it, by their keys.
+
+    Raises:
+        UserError: a split is missing, or the data is streamed and cannot be numbered.
+    """
+    from mimgen.data import Dataset, open_data
+
+    everything = open_data(spec, size=size)
+    if not isinstance(everything, Dataset):
+        raise UserError(f"{spec} is a stream; measuring needs data on disk")
+    places = {everything[index].key: index for index in range(len(everything))}
+    numbers = {}
+    for name in names:
+        part = open_data(spec, size=size, split=name)
+        if not isinstance(part, Dataset):
+            raise UserError(f"{spec} is a stream; measuring needs data on disk")
+        numbers[name] = [places[part[index].key] for index in range(len(part))]
+    return Split(everything, numbers)
+
+
+def pictures(spec: str, size: int, split: str | None) -> Tensor:
+    """[n, 3, size, size] in [0, 1]: every picture of a split."""
+    from mimgen.data import Dataset, open_data
+    from mimgen.evaluation import load_pictures
+
+    dataset = open_data(spec, size=size, split=split)
+    if not isinstance(dataset, Dataset):
+        raise UserError(f"{spec} is a stream; measuring needs data on disk")
+    return load_pictures(dataset, range(len(dataset)))
+
+
+def reconstruction(tokenizer: Tokenizer, spec: str, size: int, split: str | None) -> dict[str, Any]:
+    """PSNR, SSIM and use of the codebook on one split."""
+    from mimgen.evaluation import evaluate_reconstruction
+
+    measured = evaluate_reconstruction(tokenizer, pictures(spec, size, split))
+    return {**measured, "reference_set": spec, "split": split}
+
+
+def composition(
+    pipeline: TextToImage,
+    spec: str,
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    limit: int | None = None,
+) -> Scored:
+    """Pictures for the held-out `compose` captions, ranked against every picture of the data.
+
+    Args:
+        pipeline: the generator.
+        spec: the data, with the splits train and compose.
+        seed: pictures are made with seeds mixed from this and the picture's number.
+        steps: unmasking steps; the pipeline's own by default.
+        guidance: guidance scale; the pipeline's own by default.
+        limit: score only so many prompts, spread over the split, to save time.
+    """
+    import torch
+
+    from mimgen.evaluation import evaluate_composition
+
+    found = split_of(spec, size_of(pipeline), ("train", "compose"))
+    numbers = found.numbers["compose"]
+    if limit is not None:
+        numbers = numbers[:: max(1, len(numbers) // limit)][:limit]
+    made: list[Tensor] = []
+    changed: dict[str, Any] = {"steps": steps, "guidance_scale": guidance}
+    changes = {name: value for name, value in changed.items() if value is not None}
+
+    def generate(captions: list[str], seeds: list[int]) -> Tensor:
+        made.append(pipeline(captions, seed=seeds, **changes).images.cpu())
+        return made[-1]
+
+    def reconstruct(true: Tensor) -> Tensor:
+        with torch.no_grad():
+            return through(pipeline, true)
+
+    result = evaluate_composition(
+        generate, reconstruct, found.everything, numbers, found.numbers["train"], seed
+    )
+    result["steps"] = pipeline.preset.steps if steps is None else steps
+    result["guidance"] = pipeline.preset.guidance_scale if guidance is None else guidance
+    return Scored({**result, "ema": True}, torch.cat(made), numbers)
+
+
+def frechet(made: Tensor, true: Tensor, extractor: str = "lab-hog", weights: str | None = None) -> dict[str, Any]:
+    """FID of two sets of pictures [n, 3, S, S], with the extractor named."""
+    from mimgen.evaluation import fid
+
+    return fid(made, true, extractor, weights)
+
+
+def probe(pipeline: TextToImage, spec: str, *, seed: int = 0) -> dict[str, Any]:
+    """How well labels are read off the generator's blocks and off raw pixels, on `val`.
+
+    Returns:
+        for each label set: accuracy of the generator's features (all blocks, mean over the picture),
+        of raw pixels and of the most frequent class.
+    """
+    import torch
+
+    from mimgen.evaluation import load_pictures
+    from mimgen.generators import GeneratorEncoder
+    from mimgen.probing import extract, linear_probe, raw_pixels
+
+    found = split_of(spec, size_of(pipeline), ("train", "val"))
+    encoder = GeneratorEncoder(pipeline.transformer, pipeline.vqvae, pipeline.text_encoder)
+    sets, parts = [found.numbers["train"], found.numbers["val"]], []
+    for numbers in sets:
+        images = load_pictures(found.everything, numbers)
+        features = extract(encoder, images, layers=tuple(range(encoder.depth)))
+        parts.append((features.joined, raw_pixels(images)))
+    outcome: dict[str, Any] = {}
+    for name in (name for name in PROBED if name in found.everything.label_names):
+        train, val = (torch.tensor([found.everything[i].labels[name] for i in numbers]) for numbers in sets)
+        ours, raw = (
+            linear_probe(parts[0][kind], train, parts[1][kind], val, seed=seed).as_dict() for kind in (0, 1)
+        )
+        outcome[name] = {"generator": ours, "raw_pixels": raw, "majority": ours["majority"]}
+    return {**outcome, "features": "all blocks, mean over patches", "reference_set": spec, "split": "val"}
+
+
+def size_of(pipeline: TextToImage) -> int:
+    """Side of the pipeline's pictures in pixels."""
+    return pipeline.preset.resolution[0]
+
+
+def through(pipeline: TextToImage, true: Tensor) -> Tensor:
+    """Pictures [n, 3, S, S] through the pipeline's tokenizer and back, on the CPU."""
+    tokenizer = pipeline.vqvae
+    return tokenizer.decode(tokenizer.encode(true.to(pipeline.transformer.device))).cpu()

@@ -1,0 +1,84 @@
+"""From words on the command line to a typed record, with errors that name the fix."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+from collections.abc import Iterable, Sequence
+from typing import TypeVar, get_type_hints
+
+from mimgen.errors import UserError
+
+__all__ = ["choose", "parse", "suggestion"]
+
+Record = TypeVar("Record")
+
+
+def suggestion(word: str, choices: Iterable[str]) -> str:
+    """'; did you mean X?' where a choice is near to `word`, else an empty string."""
+    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def choose(word: str, choices: Sequence[str], noun: str) -> str:
+    """`word` if it is one of `choices`; otherwise a UserError with the nearest choice and the list."""
+    if word in choices:
+        return word
+    raise UserError(
+        f"unknown {noun} {word!r}{suggestion(word, choices)} (there are: {', '.join(choices)})"
+    )
+
+
+def parse(kind: type[Record], arguments: Sequence[str], program: str) -> Record:
+    """Fill the dataclass `kind` from the flags in `arguments`.
+
+    Args:
+        kind: a dataclass; its fields are the flags, its docstring the help text.
+        arguments: the words after the command.
+        program: what the user typed before them, for help and errors.
+
+    Raises:
+        UserError: unknown flag, missing value or a value of the wrong type.
+    """
+    import tyro
+
+    if not {"-h", "--help"} & set(arguments):
+        _check_flags(kind, arguments, program)
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(kind, args=list(arguments), prog=program)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UserError(f"{_plain(complaint.getvalue())} (see {program} --help)") from None
+
+
+def _check_flags(kind: type, arguments: Sequence[str], program: str) -> None:
+    """Refuse flags that `kind` does not have, with the nearest one that it has."""
+    from tyro.conf import Positional
+
+    hints = get_type_hints(kind, include_extras=True)
+    markers = getattr(Positional[int], "__metadata__", ())
+    named = [name for name, hint in hints.items() if getattr(hint, "__metadata__", None) != markers]
+    names = [name.replace("_", "-") for name in named]
+    known = {f"--{name}" for name in names} | {f"--no-{name}" for name in names}
+    for word in arguments:
+        flag = word.split("=", 1)[0].replace("_", "-")
+        if flag.startswith("--") and len(flag) > 2 and flag not in known:
+            flags = [f"--{name}" for name in names]
+            raise UserError(
+                f"unknown flag {flag} of `{program}`{suggestion(flag, flags)} (there are: {', '.join(flags)})"
+            )
+
+
+def _plain(text: str) -> str:
+    """The first paragraph of tyro's framed message, as one line."""
+    words = []
+    for line in text.splitlines()[1:]:
+        inner = line.strip("│╭╮╰╯─ \n")
+        if not inner:
+            break
+        words.append(inner)
+    return " ".join(words).replace(" .", ".").rstrip(".") or "the arguments could not be read"

@@ -1,0 +1,194 @@
+"""The house's rules, read from the syntax trees: floors, walls, sizes, annotations."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "mimgen").rglob("*.py"))
+CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
+APPS = sorted((ROOT / "apps").rglob("*.py"))
+
+FLOORS = {
+    "types": 0, "errors": 0, "part": 0, "ops": 0,
+    "layers": 1, "masking": 1, "sampling": 1, "data": 1, "training": 1,
+    "encoders": 2,
+    "tokenizers": 3,
+    "targets": 4,
+    "objectives": 5, "generators": 5,
+    "pipelines": 6, "probing": 6, "downstream": 6, "evaluation": 6, "analysis": 6, "convert": 6,
+    "recipes": 7,
+    "commands": 8,
+    "cli": 9,
+}  # fmt: skip
+
+# Third parties and the only places that may import them; "recipes" means mimgen/recipes.py.
+WALLS = {
+    "gradio": ("apps",),
+    "accelerate": ("training", "probing", "evaluation", "commands"),
+    "torch_fidelity": ("evaluation/fid.py",),
+    "xformers": ("layers/attention.py",),
+    "vector_quantize_pytorch": ("tokenizers/quantizers.py",),
+    "tyro": ("commands",),
+    "webdataset": ("data",),
+    "datasets": ("data",),
+    "skimage": ("ops", "evaluation", "data"),
+    "sklearn": ("probing", "evaluation", "analysis"),
+}
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full module name of every import, those inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute here"
+            module = node.module or ""
+            yield node.lineno, module
+            if module == "mimgen":
+                yield from ((node.lineno, f"mimgen.{alias.name}") for alias in node.names)
+
+
+def package_of(path: Path) -> str:
+    """First part below mimgen/: "masking", "types", or "" for mimgen/__init__.py."""
+    part = path.relative_to(ROOT / "mimgen").parts[0]
+    return "" if part == "__init__.py" else part.removesuffix(".py")
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def upward(package: str, module: str) -> bool:
+    """Whether `package` may not import `module`: an upper floor, or a sibling on its own.
+
+    Everybody may raise the errors of `mimgen.errors`.
+    """
+    parts = module.split(".")
+    if parts[0] != "mimgen" or len(parts) < 2 or parts[1] not in FLOORS or parts[1] in (package, "errors"):
+        return False
+    return package == "" or FLOORS[parts[1]] >= FLOORS[package]
+
+
+def test_the_rule_itself_can_fail() -> None:
+    assert upward("masking", "mimgen.objectives.masked_tokens")
+    assert upward("masking", "mimgen.sampling")
+    assert not upward("masking", "mimgen.masking.rate")
+    assert not upward("objectives", "mimgen.masking")
+
+
+def test_every_package_has_a_floor() -> None:
+    assert {package_of(path) for path in SOURCES} - {""} <= set(FLOORS)
+
+
+def test_imports_go_down() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {module}"
+        for path in SOURCES
+        for line, module in imports(path)
+        if upward(package_of(path), module)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_configs_and_apps_import_public_names_only() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {module}"
+        for path in CONFIGS + APPS
+        for line, module in imports(path)
+        if module.startswith(("configs", "mimgen_configs")) or "._" in module
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("library", sorted(WALLS))
+def test_third_parties_stay_behind_their_wall(library: str) -> None:
+    wrong = []
+    for path in SOURCES + CONFIGS + APPS:
+        place = path.relative_to(ROOT).as_posix().removeprefix("mimgen/")
+        inside = any(place == wall or place.startswith(f"{wall}/") for wall in WALLS[library])
+        wrong += [
+            f"{place}:{line}" for line, module in imports(path) if module.split(".")[0] == library and not inside
+        ]
+    assert not wrong, f"{library} is imported in {', '.join(wrong)}"
+
+
+def test_files_hold_one_noun() -> None:
+    sizes = {path: len(path.read_text("utf-8").splitlines()) for path in SOURCES + CONFIGS + APPS}
+    assert not {str(path.relative_to(ROOT)): lines for path, lines in sizes.items() if lines > 300}
+
+
+def test_functions_are_short() -> None:
+    long = {
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}": node.end_lineno - node.lineno + 1
+        for path in SOURCES + CONFIGS + APPS
+        for node in functions(path)
+        if node.end_lineno is not None and node.end_lineno - node.lineno + 1 > 80
+    }
+    assert not long
+
+
+def test_every_argument_is_annotated() -> None:
+    bare = []
+    for path in SOURCES + CONFIGS + APPS:
+        for node in functions(path):
+            named = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            rest = [argument for argument in (node.args.vararg, node.args.kwarg) if argument is not None]
+            bare += [
+                f"{path.relative_to(ROOT)}:{node.lineno} {node.name}({argument.arg})"
+                for argument in named + rest
+                if argument.annotation is None and argument.arg not in ("self", "cls")
+            ]
+    assert not bare, "\n".join(bare)
+
+
+def test_public_names_are_documented() -> None:
+    silent = []
+    for path in SOURCES + CONFIGS:
+        tree = ast.parse(path.read_text("utf-8"))
+        assert ast.get_docstring(tree), f"{path.relative_to(ROOT)} says nothing about itself"
+        silent += [
+            f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+            for node in tree.body
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)
+            and not node.name.startswith("_")
+            and ast.get_docstring(node) is None
+        ]
+    assert not silent, "\n".join(silent)
+
+
+def test_only_commands_talk_to_the_terminal() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in SOURCES
+        if package_of(path) != "commands"
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert not wrong, ", ".join(wrong)
+
+
+def test_packages_declare_their_names() -> None:
+    for folder in sorted(path.parent for path in SOURCES if path.name == "__init__.py"):
+        tree = ast.parse((folder / "__init__.py").read_text("utf-8"))
+        plain = itertools.chain.from_iterable(n.targets for n in tree.body if isinstance(n, ast.Assign))
+        typed = (n.target for n in tree.body if isinstance(n, ast.AnnAssign))
+        names = {target.id for target in (*plain, *typed) if isinstance(target, ast.Name)}
+        assert "__all__" in names, f"{folder.relative_to(ROOT)}/__init__.py has no __all__"
+
+
+@pytest.mark.parametrize("module", ["mimgen", "mimgen.cli", "mimgen.commands.options"])
+def test_light_modules_import_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(sorted({{'torch', 'diffusers', 'numpy', 'PIL'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -17,7 +17,7 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 APPS = sorted((ROOT / "apps").rglob("*.py"))
 
 FLOORS = {
-    "types": 0, "errors": 0, "part": 0, "ops": 0,
+    "types": 0, "errors": 0, "part": 0, "bundled": 0, "ops": 0,
     "layers": 1, "masking": 1, "sampling": 1, "data": 1, "training": 1,
     "encoders": 2,
     "tokenizers": 3,

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mimgen.commands import measure
-from mimgen.commands.models import BUNDLED, bundled_folder, find_pipeline, open_pipeline
+from mimgen.bundled import pipeline_folder
+from mimgen.commands.models import BUNDLED, find_pipeline, open_pipeline
 from mimgen.commands.options import choose, parse
 from mimgen.errors import UserError
 
@@ -105,7 +106,7 @@ def _tokenizer(model: str) -> tuple[ConvTokenizer, int]:
     """The tokenizer meant by `model` and the size it was trained at."""
     from mimgen.recipes import load_tokenizer
 
-    root = bundled_folder() if model == BUNDLED else Path(model)
+    root = pipeline_folder() if model == BUNDLED else Path(model)
     if model == BUNDLED or not root.exists():
         find_pipeline(model)
     tokenizer = load_tokenizer(root)

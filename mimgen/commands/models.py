@@ -5,21 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from mimgen.bundled import pipeline_folder
 from mimgen.errors import UserError
 
 if TYPE_CHECKING:
     from mimgen.pipelines import TextToImage
 
-__all__ = ["BUNDLED", "bundled_folder", "find_pipeline", "open_pipeline"]
+__all__ = ["BUNDLED", "find_pipeline", "open_pipeline"]
 
 BUNDLED = "bundled"
-
-
-def bundled_folder() -> Path:
-    """Where the pretrained pipeline lies inside the package."""
-    import mimgen
-
-    return Path(mimgen.__file__).parent / "assets" / "emoji-64"
 
 
 def find_pipeline(model: str) -> Path:
@@ -29,8 +23,8 @@ def find_pipeline(model: str) -> Path:
         UserError: there is none; the message says what was looked for.
     """
     if model == BUNDLED:
-        if (bundled_folder() / "model_index.json").is_file():
-            return bundled_folder()
+        if (pipeline_folder() / "model_index.json").is_file():
+            return pipeline_folder()
         raise UserError(
             "this installation has no bundled pipeline; train one with `mimgen quickstart` and pass "
             "--model runs/quickstart"

@@ -1,0 +1,12 @@
+"""Where the pretrained pipeline lies inside the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["pipeline_folder"]
+
+
+def pipeline_folder() -> Path:
+    """The folder of the pipeline trained on the embedded emoji (64 px); its README.md is the model card."""
+    return Path(__file__).parent / "assets" / "emoji-64"

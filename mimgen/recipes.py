@@ -16,12 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.data import Dataset, Loader, StreamedDataset, StreamLoader, open_data, with_codes
-from mimgen.encoders import ByteTextEncoder
 from mimgen.errors import UserError
-from mimgen.generators import MeissonicTransformer
 from mimgen.objectives import MaskedTokens, Reconstruction
 from mimgen.pipelines import Preset, TextToImage
-from mimgen.tokenizers import ConvTokenizer
+from mimgen.pipelines.parts import load_part
+from mimgen.tokenizers import ConvTokenizer, DiffusersVQ
 from mimgen.training import Result, Settings, fit, load_ema
 
 __all__ = [
@@ -36,6 +35,7 @@ __all__ = [
 
 SHOWN = 8  # pictures in the grids that a run logs
 
+DiscreteTokenizer = ConvTokenizer | DiffusersVQ
 Size = TypeVar("Size")
 Watch = Callable[[TextToImage, int], None]
 
@@ -116,7 +116,7 @@ class TrainGenerator:
 
     name: str
     size: str
-    build: Callable[[ConvTokenizer], MaskedTokens]
+    build: Callable[[DiscreteTokenizer], MaskedTokens]
     tokenizer: str | None
     pictures: Pictures
     settings: Settings
@@ -158,9 +158,9 @@ class TrainGenerator:
     def pipeline(self, objective: MaskedTokens) -> TextToImage:
         """The parts of the objective as a pipeline that samples as this run says."""
         return TextToImage(
-            cast(MeissonicTransformer, objective.transformer),
-            cast(ConvTokenizer, objective.tokenizer),
-            cast(ByteTextEncoder, objective.text_encoder),
+            objective.transformer,
+            objective.tokenizer,
+            objective.text_encoder,
             replace(self.sampling, resolution=(self.pictures.size, self.pictures.size)),
         )
 
@@ -186,8 +186,8 @@ def choose_size(sizes: Mapping[str, Size], name: str) -> Size:
     return sizes[name]
 
 
-def load_tokenizer(folder: str | Path) -> ConvTokenizer:
-    """A tokenizer from its own folder, a run folder, or a pipeline folder.
+def load_tokenizer(folder: str | Path) -> DiscreteTokenizer:
+    """A tokenizer (ours or diffusers' `VQModel`) from its own folder, a run folder, or a pipeline folder.
 
     Raises:
         UserError: none of them holds a tokenizer.
@@ -195,12 +195,13 @@ def load_tokenizer(folder: str | Path) -> ConvTokenizer:
     root = Path(folder)
     for place in (root, root / "tokenizer", root / "vqvae", root / "pipeline" / "vqvae"):
         if (place / "config.json").is_file():
-            return ConvTokenizer.from_pretrained(place).eval()
+            tokenizer: DiscreteTokenizer = load_part("vqvae", place).eval()
+            return tokenizer
     raise UserError(f"no tokenizer in {root}; pass the --out folder of `mimgen train vqgan`, or a pipeline folder")
 
 
 @torch.no_grad()
-def tokenize(dataset: Dataset, tokenizer: ConvTokenizer, *, batch_size: int = 64) -> Tensor:
+def tokenize(dataset: Dataset, tokenizer: DiscreteTokenizer, *, batch_size: int = 64) -> Tensor:
     """[len, h, w] int64 ids of every picture, on the CPU, so that training need not encode them again."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = tokenizer.to(device).eval()

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from mimgen.encoders import ByteTextEncoder
+from mimgen.encoders import ByteTextEncoder, ClipTextEncoder
 from mimgen.generators import MeissonicTransformer
 from mimgen.objectives import MaskedTokens
 from mimgen.pipelines import Preset
-from mimgen.recipes import Pictures, TrainGenerator, choose_size
-from mimgen.tokenizers import ConvTokenizer
+from mimgen.recipes import DiscreteTokenizer, Pictures, TrainGenerator, choose_size
 from mimgen.training import Settings
 
 
@@ -56,6 +55,7 @@ def experiment(
     accumulation: int = 1,
     base_lr: float | None = None,
     drop_condition: float = 0.1,
+    clip: str | None = None,
     sampling_steps: int = 16,
     guidance: float = 3.0,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
@@ -83,6 +83,7 @@ def experiment(
         accumulation: micro-batches a step, where memory is short.
         base_lr: learning rate for 256 pictures; by default the size's own.
         drop_condition: share of captions replaced by the empty one, so that guidance works.
+        clip: folder of a CLIP text encoder on disk (frozen); without it a small one is trained along.
         sampling_steps: steps in which a picture is made.
         guidance: how strongly a picture follows its caption; 1 is off.
         precision: auto times both on this machine and takes the faster.
@@ -105,7 +106,7 @@ def experiment(
     return TrainGenerator(
         "meissonic",
         size,
-        partial(build, chosen, drop_condition),
+        partial(build, chosen, drop_condition, clip),
         tokenizer,
         Pictures(data, pixels or chosen.pixels),
         settings,
@@ -113,21 +114,26 @@ def experiment(
     )
 
 
-def build(size: Size, drop_condition: float, codes: ConvTokenizer) -> MaskedTokens:
+def build(size: Size, drop_condition: float, clip: str | None, codes: DiscreteTokenizer) -> MaskedTokens:
     """The objective of a size, around a tokenizer, with fresh weights."""
     width = size.heads * size.head_width
+    text_encoder: ByteTextEncoder | ClipTextEncoder = (
+        ClipTextEncoder.from_pretrained(clip)
+        if clip
+        else ByteTextEncoder(width=size.text_width, depth=size.text_depth, max_words=size.words)
+    )
     transformer = MeissonicTransformer(
         num_layers=size.joint_blocks,
         num_single_layers=size.single_blocks,
         attention_head_dim=size.head_width,
         num_attention_heads=size.heads,
-        joint_attention_dim=size.text_width,
+        joint_attention_dim=text_encoder.width,
         pooled_projection_dim=width,
-        pooled_text_dim=size.text_width,
+        pooled_text_dim=text_encoder.pooled_width,
         vocab_size=codes.codebook_size + 1,
         codebook_size=codes.codebook_size,
         downsample=size.compress,
         upsample=size.compress,
+        places=(size.places, size.places) if size.places else None,
     )
-    text_encoder = ByteTextEncoder(width=size.text_width, depth=size.text_depth, max_words=size.words)
     return MaskedTokens(transformer, text_encoder, codes, drop_condition=drop_condition)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from mimgen.objectives import Reconstruction
 from mimgen.recipes import Pictures, TrainTokenizer, choose_size
-from mimgen.tokenizers import ConvTokenizer
+from mimgen.tokenizers import ConvTokenizer, PatchDiscriminator, open_perceptual
 from mimgen.training import Settings
 
 
@@ -45,6 +46,9 @@ def experiment(
     pixels: int | None = None,
     batch_size: int | None = None,
     base_lr: float | None = None,
+    adversarial: float = 0.0,
+    adversarial_start: int = 1000,
+    perceptual: str | None = None,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     time_limit: float | None = None,
     tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
@@ -66,6 +70,9 @@ def experiment(
         pixels: side of the pictures; by default the size's own.
         batch_size: pictures a step; by default the size's own.
         base_lr: learning rate for 256 pictures; by default the size's own.
+        adversarial: weight of a PatchGAN that judges the pictures, scaled adaptively; 0 for none (VQGAN: 0.8).
+        adversarial_start: steps in which it learns to judge before the tokenizer hears of it.
+        perceptual: folder with the weights of LPIPS (VGG-16 and linear heads); nothing is downloaded.
         precision: auto times both on this machine and takes the faster.
         time_limit: seconds after which training stops with a checkpoint.
         tracker: where curves go besides log.jsonl.
@@ -96,6 +103,15 @@ def experiment(
             levels=chosen.levels,
             local=chosen.local,
         )
-        return Reconstruction(tokenizer, l2=1.0)
+        # group norm in the discriminator: its judgement must not depend on how a batch is split
+        judge = PatchDiscriminator(32 if chosen.pixels < 128 else 64, 2, norm="group") if adversarial else None
+        return Reconstruction(
+            tokenizer,
+            judge,
+            l2=1.0,
+            perceptual=open_perceptual(Path(perceptual) if perceptual else None),
+            adversarial_weight=adversarial,
+            adversarial_start=adversarial_start,
+        )
 
     return TrainTokenizer("vqgan", size, build, Pictures(data, pixels or chosen.pixels), settings)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mimgen.commands import measure
 from mimgen.bundled import pipeline_folder
+from mimgen.commands import measure
 from mimgen.commands.models import BUNDLED, find_pipeline, open_pipeline
 from mimgen.commands.options import choose, parse
 from mimgen.errors import UserError
 
 if TYPE_CHECKING:
-    from mimgen.tokenizers import ConvTokenizer
+    from mimgen.recipes import DiscreteTokenizer
 
 __all__ = ["main"]
 
@@ -102,7 +102,7 @@ def _measure(name: str, options: Arguments) -> dict[str, Any]:
             "reference_set": f"{options.data}/compose"}  # fmt: skip
 
 
-def _tokenizer(model: str) -> tuple[ConvTokenizer, int]:
+def _tokenizer(model: str) -> tuple[DiscreteTokenizer, int]:
     """The tokenizer meant by `model` and the size it was trained at."""
     from mimgen.recipes import load_tokenizer
 

@@ -82,12 +82,12 @@ class ByteTextEncoder(Part):
         buckets: rows of the hashed embedding table.
     """
 
-
     def __init__(
         self, width: int = 192, depth: int = 2, heads: int = 4, max_words: int = 16, buckets: int = 4096
     ) -> None:
         super().__init__()
-        self.width, self.max_words, self.buckets = width, max_words, buckets
+        self.width = self.pooled_width = width
+        self.max_words, self.buckets = max_words, buckets
         self.table = nn.EmbeddingBag(buckets, width, mode="mean")
         self.padding = nn.Parameter(torch.zeros(width))
         self.place = nn.Parameter(torch.zeros(max_words, width))

@@ -13,11 +13,10 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
-from mimgen.encoders import ByteTextEncoder
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
 from mimgen.pipelines.presets import Preset
-from mimgen.pipelines.text_to_image import OnStep, TextToImage
+from mimgen.pipelines.text_to_image import OnStep, TextEncoder, TextToImage
 from mimgen.tokenizers import Tokenizer
 
 
@@ -42,7 +41,7 @@ class MeissonicPipeline(DiffusionPipeline):
     Args:
         transformer: the generator.
         vqvae: any tokenizer of the contract.
-        text_encoder: `ByteTextEncoder`.
+        text_encoder: `ByteTextEncoder` or `ClipTextEncoder`.
         preset: how to sample, saved with the weights; `Preset()` when None.
     """
 
@@ -52,7 +51,7 @@ class MeissonicPipeline(DiffusionPipeline):
         self,
         transformer: MeissonicTransformer,
         vqvae: Tokenizer,
-        text_encoder: ByteTextEncoder,
+        text_encoder: TextEncoder,
         preset: Preset | None = None,
     ) -> None:
         super().__init__()

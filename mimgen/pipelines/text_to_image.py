@@ -12,24 +12,21 @@ import torch
 from torch import Tensor
 
 from mimgen import __version__
-from mimgen.encoders import ByteTextEncoder, TextStates
+from mimgen.encoders import ByteTextEncoder, ClipTextEncoder, TextStates
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
-from mimgen.part import Part, write_atomically
+from mimgen.part import write_atomically
+from mimgen.pipelines.parts import load_part, save_part
 from mimgen.pipelines.presets import ORDERS, SCHEDULES, Preset
 from mimgen.sampling import Guidance, Sampled, unmask
-from mimgen.tokenizers import ConvTokenizer, Tokenizer
+from mimgen.tokenizers import Tokenizer
 from mimgen.types import Draws, mix_seed
 
+TextEncoder = ByteTextEncoder | ClipTextEncoder
 OnStep = Callable[[int, Tensor], bool | None]
 Rows = Callable[[range], Any]  # wraps the loop over batches, for a progress bar
 
-# folder -> (module, class) as diffusers' model_index.json names them
-PARTS: dict[str, type[Part]] = {
-    "transformer": MeissonicTransformer,
-    "vqvae": ConvTokenizer,
-    "text_encoder": ByteTextEncoder,
-}
+PARTS = ("transformer", "vqvae", "text_encoder")
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class TextToImage:
         self,
         transformer: MeissonicTransformer,
         vqvae: Tokenizer,
-        text_encoder: ByteTextEncoder,
+        text_encoder: TextEncoder,
         preset: Preset,
     ) -> None:
         self.transformer, self.vqvae, self.text_encoder = transformer, vqvae, text_encoder
@@ -75,23 +72,16 @@ class TextToImage:
             UserError: no model_index.json, of another pipeline, or a part is missing or does not fit.
         """
         index = read_index(Path(folder))
-        parts = {name: kind.from_pretrained(Path(folder) / name) for name, kind in PARTS.items()}
-        return cls(**parts, preset=Preset.read(index))  # type: ignore[arg-type]
+        parts = {name: load_part(name, Path(folder) / name) for name in PARTS}
+        return cls(**parts, preset=Preset.read(index))
 
     def save(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write one folder a part and `model_index.json`, which comes last and so marks it complete."""
-        parts = {"transformer": self.transformer, "vqvae": self.vqvae, "text_encoder": self.text_encoder}
-        for name, part in parts.items():
-            if not isinstance(part, Part) or not isinstance(part, PARTS[name]):
-                raise UserError(f"{type(part).__name__} as {name} cannot be saved in a pipeline folder yet")
-            part.save_pretrained(Path(folder) / name, dtype=dtype)
-        index = {
-            "_class_name": "MeissonicPipeline",
-            "_mimgen_version": __version__,
-            **asdict(self.preset),
-            **{name: [kind.__module__, kind.__name__] for name, kind in PARTS.items()},
-        }
-        write_atomically(Path(folder) / "model_index.json", (json.dumps(index, indent=2) + "\n").encode())
+        folder = Path(folder)
+        kinds = {name: save_part(name, getattr(self, name), folder / name, dtype) for name in PARTS}
+        head = {"_class_name": "MeissonicPipeline", "_mimgen_version": __version__}
+        index = {**head, **asdict(self.preset), **kinds}
+        write_atomically(folder / "model_index.json", (json.dumps(index, indent=2) + "\n").encode())
 
     @property
     def grid(self) -> tuple[int, int]:

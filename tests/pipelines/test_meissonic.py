@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from mimgen.encoders import ByteTextEncoder
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
-from mimgen.pipelines import MeissonicPipeline, Preset
-from mimgen.tokenizers import ConvTokenizer
+from mimgen.pipelines import MeissonicPipeline, Preset, TextToImage
+from mimgen.tokenizers import ConvTokenizer, DiffusersVQ
 
 PROMPTS = ["red apple", "blue car", "green tree"]
 
@@ -88,3 +88,35 @@ def test_fresh_process_gives_identical_pictures(pipeline: MeissonicPipeline, tmp
 def test_wrong_calls_say_what_to_do(pipeline: MeissonicPipeline, options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         pipeline(**options)
+
+
+def test_diffusers_vqmodel_serves_as_the_tokenizer(pipeline: MeissonicPipeline, tmp_path: Path) -> None:
+    from diffusers import VQModel
+
+    model = VQModel(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 8, 8),
+        norm_num_groups=4,
+        latent_channels=4,
+        num_vq_embeddings=40,
+        lookup_from_codebook=True,
+    )
+    preset = Preset(resolution=(16, 16), steps=2)
+    core = TextToImage(pipeline.transformer, DiffusersVQ(model).eval(), pipeline.text_encoder, preset)
+    core.save(tmp_path)
+    loaded = TextToImage.load(tmp_path)
+    assert isinstance(loaded.vqvae, DiffusersVQ)
+    assert torch.equal(loaded(["cat"], seed=1).images, core(["cat"], seed=1).images)
+
+
+def test_missing_and_foreign_parts_are_named(pipeline: MeissonicPipeline, tmp_path: Path) -> None:
+    pipeline.save_pretrained(tmp_path)
+    (tmp_path / "vqvae" / "config.json").write_text('{"_class_name": "AutoencoderKL"}')
+    with pytest.raises(UserError, match="of a AutoencoderKL; as vqvae one of ConvTokenizer, VQModel"):
+        TextToImage.load(tmp_path)
+    (tmp_path / "vqvae" / "config.json").unlink()
+    with pytest.raises(UserError, match="part vqvae is missing"):
+        TextToImage.load(tmp_path)
+    with pytest.raises(UserError, match=r"no model_index\.json"):
+        TextToImage.load(tmp_path / "vqvae")

@@ -40,7 +40,7 @@ class Size:
 SIZES = {
     "tiny": Size(16, 1, 1, 2, 16, 32, 1, 16, False, 4, 8, 1e-2, 100),
     "quickstart": Size(32, 1, 4, 6, 32, 192, 1, 16, True, 8, 32, 1.2e-2, 1500),
-    "emoji64": Size(64, 2, 4, 8, 32, 192, 2, 16, True, 16, 16, 1.6e-2, 6000),
+    "emoji64": Size(64, 1, 6, 6, 32, 192, 2, 16, True, 16, 16, 1.6e-2, 6000),
     "base": Size(256, 14, 28, 8, 128, 768, 6, 77, False, 0, 512, 5e-5, 100_000),
 }
 
@@ -134,6 +134,7 @@ def build(size: Size, drop_condition: float, clip: str | None, codes: DiscreteTo
         codebook_size=codes.codebook_size,
         downsample=size.compress,
         upsample=size.compress,
+        code_levels=getattr(codes, "levels", None),
         places=(size.places, size.places) if size.places else None,
     )
     return MaskedTokens(transformer, text_encoder, codes, drop_condition=drop_condition)

@@ -30,6 +30,7 @@ class Modulation(nn.Module):
         self.linear = nn.Linear(width, parts * width)
 
     def forward(self, condition: Tensor) -> tuple[Tensor, ...]:
+        """[B, D] -> `parts` vectors [B, 1, D]."""
         return self.linear(F.silu(condition))[:, None].chunk(self.parts, dim=-1)
 
 

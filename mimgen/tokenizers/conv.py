@@ -113,6 +113,8 @@ class ConvTokenizer(Part):
         widths = tuple(channels * m for m in multipliers)
         self.downsample = stem * 2 ** (len(widths) - 1)
         self.bottleneck = _quantizer(quantizer, latent, codebook_size, tuple(levels))
+        # the digits of an id, where it has any (FSQ): generators learn them faster than unrelated ids
+        self.levels = self.bottleneck.levels if isinstance(self.bottleneck, FiniteScalarQuantizer) else None
         self.codebook_size: int = self.bottleneck.codebook_size
         self.encoder = ConvEncoder(widths, blocks, stem, self.bottleneck.dim, local)
         self.decoder = ConvDecoder(widths, blocks, stem, self.bottleneck.dim, local)

@@ -9,7 +9,7 @@ import torch
 from mimgen.encoders import ClipTextEncoder
 from mimgen.errors import UserError
 
-WORDS = ["<|startoftext|>", "<|endoftext|>", "red</w>", "car</w>", "r", "e", "d", "c", "a", "r</w>", "d</w>", "re", "ca"]
+WORDS = ["<|startoftext|>", "<|endoftext|>", "red</w>", "car</w>", *"redca", "r</w>", "d</w>", "re", "ca"]
 
 
 @pytest.fixture(scope="module")

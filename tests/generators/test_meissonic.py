@@ -23,7 +23,6 @@ def transformer(compress: bool = False, **changes: object) -> MeissonicTransform
         "codebook_size": 40,
         "downsample": compress,
         "upsample": compress,
-        "small_init": False,
     }
     return MeissonicTransformer(**{**numbers, **changes}).eval()
 
@@ -50,13 +49,6 @@ def test_logits_at_positions_equal_all_logits(compress: bool, height: int, width
     torch.testing.assert_close(some, everywhere.gather(1, positions[..., None].expand(-1, -1, 40)))
 
 
-def test_small_init_starts_as_identity_blocks() -> None:
-    model, given = transformer(small_init=True), inputs(3, 4)
-    with torch.no_grad():
-        last, (first,) = model.hidden(*given, layers=(0,))
-    torch.testing.assert_close(last, first)
-
-
 def test_learned_places_are_resized_to_the_grid() -> None:
     model = transformer(places=(3, 4))
     with torch.no_grad():
@@ -64,6 +56,37 @@ def test_learned_places_are_resized_to_the_grid() -> None:
         model.places.zero_()
         assert not torch.allclose(here, model(*inputs(3, 4)))
         assert not torch.allclose(elsewhere, model(*inputs(6, 8)))
+
+
+def test_rows_of_codes_are_sums_over_their_digits() -> None:
+    from mimgen.layers.tokens import DigitTable
+
+    torch.manual_seed(0)
+    table = DigitTable((3, 4), rows=14, width=5, scale=1.0)
+    rows = table()
+    # id = first + 3 * second: equal first digits differ by what the second digits differ by
+    torch.testing.assert_close(rows[1 + 3 * 2] - rows[1], rows[2 + 3 * 2] - rows[2])
+    torch.testing.assert_close(rows[4], table.rows[1] + table.rows[3 + 1])
+    assert (rows[12:] == 0).all()
+
+
+def test_digits_of_the_table_are_those_of_the_quantiser() -> None:
+    from mimgen.layers.tokens import DigitTable
+    from mimgen.tokenizers import FiniteScalarQuantizer
+
+    levels = (8, 5, 3)
+    codes = FiniteScalarQuantizer(levels).lookup(torch.arange(120).view(1, 1, -1))[0, :, 0].T
+    digits = DigitTable(levels, 120, 4, 1.0).digits.split(levels, dim=1)
+    values = torch.stack([d.argmax(1) - level // 2 for d, level in zip(digits, levels, strict=True)], dim=1)
+    torch.testing.assert_close(codes, values / torch.tensor([level // 2 for level in levels]))
+
+
+def test_digits_change_the_logits() -> None:
+    model, given = transformer(code_levels=(5, 8)), inputs(3, 4)
+    with torch.no_grad():
+        before = model(*given)
+        model.mlm_layer.digits.rows.add_(1.0 * torch.arange(13)[:, None])
+        assert not torch.allclose(before, model(*given))
 
 
 def test_every_input_matters() -> None:

@@ -21,7 +21,7 @@ PROMPTS = ["red apple", "blue car", "green tree"]
 def pipeline() -> MeissonicPipeline:
     torch.manual_seed(0)
     transformer = MeissonicTransformer(
-        1, 1, 16, 2, 12, 32, pooled_text_dim=12, vocab_size=41, codebook_size=40, small_init=False
+        1, 1, 16, 2, 12, 32, pooled_text_dim=12, vocab_size=41, codebook_size=40
     )
     text = ByteTextEncoder(width=12, depth=1, heads=2, max_words=5, buckets=32)
     tokenizer = ConvTokenizer(channels=8, multipliers=(1,), blocks=1, stem=4, quantizer="fsq", levels=(5, 8))

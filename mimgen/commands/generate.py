@@ -32,6 +32,7 @@ class Arguments:
         model: "bundled", the folder of a run, or a pipeline folder.
         out: file to write; several pictures are written as NAME-0.png, NAME-1.png, ...
         n: pictures for each prompt.
+        grid: put all pictures side by side into the one file, so many in a row; 0 for a file each.
         seed: picture i is made with seed + i and looks the same however many are made.
         steps: in how many steps a picture is made; by default what the model was saved with.
         guidance: how strongly a picture follows its prompt, 1 is off; by default the model's.
@@ -42,6 +43,7 @@ class Arguments:
     model: str = "bundled"
     out: Path = Path("mimgen.png")
     n: int = 1
+    grid: int = 0
     seed: int = 0
     steps: int | None = None
     guidance: float | None = None
@@ -62,6 +64,12 @@ def main(arguments: list[str]) -> int:
         seed=[options.seed + place for place in range(len(prompts))],
         **{name: value for name, value in changes.items() if value is not None},
     ).images
+    if options.grid:
+        from mimgen.ops.pictures import tile
+
+        save_picture(tile(pictures, options.grid), options.out)
+        print(f"{options.out}  {len(prompts)} pictures")
+        return 0
     for place, (prompt, picture) in enumerate(zip(prompts, pictures)):
         path = _path(options.out, place, len(prompts))
         save_picture(picture, path)
@@ -74,6 +82,8 @@ def _check(options: Arguments) -> None:
         raise UserError('give a prompt in quotes, for example: mimgen generate "red heart" --out heart.png')
     if options.n < 1:
         raise UserError(f"--n {options.n}: ask for at least one picture")
+    if options.grid < 0:
+        raise UserError(f"--grid {options.grid}: give the number of pictures in a row, or 0")
     if options.out.suffix.lower() not in FORMATS:
         raise UserError(f"--out {options.out}: end the name in one of {' '.join(FORMATS)}")
 

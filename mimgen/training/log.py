@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mimgen.errors import UserError
+from mimgen.ops.pictures import tile
 from mimgen.training.settings import Settings
 
 
@@ -202,16 +203,6 @@ def trim(path: Path, step: int) -> list[dict[str, Any]]:
     aside.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     os.replace(aside, path)
     return records
-
-
-def tile(pictures: Tensor) -> Tensor:
-    """[n, 3, H, W] to one [3, rows * H, columns * W] picture, near square, white where empty."""
-    count, channels, height, width = pictures.shape
-    columns = max(1, round(count**0.5))
-    rows = -(-count // columns)
-    blank = pictures.new_ones(rows * columns - count, channels, height, width)
-    grid = torch.cat([pictures, blank]).clamp(0, 1).view(rows, columns, channels, height, width)
-    return grid.permute(2, 0, 3, 1, 4).reshape(channels, rows * height, columns * width)
 
 
 def save_png(picture: Tensor, path: Path) -> None:

@@ -15,7 +15,7 @@ from training_toy import Toy, ToyBatches
 from mimgen.errors import UserError
 from mimgen.training import Settings, fit
 from mimgen.training.ema import Ema
-from mimgen.training.log import Meter, tile, trim
+from mimgen.training.log import Meter, trim
 from mimgen.training.precision import choose_precision
 from mimgen.training.schedule import learning_rate
 
@@ -76,13 +76,6 @@ def test_meter_and_trim(tmp_path: Path) -> None:
     path.write_text('{"step": 1}\n{"step": 2}\n{"st')
     assert trim(path, 1) == [{"step": 1}]
     assert path.read_text() == '{"step": 1}\n'
-
-
-def test_tile_is_row_by_row() -> None:
-    pictures = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 3, 2, 2) / 4
-    grid = tile(pictures)
-    assert grid.shape == (3, 4, 4)
-    assert grid[0, ::2, ::2].tolist() == [[0.0, 0.25], [0.5, 1.0]]
 
 
 def test_outputs_of_a_run(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mimgen.errors import UserError
 
-__all__ = ["begin", "finish", "writable"]
+__all__ = ["begin", "finish", "first_process", "writable"]
 
 
 def begin(out: Path, arguments: Sequence[str], config: str | None = None) -> None:
@@ -19,7 +19,7 @@ def begin(out: Path, arguments: Sequence[str], config: str | None = None) -> Non
     Raises:
         UserError: the folder cannot be written.
     """
-    if os.environ.get("RANK", "0") != "0":
+    if not first_process():
         return
     from mimgen.evaluation.results import provenance, write_result
 
@@ -29,9 +29,14 @@ def begin(out: Path, arguments: Sequence[str], config: str | None = None) -> Non
         (out / "config.py").write_text(config, encoding="utf-8")
 
 
+def first_process() -> bool:
+    """Whether this is the process of a launch that writes and speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def finish(out: Path, result: Mapping[str, Any]) -> None:
     """Write result.json."""
-    if os.environ.get("RANK", "0") == "0":
+    if first_process():
         from mimgen.evaluation.results import provenance, write_result
 
         write_result(out / "result.json", {**result, "made_by": provenance()})

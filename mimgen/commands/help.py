@@ -24,7 +24,7 @@ usage: mimgen COMMAND [options]        mimgen COMMAND --help explains one comman
 {commands}
 
 Start here
-  mimgen quickstart                                    about 12 minutes on two processor cores
+  mimgen quickstart                                    about 11 minutes on two processor cores
   mimgen generate "woman astronaut: dark skin tone" --out a.png
 
 With your own pictures (a folder with captions, a folder a class, .tar shards, a saved dataset)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 # Shares of the time; the rest is loading, sampling and measuring.
-TOKENIZER, GENERATOR = 0.27, 0.50
+TOKENIZER, GENERATOR = 0.18, 0.62
 WATCHED = 41  # prompts of the quality curve
 WATCHES = 4  # points on it
 TRIAL = 12  # steps that are timed before a stage
@@ -43,7 +43,7 @@ class Arguments:
         seed: of weights, data order and pictures.
     """
 
-    minutes: float = 12.0
+    minutes: float = 11.0
     out: Path = Path("runs/quickstart")
     data: str = "emoji"
     size: str = "quickstart"
@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
     """Run the stages that are not done yet, write the report, say what to try next."""
     options = parse(Arguments, arguments, "mimgen quickstart")
     if options.minutes <= 0:
-        raise UserError(f"--minutes {options.minutes:g}: give a positive number; 12 is the default")
+        raise UserError(f"--minutes {options.minutes:g}: give a positive number; 11 is the default")
     _claim(options)
     begin(options.out, ["quickstart", *arguments])
     stages = _stages(options)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimgen.commands import configs
-from mimgen.commands.folder import begin, finish
+from mimgen.commands.folder import begin, finish, first_process
 from mimgen.commands.options import parse
 
 if TYPE_CHECKING:
@@ -31,10 +31,12 @@ def main(arguments: list[str]) -> int:
     run = function(**values)
     begin(out, ["train", *arguments], configs.source(name))
     run = _with_tokenizer(run, out, values)
-    print(f"training {name} ({run.size}) on {run.pictures.spec}; everything goes to {out}/")
+    if first_process():
+        print(f"training {name} ({run.size}) on {run.pictures.spec}; everything goes to {out}/")
     result = run.run(out)
     finish(out, {"step": result.step, "interrupted": result.interrupted, "last": result.losses[-1:]})
-    print(_closing(run, result, out, arguments))
+    if first_process():
+        print(_closing(run, result, out, arguments))
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Summary", "build_emoji"]
 
-NOTICE = Path(__file__).parent / "assets" / "OFL.txt"
+NOTICE = Path(__file__).parent / "assets" / "emoji-64" / "OFL.txt"
 SHARD_BYTES = 9_500_000
 # Noto Color Emoji holds its bitmaps at this one size: 136 x 128 pixels for 109 pixels an em.
 STRIKE = 109
@@ -64,7 +63,7 @@ def build_emoji(font: Path, names: Path, size: int, out: Path) -> Summary:
     for old in out.glob("emoji-*.tar"):
         old.unlink()
     shards = _write_shards(_members(emoji, splits, face, size), out)
-    shutil.copyfile(NOTICE, out / "OFL.txt")
+    (out / "OFL.txt").write_bytes(NOTICE.read_bytes())
     total = sum(shard.stat().st_size for shard in shards)
     return Summary(len(emoji), dict(Counter(splits)), tuple(shards), total)
 

@@ -63,7 +63,6 @@ class MeissonicTransformer(Part):
         upsample: double it behind them; must equal `downsample` for generation.
         places: (rows, columns) of a learned table that is added to the embedded tokens and resized for
             other grids; None as in the release, where rotary positions alone tell where a token is.
-            Small models on small aligned pictures learn far faster with it.
         code_levels: digit ranges of the code ids (FSQ levels, or twos for LFQ): rows of embedding and head
             are then sums over digits plus a row of their own (see `DigitTable`); None as in the release.
     """

@@ -19,7 +19,8 @@ class Size:
     """Numbers of one size; the width is `heads` * `head_width`, of the text encoder `text_width`.
 
     `compress` halves the token grid inside the blocks (the paper's feature compression); `places` is the
-    side of a learned table of positions, 0 for none (as in the paper).
+    side of a learned table of positions, 0 for none (as in the paper); `loud_text` quietens the constant
+    micro-conditions and raises the pooled caption, for runs too short to learn that by themselves.
     """
 
     pixels: int
@@ -32,16 +33,17 @@ class Size:
     words: int
     compress: bool
     places: int
+    loud_text: bool
     batch: int
     base_lr: float
     steps: int
 
 
 SIZES = {
-    "tiny": Size(16, 1, 1, 2, 16, 32, 1, 16, False, 4, 8, 1e-2, 100),
-    "quickstart": Size(32, 1, 4, 6, 32, 192, 1, 16, True, 8, 32, 1.2e-2, 1500),
-    "emoji64": Size(64, 1, 6, 6, 32, 192, 2, 16, True, 16, 16, 1.6e-2, 6000),
-    "base": Size(256, 14, 28, 8, 128, 768, 6, 77, False, 0, 512, 5e-5, 100_000),
+    "tiny": Size(16, 1, 1, 2, 16, 32, 1, 16, False, 4, False, 8, 1e-2, 100),
+    "quickstart": Size(32, 1, 4, 6, 32, 192, 1, 16, True, 8, True, 32, 1.2e-2, 1500),
+    "emoji64": Size(64, 1, 6, 6, 32, 192, 2, 16, True, 16, False, 16, 1.6e-2, 6000),
+    "base": Size(256, 14, 28, 8, 128, 768, 6, 77, False, 0, False, 512, 5e-5, 100_000),
 }
 
 
@@ -120,7 +122,12 @@ def build(size: Size, drop_condition: float, clip: str | None, codes: DiscreteTo
     text_encoder: ByteTextEncoder | ClipTextEncoder = (
         ClipTextEncoder.from_pretrained(clip)
         if clip
-        else ByteTextEncoder(width=size.text_width, depth=size.text_depth, max_words=size.words)
+        else ByteTextEncoder(
+            width=size.text_width,
+            depth=size.text_depth,
+            max_words=size.words,
+            pooled_gain=6.0 if size.loud_text else 1.0,
+        )
     )
     transformer = MeissonicTransformer(
         num_layers=size.joint_blocks,
@@ -134,6 +141,7 @@ def build(size: Size, drop_condition: float, clip: str | None, codes: DiscreteTo
         codebook_size=codes.codebook_size,
         downsample=size.compress,
         upsample=size.compress,
+        micro_scale=0.02 if size.loud_text else 1.0,
         code_levels=getattr(codes, "levels", None),
         places=(size.places, size.places) if size.places else None,
     )

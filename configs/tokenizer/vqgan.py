@@ -104,7 +104,9 @@ def experiment(
             local=chosen.local,
         )
         # group norm in the discriminator: its judgement must not depend on how a batch is split
-        judge = PatchDiscriminator(32 if chosen.pixels < 128 else 64, 2, norm="group") if adversarial else None
+        judge = (
+            PatchDiscriminator(32 if chosen.pixels < 128 else 64, 2, norm="group") if adversarial else None
+        )
         return Reconstruction(
             tokenizer,
             judge,

@@ -80,14 +80,21 @@ class ByteTextEncoder(Part):
         heads: attention heads.
         max_words: T; longer captions are cut with a warning.
         buckets: rows of the hashed embedding table.
+        pooled_gain: factor on the pooled vector, so that a generator hears it beside other conditions.
     """
 
     def __init__(
-        self, width: int = 192, depth: int = 2, heads: int = 4, max_words: int = 16, buckets: int = 4096
+        self,
+        width: int = 192,
+        depth: int = 2,
+        heads: int = 4,
+        max_words: int = 16,
+        buckets: int = 4096,
+        pooled_gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.width = self.pooled_width = width
-        self.max_words, self.buckets = max_words, buckets
+        self.max_words, self.buckets, self.pooled_gain = max_words, buckets, pooled_gain
         self.table = nn.EmbeddingBag(buckets, width, mode="mean")
         self.padding = nn.Parameter(torch.zeros(width))
         self.place = nn.Parameter(torch.zeros(max_words, width))
@@ -129,4 +136,4 @@ class ByteTextEncoder(Part):
             x = block(x, visible)
         x = self.norm(x)
         weights = visible[..., None].to(x.dtype)
-        return TextStates(x, (x * weights).sum(1) / weights.sum(1))
+        return TextStates(x, self.pooled_gain * (x * weights).sum(1) / weights.sum(1))

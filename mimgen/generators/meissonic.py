@@ -63,6 +63,9 @@ class MeissonicTransformer(Part):
         upsample: double it behind them; must equal `downsample` for generation.
         places: (rows, columns) of a learned table that is added to the embedded tokens and resized for
             other grids; None as in the release, where rotary positions alone tell where a token is.
+        micro_scale: factor on the sinusoids of the micro-conditions, 1 as in the release. Where they never
+            change, their 1280 numbers are a bias that each step of Adam moves a thousand times too
+            far; 0.02 makes it an ordinary one.
         code_levels: digit ranges of the code ids (FSQ levels, or twos for LFQ): rows of embedding and head
             are then sums over digits plus a row of their own (see `DigitTable`); None as in the release.
     """
@@ -83,6 +86,7 @@ class MeissonicTransformer(Part):
         upsample: bool = False,
         places: tuple[int, int] | None = None,
         code_levels: tuple[int, ...] | None = None,
+        micro_scale: float = 1.0,
         patch_size: int = 1,
         in_channels: int = 64,
         guidance_embeds: bool = False,
@@ -90,7 +94,7 @@ class MeissonicTransformer(Part):
         super().__init__()
         width = attention_head_dim * num_attention_heads
         _check(width, pooled_projection_dim, vocab_size, codebook_size, guidance_embeds)
-        self.width, self.mask_id = width, vocab_size - 1
+        self.width, self.mask_id, self.micro_scale = width, vocab_size - 1, micro_scale
         levels = tuple(code_levels) if code_levels else None
         self.rope_widths = tuple(axes_dims_rope or axis_widths(attention_head_dim))
         pooled = pooled_text_dim or pooled_projection_dim
@@ -157,7 +161,7 @@ class MeissonicTransformer(Part):
         return x + F.interpolate(self.places, x.shape[2:], mode="bicubic", align_corners=False)
 
     def _condition(self, pooled: Tensor, timestep: Tensor, sizes: Tensor) -> Tensor:
-        micro = sinusoid(sizes).flatten(1).to(pooled.dtype)
+        micro = self.micro_scale * sinusoid(sizes).flatten(1).to(pooled.dtype)
         vector = self.cond_embed(torch.cat([pooled, micro], dim=1))
         return self.time_text_embed(timestep * 1000, vector)
 

@@ -36,6 +36,7 @@ class Arguments:
         seed: picture i is made with seed + i and looks the same however many are made.
         steps: in how many steps a picture is made; by default what the model was saved with.
         guidance: how strongly a picture follows its prompt, 1 is off; by default the model's.
+        temperature: below 1 likelier tokens are preferred; by default the model's.
         order: in which order tokens are fixed: confidence, halton, random or raster.
     """
 
@@ -48,6 +49,7 @@ class Arguments:
     steps: int | None = None
     guidance: float | None = None
     order: str | None = None
+    temperature: float | None = None
 
 
 def main(arguments: list[str]) -> int:
@@ -58,7 +60,8 @@ def main(arguments: list[str]) -> int:
     writable(options.out.parent)
     prompts = [prompt for prompt in options.prompts for _ in range(options.n)]
     pipeline = open_pipeline(options.model)
-    changes: dict[str, Any] = {"steps": options.steps, "guidance_scale": options.guidance, "order": options.order}
+    changes: dict[str, Any] = {"steps": options.steps, "guidance_scale": options.guidance, "order": options.order,
+                               "token_temperature": options.temperature}  # fmt: skip
     pictures = pipeline(
         prompts,
         seed=[options.seed + place for place in range(len(prompts))],

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 # Shares of the time; the rest is loading, sampling and measuring.
-TOKENIZER, GENERATOR = 0.18, 0.62
+TOKENIZER, GENERATOR = 0.18, 0.66
 WATCHED = 41  # prompts of the quality curve
 WATCHES = 4  # points on it
 TRIAL = 12  # steps that are timed before a stage

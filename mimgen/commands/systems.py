@@ -99,6 +99,7 @@ SYSTEMS: tuple[System, ...] = (
         "Meissonic: Revitalizing Masked Generative Transformers for Efficient High-Resolution Text-to-Image Synthesis",
         ("meissonic_scheduler", "meissonic_t2i", "meissonic_train", "meissonic_transformer"),
         config="generate/meissonic",
+        result="emoji 32 px, 9 min on 2 cores: composition R@5 10.4 % (copying 64 %)",
     ),
     System(
         "ccvit", "reconstruct", "Centroid-centered Modeling for Efficient Vision Transformer Pre-training",

@@ -60,7 +60,7 @@ def experiment(
 
     Command: mimgen train vqgan --size emoji64 --out runs/tokenizer
 
-    Measured (2026-11-21, 2 CPU cores, seed 0), PSNR on the emoji `val` split: --size emoji64, 3,400 steps in 7
+    Expected: (measured 2026-11-21, 2 CPU cores, seed 0) PSNR on the emoji `val` split: --size emoji64, 3,400 steps in 7
     minutes: 26.7 dB; --size quickstart, 1,414 steps in 1.8 minutes: 23.5 dB.
 
     Args:

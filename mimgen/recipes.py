@@ -6,7 +6,6 @@ are drawn after the run's seed is set.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from mimgen.data import Dataset, Loader, StreamedDataset, StreamLoader, open_data, with_codes
 from mimgen.errors import UserError
 from mimgen.objectives import MaskedTokens, Reconstruction
+from mimgen.ops.launch import first_process
 from mimgen.pipelines import Preset, TextToImage
 from mimgen.pipelines.parts import load_part
 from mimgen.tokenizers import ConvTokenizer, DiffusersVQ
@@ -90,7 +90,7 @@ class TrainTokenizer:
         objective = self.build()
         result = fit(objective, _loader(dataset, self.settings), self.settings, out, images=images,
                      record=self.record())  # fmt: skip
-        if _writes():
+        if first_process():
             load_ema(out, objective)
             cast(ConvTokenizer, objective.tokenizer).save_pretrained(out / "tokenizer")
         return result
@@ -150,7 +150,7 @@ class TrainGenerator:
             dataset = with_codes(dataset, tokenize(dataset, tokenizer))
         result = fit(objective, _loader(dataset, self.settings), self.settings, out, images=images,
                      record=self.record())  # fmt: skip
-        if _writes():
+        if first_process():
             load_ema(out, objective)
             self.pipeline(objective).save(out / "pipeline")
         return result
@@ -236,8 +236,3 @@ def _pairs(pictures: Tensor, tokenizer: ConvTokenizer) -> Tensor:
     """[2n, 3, H, W]: each picture followed by its reconstruction."""
     made = tokenizer.decode(tokenizer.encode(pictures.to(tokenizer.device))).cpu()
     return torch.stack([pictures, made], dim=1).flatten(0, 1)
-
-
-def _writes() -> bool:
-    """Whether this process is the one of a launch that writes files."""
-    return os.environ.get("RANK", "0") == "0"

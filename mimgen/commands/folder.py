@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mimgen.errors import UserError
+from mimgen.ops.launch import first_process
 
-__all__ = ["begin", "finish", "first_process", "writable"]
+__all__ = ["begin", "finish", "writable"]
 
 
 def begin(out: Path, arguments: Sequence[str], config: str | None = None) -> None:
@@ -27,11 +27,6 @@ def begin(out: Path, arguments: Sequence[str], config: str | None = None) -> Non
     write_result(out / "command.json", provenance(command=shlex.join(["mimgen", *arguments])))
     if config is not None:
         (out / "config.py").write_text(config, encoding="utf-8")
-
-
-def first_process() -> bool:
-    """Whether this is the process of a launch that writes and speaks."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def finish(out: Path, result: Mapping[str, Any]) -> None:

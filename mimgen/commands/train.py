@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimgen.commands import configs
-from mimgen.commands.folder import begin, finish, first_process
+from mimgen.commands.folder import begin, finish
 from mimgen.commands.options import parse
+from mimgen.ops.launch import first_process
 
 if TYPE_CHECKING:
     from mimgen.recipes import Run, TrainGenerator

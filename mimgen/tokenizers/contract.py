@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.types import Codes
@@ -65,8 +65,3 @@ def latents_of(codes: Codes | Tensor, tokenizer: Tokenizer) -> Tensor:
             "were they made by another tokenizer?"
         )
     return tokenizer.lookup(codes.to(torch.long))
-
-
-def trainable(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters of `module` that receive gradients."""
-    return [p for p in module.parameters() if p.requires_grad]

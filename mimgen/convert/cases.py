@@ -64,14 +64,38 @@ Replay = Callable[[Case], Mapping[str, Tensor]]
 def systems() -> dict[str, Replay]:
     """The replay of every known system."""
     # Imported here because the replays themselves need `Case`.
-    from mimgen.convert import meissonic_cases, position_cases, sampler_cases, tokenizer_cases
+    from mimgen.convert import (
+        beitv2_cases,
+        ccvit_cases,
+        discriminator_cases,
+        llamagen_cases,
+        magvit_cases,
+        meissonic_cases,
+        mergevq_cases,
+        position_cases,
+        quantizer_cases,
+        sampler_cases,
+        titok_cases,
+        tokenizer_cases,
+        tome_cases,
+    )
 
-    return {
-        **meissonic_cases.REPLAYS,
-        **position_cases.REPLAYS,
-        **sampler_cases.REPLAYS,
-        **tokenizer_cases.REPLAYS,
-    }
+    modules = (
+        beitv2_cases,
+        ccvit_cases,
+        discriminator_cases,
+        llamagen_cases,
+        magvit_cases,
+        meissonic_cases,
+        mergevq_cases,
+        position_cases,
+        quantizer_cases,
+        sampler_cases,
+        titok_cases,
+        tokenizer_cases,
+        tome_cases,
+    )
+    return {system: run for module in modules for system, run in module.REPLAYS.items()}
 
 
 def load_case(path: Path) -> Case:

@@ -1,0 +1,7 @@
+"""Replays of the official discriminators."""
+
+from __future__ import annotations
+
+from mimgen.convert.cases import Replay
+
+REPLAYS: dict[str, Replay] = {}

@@ -1,0 +1,7 @@
+"""Replays of token merging (ToMe)."""
+
+from __future__ import annotations
+
+from mimgen.convert.cases import Replay
+
+REPLAYS: dict[str, Replay] = {}

@@ -35,7 +35,7 @@ WALLS = {
     "accelerate": ("training", "probing", "evaluation", "commands"),
     "torch_fidelity": ("evaluation/fid.py",),
     "xformers": ("layers/attention.py",),
-    "vector_quantize_pytorch": ("tokenizers/quantizers.py",),
+    "vector_quantize_pytorch": ("tokenizers/quantizers", "commands/bench_tokenizer.py"),
     "tyro": ("commands",),
     "webdataset": ("data",),
     "datasets": ("data",),
@@ -128,12 +128,18 @@ def test_files_hold_one_noun() -> None:
     assert not {str(path.relative_to(ROOT)): lines for path, lines in sizes.items() if lines > 300}
 
 
+def lines_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function without its docstring, which may say as much as it has to."""
+    assert node.end_lineno is not None
+    return node.end_lineno - node.lineno + 1 - len((ast.get_docstring(node) or "").splitlines())
+
+
 def test_functions_are_short() -> None:
     long = {
-        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}": node.end_lineno - node.lineno + 1
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}": lines_of(node)
         for path in SOURCES + CONFIGS + APPS
         for node in functions(path)
-        if node.end_lineno is not None and node.end_lineno - node.lineno + 1 > 80
+        if lines_of(node) > 80
     }
     assert not long
 

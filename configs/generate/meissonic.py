@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
+
+from torch import nn
 
 from mimgen.encoders import ByteTextEncoder, ClipTextEncoder
 from mimgen.generators import MeissonicTransformer
@@ -51,6 +53,8 @@ def experiment(
     size: str = "emoji64",
     data: str = "emoji",
     tokenizer: str | None = None,
+    codes: str | None = None,
+    flips: bool = False,
     steps: int | None = None,
     pixels: int | None = None,
     batch_size: int | None = None,
@@ -81,6 +85,8 @@ def experiment(
         size: tiny (seconds), quickstart (32 px, minutes), emoji64 (64 px, hours on a processor), base (the paper's).
         data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         tokenizer: folder of a trained tokenizer (its --out); without it one of the same size is trained first.
+        codes: folder of `mimgen data cache-codes`; without it the code numbers are computed when the run starts.
+        flips: mirror half of the pictures, drawn anew each time (own data and photos).
         steps: optimiser steps; by default the size's own.
         pixels: side of the pictures; by default the size's own.
         batch_size: pictures a step; by default the size's own.
@@ -117,6 +123,8 @@ def experiment(
         Pictures(data, pixels or chosen.pixels),
         settings,
         Preset(steps=sampling_steps, guidance_scale=guidance, token_temperature=temperature),
+        codes,
+        flips,
     )
 
 
@@ -133,6 +141,10 @@ def build(size: Size, drop_condition: float, clip: str | None, codes: DiscreteTo
             pooled_gain=6.0 if size.loud_text else 1.0,
         )
     )
+    # a 1-D tokenizer has one row of ids: nothing to halve, and as many learned places as ids
+    row = getattr(codes, "grid", None)
+    compress = size.compress and row is None
+    table = row or ((size.places, size.places) if size.places else None)
     transformer = MeissonicTransformer(
         num_layers=size.joint_blocks,
         num_single_layers=size.single_blocks,
@@ -143,10 +155,14 @@ def build(size: Size, drop_condition: float, clip: str | None, codes: DiscreteTo
         pooled_text_dim=text_encoder.pooled_width,
         vocab_size=codes.codebook_size + 1,
         codebook_size=codes.codebook_size,
-        downsample=size.compress,
-        upsample=size.compress,
+        downsample=compress,
+        upsample=compress,
         micro_scale=0.02 if size.loud_text else 1.0,
         code_levels=getattr(codes, "levels", None),
-        places=(size.places, size.places) if size.places else None,
+        places=table,
     )
-    return MaskedTokens(transformer, text_encoder, codes, drop_condition=drop_condition)
+    # logits of as many tokens at a time as fill a quarter of a gigabyte, however large the codebook
+    chunk = max(64, min(8192, 2**26 // codes.codebook_size))
+    return MaskedTokens(
+        transformer, text_encoder, cast(nn.Module, codes), drop_condition=drop_condition, chunk=chunk
+    )

@@ -42,7 +42,7 @@ def experiment(
     size: str = "emoji64",
     data: str = "emoji",
     steps: int | None = None,
-    quantizer: Literal["vq", "lfq", "fsq"] = "fsq",
+    quantizer: Literal["vq", "lfq", "fsq", "bsq", "simvq", "ibq", "residual"] = "fsq",
     pixels: int | None = None,
     batch_size: int | None = None,
     base_lr: float | None = None,
@@ -67,7 +67,9 @@ def experiment(
         size: tiny (seconds), quickstart (32 px, minutes), emoji64 (64 px, hours on a processor), base (256 px).
         data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         steps: optimiser steps; by default the size's own.
-        quantizer: vq (learned codes), lfq (binary codes), fsq (rounded values).
+        quantizer: vq (learned codes), lfq (binary codes), fsq (rounded values), bsq (binary codes on a sphere),
+            simvq (learned codes that move together), ibq (learned codes, gradients to all of them),
+            residual (sums of two learned codes). All have about the size's number of codes.
         pixels: side of the pictures; by default the size's own.
         batch_size: pictures a step; by default the size's own.
         base_lr: learning rate for 256 pictures; by default the size's own.
@@ -91,19 +93,7 @@ def experiment(
     )
 
     def build() -> Reconstruction:
-        # LFQ has 2 ** latent codes, so its latent is as wide as the codebook has bits.
-        latent = (chosen.codes - 1).bit_length() if quantizer == "lfq" else chosen.latent
-        tokenizer = ConvTokenizer(
-            channels=chosen.channels,
-            multipliers=chosen.multipliers,
-            blocks=chosen.blocks,
-            stem=chosen.stem,
-            latent=latent,
-            quantizer=quantizer,
-            codebook_size=chosen.codes,
-            levels=chosen.levels,
-            local=chosen.local,
-        )
+        tokenizer = _tokenizer(chosen, quantizer)
         # group norm in the discriminator: its judgement must not depend on how a batch is split
         judge = (
             PatchDiscriminator(32 if chosen.pixels < 128 else 64, 2, norm="group") if adversarial else None
@@ -118,3 +108,21 @@ def experiment(
         )
 
     return TrainTokenizer("vqgan", size, build, Pictures(data, pixels or chosen.pixels), settings)
+
+
+def _tokenizer(size: Size, quantizer: str) -> ConvTokenizer:
+    """The network of a size, with about the size's number of codes whatever the quantizer."""
+    bits = (size.codes - 1).bit_length()
+    return ConvTokenizer(
+        channels=size.channels,
+        multipliers=size.multipliers,
+        blocks=size.blocks,
+        stem=size.stem,
+        # LFQ and BSQ have 2 ** latent codes, so their latent is as wide as the codebook has bits.
+        latent=bits if quantizer in ("lfq", "bsq") else size.latent,
+        quantizer=quantizer,
+        # Two residual levels share the bits of an id.
+        codebook_size=2 ** ((bits + 1) // 2) if quantizer == "residual" else size.codes,
+        levels=size.levels,
+        local=size.local,
+    )

@@ -3,4 +3,4 @@
 The modules are imported when their command runs, so that help stays quick.
 """
 
-__all__ = ["bench", "data", "evaluate", "generate", "help", "parity", "quickstart", "systems", "train"]
+__all__ = ["bench", "convert", "data", "evaluate", "generate", "help", "parity", "quickstart", "systems", "train"]

@@ -1,7 +1,8 @@
-"""`mimgen bench sampler | train`: how fast this machine is."""
+"""`mimgen bench sampler | train | tokenizer | study`: how fast this machine is, and how good what it trains."""
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,10 +13,12 @@ from mimgen.commands.options import choose, parse
 
 __all__ = ["main"]
 
-USAGE = """usage: mimgen bench sampler | train [options]
+USAGE = """usage: mimgen bench sampler | train | tokenizer | study [options]
 
-  sampler  logits of the masked tokens only against logits of all tokens
-  train    steps of a config in fp32 and in bf16: which is faster on this machine"""
+  sampler    logits of the masked tokens only against logits of all tokens
+  train      steps of a config in fp32 and in bf16: which is faster on this machine
+  tokenizer  entropy of binary codes, search in a codebook, token merging: time and memory
+  study      tokenizers | mergevq, trained with equal budgets, side by side"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,11 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0
     name, *rest = arguments
-    choose(name, ["sampler", "train"], "benchmark")
+    choose(name, ["sampler", "train", "tokenizer", "study"], "benchmark")
+    if name in ("tokenizer", "study"):
+        module = importlib.import_module(f"mimgen.commands.{'bench_tokenizer' if name == 'tokenizer' else 'study'}")
+        status: int = module.main(rest)
+        return status
     return _sampler(rest) if name == "sampler" else _train(rest)
 
 

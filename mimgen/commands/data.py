@@ -1,4 +1,4 @@
-"""`mimgen data show | emoji`: look at a dataset, or build the emoji set."""
+"""`mimgen data show | doctor | cache-codes | emoji`: look at a dataset, prepare it, build the emoji set."""
 
 from __future__ import annotations
 
@@ -17,12 +17,19 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 USAGE = """usage: mimgen data show SPEC [--size 64] [--split train] [--out sheet.png]
+       mimgen data doctor [--tokenizer T] --data SPEC [--out REPORT]
+       mimgen data cache-codes --tokenizer T --data SPEC --out FOLDER [--size 64]
        mimgen data emoji --font NotoColorEmoji.ttf --names emoji-test.txt --size 64 --out FOLDER
 
-  show   open a dataset as training would: how many pictures, captions, labels; a contact sheet
-         SPEC is emoji, a folder with metadata.jsonl or .txt captions, a folder a class,
-         shards such as 'pictures-{000..099}.tar', a saved Hugging Face dataset or a .parquet file
-  emoji  render the emoji set from a font (Debian: fonts-noto-color-emoji, unicode-data)"""
+  show         open a dataset as training would: how many pictures, captions, labels; a contact sheet
+  doctor       does a tokenizer fit these pictures? asked before a generator is trained on its codes
+  cache-codes  keep every picture's codes on disk, mirrored ones too: mimgen train meissonic --codes FOLDER
+  emoji        render the emoji set from a font (Debian: fonts-noto-color-emoji, unicode-data)
+
+SPEC is emoji, photos, a folder with metadata.jsonl or .txt captions, a folder a class,
+shards such as 'pictures-{000..099}.tar', a saved Hugging Face dataset or a .parquet file."""
+
+COMMANDS = ("show", "doctor", "cache-codes", "emoji")
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Show:
     """Open a dataset as training would and say what is in it.
 
     Attributes:
-        spec: emoji, a folder, shards, a saved dataset or a parquet file.
+        spec: emoji, photos, a folder, shards, a saved dataset or a parquet file.
         size: side in pixels to which pictures are brought.
         split: a part of the data, for example train, val or compose of emoji.
         out: also write the first 64 pictures to this file, as one contact sheet.
@@ -65,7 +72,15 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0
     name, *rest = arguments
-    choose(name, ["show", "emoji"], "data command")
+    choose(name, COMMANDS, "data command")
+    if name == "doctor":
+        from mimgen.commands import data_doctor
+
+        return data_doctor.main(rest)
+    if name == "cache-codes":
+        from mimgen.commands import data_codes
+
+        return data_codes.main(rest)
     return _show(rest) if name == "show" else _emoji(rest)
 
 

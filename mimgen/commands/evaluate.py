@@ -5,28 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from mimgen.bundled import pipeline_folder
 from mimgen.commands import measure
-from mimgen.commands.models import BUNDLED, find_pipeline, open_pipeline
+from mimgen.commands.models import BUNDLED, open_pipeline, open_tokenizer
 from mimgen.commands.options import choose, parse
-from mimgen.errors import UserError
-
-if TYPE_CHECKING:
-    from mimgen.recipes import DiscreteTokenizer
 
 __all__ = ["main"]
 
 USAGE = """usage: mimgen evaluate reconstruction | composition | fid | probe --model MODEL [options]
 
-  reconstruction  how faithfully the tokenizer gives pictures back, and how much of its codebook it uses
+  reconstruction  how faithfully a tokenizer gives pictures back (PSNR, SSIM, rFID), and how much of its
+                  codebook it uses
   composition     does a generated picture show what its prompt says? prompts were held out of training
   fid             distance between generated and true pictures
   probe           how well labels are read off the generator's blocks, against raw pixels
 
-MODEL is "bundled", a run folder, or a pipeline folder. The numbers go to the terminal, and with
---out to a JSON file that says how they were measured."""
+MODEL is "bundled", a run folder, a pipeline folder or, for reconstruction, any tokenizer's folder.
+The numbers go to the terminal, and with --out to a JSON file that says how they were measured."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +30,15 @@ class Arguments:
     """Measure a trained model.
 
     Attributes:
-        model: "bundled", the folder of a run, or a pipeline folder.
+        model: "bundled", the folder of a run, a pipeline folder, or (reconstruction) of a tokenizer.
         data: the pictures to measure on; see `mimgen data show`.
-        split: pictures of `reconstruction`; by default val of emoji and everything of other data.
+        split: pictures of `reconstruction`; by default val of built-in and everything of other data.
         pixels: side of the pictures; by default what the model was trained at.
         seed: of the generated pictures.
         steps: unmasking steps; by default the model's.
         guidance: guidance scale; by default the model's.
         limit: measure only so many prompts.
-        extractor: features of the FID: lab-hog needs no weights, inception-v3-compat is the usual one.
+        extractor: features of FID and rFID: lab-hog needs no weights, inception-v3-compat is the usual one.
         weights: file with the Inception weights; nothing is downloaded.
         out: also write the result to this JSON file.
     """
@@ -84,9 +80,13 @@ def main(arguments: list[str]) -> int:
 
 def _measure(name: str, options: Arguments) -> dict[str, Any]:
     if name == "reconstruction":
-        split = options.split or ("val" if options.data == "emoji" else None)
-        tokenizer, pixels = _tokenizer(options.model)
-        return measure.reconstruction(tokenizer, options.data, options.pixels or pixels, split)
+        from mimgen.data import BUILT_IN
+
+        split = options.split or ("val" if options.data in BUILT_IN else None)
+        tokenizer, pixels = open_tokenizer(options.model, options.pixels, codes=False)
+        return measure.reconstruction(
+            tokenizer, options.data, pixels, split, extractor=options.extractor, weights=options.weights
+        )
     pipeline = open_pipeline(options.model)
     if name == "probe":
         return measure.probe(pipeline, options.data, seed=options.seed)
@@ -100,23 +100,6 @@ def _measure(name: str, options: Arguments) -> dict[str, Any]:
     facts = {key: scored.result[key] for key in ("seed", "steps", "guidance", "ema")}
     return {**measure.frechet(scored.made, true, options.extractor, options.weights), **facts,
             "reference_set": f"{options.data}/compose"}  # fmt: skip
-
-
-def _tokenizer(model: str) -> tuple[DiscreteTokenizer, int]:
-    """The tokenizer meant by `model` and the size it was trained at."""
-    from mimgen.recipes import load_tokenizer
-
-    root = pipeline_folder() if model == BUNDLED else Path(model)
-    if model == BUNDLED or not root.exists():
-        find_pipeline(model)
-    tokenizer = load_tokenizer(root)
-    for place in (root, root / "pipeline", root.parent):
-        index, settings = place / "model_index.json", place / "settings.json"
-        if index.is_file():
-            return tokenizer, int(json.loads(index.read_text("utf-8"))["resolution"][0])
-        if settings.is_file():
-            return tokenizer, int(json.loads(settings.read_text("utf-8"))["record"]["pixels"])
-    raise UserError(f"{root} does not say at which size it was trained; pass --pixels")
 
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ COMMANDS = {
     "generate": "make pictures from prompts",
     "train": "train one named system, on the built-in emoji or on your pictures",
     "evaluate": "measure a trained model: reconstruction, composition, FID",
-    "data": "look at a dataset as mimgen reads it, or build the emoji set",
+    "data": "look at a dataset, check a tokenizer on it, keep its codes on disk, build the emoji set",
+    "convert": "turn an official release into a folder that mimgen loads",
     "systems": "list the published systems and what exists of each",
     "parity": "compare mimgen with recorded runs of the official code",
     "bench": "time the sampler and a training step on this machine",
@@ -29,6 +30,7 @@ Start here
 
 With your own pictures (a folder with captions, a folder a class, .tar shards, a saved dataset)
   mimgen data show my_pictures/                        does mimgen read them as you meant?
+  mimgen data doctor --data my_pictures/               does the tokenizer fit them?
   mimgen train meissonic --data my_pictures/ --out runs/mine
   mimgen generate "a prompt" --model runs/mine/pipeline --out b.png
 

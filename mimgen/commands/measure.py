@@ -64,22 +64,34 @@ def split_of(spec: str, size: int, names: Sequence[str]) -> Split:
     return Split(everything, numbers)
 
 
-def pictures(spec: str, size: int, split: str | None) -> Tensor:
-    """[n, 3, size, size] in [0, 1]: every picture of a split."""
+def pictures(spec: str, size: int, split: str | None, limit: int | None = None) -> Tensor:
+    """[n, 3, size, size] in [0, 1]: every picture of a split, or `limit` of them spread over it."""
     from mimgen.data import Dataset, open_data
     from mimgen.evaluation import load_pictures
 
     dataset = open_data(spec, size=size, split=split)
     if not isinstance(dataset, Dataset):
         raise UserError(f"{spec} is a stream; measuring needs data on disk")
-    return load_pictures(dataset, range(len(dataset)))
+    if not len(dataset):
+        raise UserError(f"{dataset.name} holds no pictures; check the split and the folder")
+    step = max(1, len(dataset) // limit) if limit else 1
+    return load_pictures(dataset, range(0, len(dataset), step)[:limit])
 
 
-def reconstruction(tokenizer: Tokenizer, spec: str, size: int, split: str | None) -> dict[str, Any]:
-    """PSNR, SSIM and use of the codebook on one split."""
+def reconstruction(
+    tokenizer: Tokenizer,
+    spec: str,
+    size: int,
+    split: str | None,
+    *,
+    extractor: str | None = None,
+    weights: str | None = None,
+) -> dict[str, Any]:
+    """PSNR, SSIM, use of the codebook and, with an extractor, rFID on one split."""
     from mimgen.evaluation import evaluate_reconstruction
 
-    measured = evaluate_reconstruction(tokenizer, pictures(spec, size, split))
+    true = pictures(spec, size, split)
+    measured = evaluate_reconstruction(tokenizer, true, extractor=extractor, weights=weights)
     return {**measured, "reference_set": spec, "split": split}
 
 

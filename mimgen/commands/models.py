@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -10,8 +11,9 @@ from mimgen.errors import UserError
 
 if TYPE_CHECKING:
     from mimgen.pipelines import TextToImage
+    from mimgen.tokenizers import Tokenizer
 
-__all__ = ["BUNDLED", "find_pipeline", "open_pipeline"]
+__all__ = ["BUNDLED", "find_pipeline", "open_pipeline", "open_tokenizer"]
 
 BUNDLED = "bundled"
 
@@ -54,3 +56,49 @@ def open_pipeline(model: str) -> TextToImage:
         for part in (pipeline.transformer, pipeline.vqvae, pipeline.text_encoder):
             cast(torch.nn.Module, part).to("cuda")
     return pipeline
+
+
+def open_tokenizer(
+    model: str, pixels: int | None = None, flag: str = "--pixels", *, codes: bool = True
+) -> tuple[Tokenizer, int]:
+    """The tokenizer meant by `model` on the best device, and the side of its pictures.
+
+    Args:
+        model: "bundled", a run folder, a pipeline folder, or the folder of a tokenizer.
+        pixels: the side where it is known; otherwise the one at which the tokenizer was trained.
+        flag: what the user types to say it.
+        codes: it must have a codebook; otherwise a continuous one, such as a KL autoencoder, will do.
+
+    Raises:
+        UserError: there is none, pictures do not come back from it, or nothing says at which size it was trained.
+    """
+    import torch
+
+    from mimgen.recipes import load_coder, load_tokenizer
+    from mimgen.tokenizers import Tokenizer
+
+    root = pipeline_folder() if model == BUNDLED else Path(model)
+    if model == BUNDLED or not root.exists():
+        find_pipeline(model)
+    tokenizer = load_tokenizer(root) if codes else load_coder(root)
+    if not isinstance(tokenizer, Tokenizer):
+        raise UserError(
+            f"{root} holds a {type(tokenizer).__name__}, whose codes stand for features: no picture comes back from it"
+        )
+    if torch.cuda.is_available():
+        cast(torch.nn.Module, tokenizer).to("cuda")
+    side = pixels or _trained_at(root) or getattr(tokenizer, "image_size", None)
+    if side is None:
+        raise UserError(f"{root} does not say at which size it was trained; pass {flag}")
+    return tokenizer, int(side)
+
+
+def _trained_at(root: Path) -> int | None:
+    """Side in pixels that a pipeline folder, or the run that a tokenizer comes from, states."""
+    for place in (root, root / "pipeline", root.parent):
+        index, settings = place / "model_index.json", place / "settings.json"
+        if index.is_file():
+            return int(json.loads(index.read_text("utf-8"))["resolution"][0])
+        if settings.is_file():
+            return int(json.loads(settings.read_text("utf-8"))["record"]["pixels"])
+    return None

@@ -29,11 +29,15 @@ def main(arguments: list[str]) -> int:
     options: Any = parse(kind, flags, f"mimgen train {name}")
     values: dict[str, Any] = {field.name: getattr(options, field.name) for field in fields(kind)}
     out = values.pop("out") or Path("runs") / f"{name}-{values['size']}"
+
+    from mimgen.recipes import Build
+
     run = function(**values)
     begin(out, ["train", *arguments], configs.source(name))
     run = _with_tokenizer(run, out, values)
     if first_process():
-        print(f"training {name} ({run.size}) on {run.pictures.spec}; everything goes to {out}/")
+        doing = "building" if isinstance(run, Build) else "training"
+        print(f"{doing} {name} ({run.size}) on {run.pictures.spec}; everything goes to {out}/")
     result = run.run(out)
     finish(out, {"step": result.step, "interrupted": result.interrupted, "last": result.losses[-1:]})
     if first_process():
@@ -78,7 +82,8 @@ def _listing() -> str:
 
 
 def _closing(run: Run, result: Result, out: Path, arguments: list[str]) -> str:
-    from mimgen.recipes import TrainGenerator
+    from mimgen.pipelines.parts import FEATURES_ONLY, class_in
+    from mimgen.recipes import Pretrain, TrainGenerator
 
     if result.interrupted:
         command = " ".join(["mimgen train", *arguments])
@@ -88,7 +93,12 @@ def _closing(run: Run, result: Result, out: Path, arguments: list[str]) -> str:
             f"done. Pictures from it:\n  mimgen generate \"a caption\" --model {out} --out picture.png\n"
             f"Its score:\n  mimgen evaluate composition --model {out}"
         )
+    if isinstance(run, Pretrain):
+        return f"done. The encoder, with averaged weights: {out / 'encoder'}/"
+    if class_in(out / "tokenizer") in FEATURES_ONLY:
+        return f"done. Its codes stand for features, so they are targets for pretraining: {out / 'tokenizer'}/"
     return (
         f"done. How well it reconstructs:\n  mimgen evaluate reconstruction --model {out}\n"
+        f"Does it fit other pictures?\n  mimgen data doctor --tokenizer {out} --data my_pictures/\n"
         f"A generator on it:\n  mimgen train meissonic --size {run.size} --data {run.pictures.spec} --tokenizer {out}"
     )

@@ -1,4 +1,4 @@
-"""Replays of the recorded cases lfq, vqgan_loss and discriminator_patchgan."""
+"""Replay of the official adversarial loss of a tokenizer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from mimgen.convert.cases import Case
 from mimgen.tokenizers.discriminators import PatchDiscriminator
-from mimgen.tokenizers.entropy import code_entropies
 from mimgen.tokenizers.losses import (
     LeCam,
     adaptive_weight,
@@ -18,92 +17,6 @@ from mimgen.tokenizers.losses import (
     enlargement,
     generator_loss,
 )
-from mimgen.tokenizers.quantizers import LookupFreeQuantizer
-
-
-def _little_endian(codes: Tensor, bits: int) -> Tensor:
-    """Token ids [...] to signs [..., bits]; channel j is bit j, as in Open-MAGVIT2."""
-    return (codes[..., None] >> torch.arange(bits)) % 2 * 2.0 - 1.0
-
-
-def _magvit(case: Case) -> dict[str, Tensor]:
-    """Open-MAGVIT2's convention for ids and logarithms."""
-    config, bits = case.config, case.config["dim"]
-    latent = case.inputs["latent"].clone().requires_grad_()
-    quant = latent + (torch.where(latent > 0, 1.0, -1.0) - latent).detach()
-    every = _little_endian(torch.arange(2**bits), bits)
-    rows = latent.permute(0, 2, 3, 1).reshape(-1, bits)
-    entropies = code_entropies(rows, every, logarithm="shift")
-    sharp, spread = config["sample_minimization_weight"], config["batch_maximization_weight"]
-    entropy = sharp * entropies.sample - spread * entropies.codebook
-    commitment = F.mse_loss(latent, quant.detach())
-    loss = 0.1 * entropy + 0.25 * commitment + (quant * case.inputs["cotangent"]).mean()
-    (gradient,) = torch.autograd.grad(loss, latent)
-    return {
-        "per_sample_entropy": entropies.sample,
-        "codebook_entropy": entropies.codebook,
-        "entropy_loss": entropy,
-        "commitment": commitment,
-        "quant": quant,
-        "loss": loss,
-        "grad_latent": gradient,
-    }
-
-
-def _library(case: Case, spherical: bool) -> dict[str, Tensor]:
-    """Our quantiser in the convention of vector-quantize-pytorch."""
-    options = case.config["library"]
-    weight, pull = options["entropy_loss_weight"], options["commitment_loss_weight"]
-    quantizer = LookupFreeQuantizer(
-        case.config["dim"],
-        commitment=pull,
-        entropy=weight,
-        diversity=options["diversity_gamma"],
-        inverse_temperature=options["inv_temperature"],
-        normalise=False,
-        spherical=spherical,
-    )
-    latent = case.inputs["latent"].clone().requires_grad_()
-    codes = quantizer(latent)
-    auxiliary = codes.losses["commitment"] + codes.losses["entropy"]
-    loss = auxiliary + (codes.latents * case.inputs["cotangent"]).mean()
-    (gradient,) = torch.autograd.grad(loss, latent)
-    rows = F.normalize(latent, dim=1) if spherical else latent
-    entropies = quantizer.entropies(rows.flatten(2).transpose(1, 2))
-    indices = case.inputs["codes"].unflatten(1, latent.shape[2:])
-    return {
-        "per_sample_entropy": entropies.sample,
-        "codebook_entropy": entropies.codebook,
-        # The library leaves the term out, and reports 0, where its weight is 0.
-        "commitment": F.mse_loss(rows, codes.latents) * (pull > 0),
-        "aux_loss": auxiliary,
-        "quant": codes.latents,
-        "indices": codes.indices.flatten(1),
-        "loss": loss,
-        "grad_latent": gradient,
-        "decoded": quantizer.lookup(indices),
-    }
-
-
-def replay_lfq(case: Case) -> dict[str, Tensor]:
-    """Lookup-free quantisation in the conventions of Open-MAGVIT2 and of the library."""
-    latent, ids, bits = case.inputs["latent"], case.inputs["codes"], case.config["dim"]
-    magvit = _magvit(case)
-    powers = 2 ** torch.arange(bits)
-    indices = ((latent > 0).flatten(2) * powers[:, None]).sum(1)
-    decoded = _little_endian(ids, bits).transpose(1, 2).unflatten(2, latent.shape[2:])
-    # Factorised: the first channels are the low bits, so both parts come from the one id.
-    low = 2 ** case.config["factorized_bits"][0]
-    split = {"indices_pre": indices % low, "indices_post": indices // low, "decoded": decoded}
-    parts = {
-        "magvit": {**magvit, "indices": indices, "decoded": decoded},
-        "factorised": {**magvit, **split},
-        "library": _library(case, spherical=False),
-        "library_bsq": _library(case, spherical=True),
-    }
-    return {
-        f"{part}/{name}": value.detach() for part, values in parts.items() for name, value in values.items()
-    }
 
 
 def _discriminator(weights: Mapping[str, Tensor]) -> PatchDiscriminator:
@@ -124,33 +37,6 @@ def _gradients(loss: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Tens
         return {}
     found = torch.autograd.grad(loss, list(parameters.values()), retain_graph=True, materialize_grads=True)
     return {f"grad/{name}": gradient for name, gradient in zip(parameters, found, strict=True)}
-
-
-def replay_discriminator_patchgan(case: Case) -> dict[str, Tensor]:
-    """Logits and every adversarial term of a PatchGAN."""
-    discriminator = _discriminator(case.weights)
-    with torch.no_grad():
-        judged = discriminator.eval()(case.inputs["real"])
-    discriminator.train()
-    real, fake = discriminator(case.inputs["real"]), discriminator(case.inputs["fake"])
-    lecam = LeCam()
-    lecam.ema.copy_(case.inputs["ema"])
-    penalty, hinge = lecam(real, fake), discriminator_loss("hinge", real, fake)
-    loss = hinge + 0.05 * penalty
-    outputs = {
-        "eval_logits": judged,
-        "logits_real": real,
-        "logits_fake": fake,
-        "hinge_d": hinge,
-        "vanilla_d": discriminator_loss("vanilla", real, fake),
-        "hinge_g": generator_loss("hinge", fake),
-        "non_saturating_g": generator_loss("non_saturate", fake),
-        "lecam": penalty,
-        "lecam_ema": lecam.ema,
-        "d_loss": loss,
-        **_gradients(loss, dict(discriminator.named_parameters())),
-    }
-    return {name: value.detach() for name, value in outputs.items()}
 
 
 def replay_vqgan_loss(case: Case) -> dict[str, Tensor]:
@@ -201,7 +87,5 @@ def replay_vqgan_loss(case: Case) -> dict[str, Tensor]:
 
 
 REPLAYS: dict[str, Callable[[Case], dict[str, Tensor]]] = {
-    "lfq": replay_lfq,
     "vqgan_loss": replay_vqgan_loss,
-    "discriminator_patchgan": replay_discriminator_patchgan,
 }

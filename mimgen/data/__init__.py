@@ -1,4 +1,4 @@
-"""Pictures with captions and labels: the embedded emoji and one's own data."""
+"""Pictures with captions and labels: the embedded emoji, photographs at hand and one's own data."""
 
 from mimgen.data.contract import Dataset, Sample, StreamedDataset
 from mimgen.data.describe import describe
@@ -7,15 +7,18 @@ from mimgen.data.emoji_build import Summary, build_emoji
 from mimgen.data.emoji_names import skin_tones
 from mimgen.data.loader import Loader, StreamLoader, with_codes
 from mimgen.data.memory import MemoryDataset
-from mimgen.data.open import open_data
+from mimgen.data.open import BUILT_IN, open_data, training_split
+from mimgen.data.photos import PhotoDataset, open_photos
 from mimgen.data.pictures import PictureDataset
 from mimgen.data.stream import ShardStream
 from mimgen.data.transforms import Transform
 
 __all__ = [
+    "BUILT_IN",
     "Dataset",
     "Loader",
     "MemoryDataset",
+    "PhotoDataset",
     "PictureDataset",
     "Sample",
     "ShardStream",
@@ -27,6 +30,8 @@ __all__ = [
     "describe",
     "open_data",
     "open_emoji",
+    "open_photos",
     "skin_tones",
+    "training_split",
     "with_codes",
 ]

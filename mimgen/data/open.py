@@ -9,6 +9,7 @@ from mimgen.data.contract import Dataset, StreamedDataset
 from mimgen.data.emoji import open_emoji
 from mimgen.data.folders import list_folder
 from mimgen.data.listing import Listing
+from mimgen.data.photos import open_photos
 from mimgen.data.pictures import PictureDataset
 from mimgen.data.shards import expand_braces, list_shards
 from mimgen.data.stream import ShardStream, is_streamed
@@ -16,7 +17,9 @@ from mimgen.data.tables import is_saved_dataset, list_parquet, list_saved
 from mimgen.data.transforms import Transform
 from mimgen.errors import UserError
 
-__all__ = ["open_data"]
+__all__ = ["BUILT_IN", "open_data", "training_split"]
+
+BUILT_IN = ("emoji", "photos")
 
 
 def open_data(
@@ -25,10 +28,11 @@ def open_data(
     """Open a data set of any kind.
 
     Args:
-        spec: "emoji", or the path of a folder (with captions, with a folder per class, plain, of
-            shards, of parquet files or saved by Hugging Face datasets), of a .parquet file, or of
-            shards as "name-{000..099}.tar". These can be read in any order. A URL, "pipe:command"
-            or "stream:" before local shards is read from front to back: a `StreamedDataset`.
+        spec: "emoji", "photos" (crops of the photographs in scikit-image and scikit-learn), or the
+            path of a folder (with captions, with a folder per class, plain, of shards, of parquet
+            files or saved by Hugging Face datasets), of a .parquet file, or of shards as
+            "name-{000..099}.tar". These can be read in any order. A URL, "pipe:command" or
+            "stream:" before local shards is read from front to back: a `StreamedDataset`.
         size: side of the square pictures in pixels.
         split: "train", "val", "all" or, for emoji only, "compose"; None means "all".
         random_crop: crop anywhere instead of in the centre when a loader reads (own data only).
@@ -47,7 +51,16 @@ def open_data(
         if transform.augments:
             raise UserError("emoji are not cropped or flipped: clocks, flags and arrows would change")
         return open_emoji(size, split)
+    if spec == "photos":
+        if transform.augments:
+            raise UserError("photos are a fixed list of crops: leave out random_crop and flip")
+        return open_photos(size, split)
     return PictureDataset(_list(spec, split), transform)
+
+
+def training_split(spec: str) -> str | None:
+    """The split to train on where none is asked for: "train" of built-in data, else everything (None)."""
+    return "train" if spec in BUILT_IN else None
 
 
 def _list(spec: str, split: str | None) -> Listing:
@@ -79,8 +92,9 @@ def _near_miss(path: Path) -> str:
     close = difflib.get_close_matches(path.name, siblings, n=1)
     if close:
         return f"; did you mean {path.parent / close[0]}?"
-    if difflib.get_close_matches(str(path), ["emoji"], n=1):
-        return "; did you mean emoji?"
+    close = difflib.get_close_matches(str(path), BUILT_IN, n=1)
+    if close:
+        return f"; did you mean {close[0]}?"
     if not path.parent.is_dir():
         return f"; {path.parent} does not exist either"
-    return "; pass emoji, or the path of a folder, of a .parquet file or of .tar shards"
+    return "; pass emoji or photos, or the path of a folder, of a .parquet file or of .tar shards"

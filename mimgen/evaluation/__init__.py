@@ -8,6 +8,7 @@ from mimgen.evaluation.composition import (
     load_pictures,
 )
 from mimgen.evaluation.descriptor import DESCRIPTOR, describe
+from mimgen.evaluation.doctor import Examination, Thresholds, examine
 from mimgen.evaluation.fid import fid
 from mimgen.evaluation.reconstruction import codebook_usage, evaluate_reconstruction, psnr, ssim
 from mimgen.evaluation.results import provenance, write_result
@@ -15,12 +16,15 @@ from mimgen.evaluation.results import provenance, write_result
 __all__ = [
     "DESCRIPTOR",
     "CompositionScore",
+    "Examination",
+    "Thresholds",
     "codebook_usage",
     "composition_score",
     "copying_baseline",
     "describe",
     "evaluate_composition",
     "evaluate_reconstruction",
+    "examine",
     "fid",
     "load_pictures",
     "provenance",

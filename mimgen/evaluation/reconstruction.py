@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.evaluation.descriptor import check_pictures
+from mimgen.evaluation.fid import fid
 
 if TYPE_CHECKING:  # at run time this would import diffusers
     from mimgen.tokenizers import Tokenizer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # at run time this would import diffusers
 # Identical pictures have infinite PSNR, which no mean survives; 8-bit pictures that differ in one
 # value of one 64 px picture reach 89 dB, so the cap is out of the way.
 PSNR_CAP = 100.0
+_COMPARED = 64  # pictures compared at a time, since ssim keeps several copies in float64
 _WINDOW = 11
 _SIGMA = 1.5
 
@@ -96,9 +98,27 @@ def codebook_usage(indices: Tensor, codebook_size: int) -> dict[str, Any]:
     }
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Reconstructed:
+    """What came back from a tokenizer.
+
+    Attributes:
+        pictures: [n, 3, H, W] float32 in [0, 1], on the CPU.
+        indices: [n, h, w] ids; None for a continuous tokenizer.
+    """
+
+    pictures: Tensor
+    indices: Tensor | None
+
+
 def evaluate_reconstruction(
-    tokenizer: Tokenizer, images: Tensor, *, batch_size: int = 64, device: torch.device | str | None = None
+    tokenizer: Tokenizer,
+    images: Tensor,
+    *,
+    batch_size: int = 64,
+    device: torch.device | str | None = None,
+    extractor: str | None = None,
+    weights: str | None = None,
 ) -> dict[str, Any]:
     """Encode and decode pictures and compare them with the originals.
 
@@ -109,57 +129,74 @@ def evaluate_reconstruction(
         images: [n, 3, H, W] in [0, 1].
         batch_size: pictures at a time.
         device: where the tokenizer lives; that of its parameters by default.
+        extractor: also measure the rFID with these features; see `fid`.
+        weights: of the extractor.
 
     Returns:
         JSON: psnr_mean_of_pictures (mean of the per-picture PSNR), psnr_of_mean_mse (PSNR of the
         mean squared error over all pixels; never above the former), ssim, l1, codebook (null for
-        a continuous tokenizer), n and size.
+        a continuous tokenizer), n and size; with an extractor rfid, as `fid` returns it.
+    """
+    made = reconstruct(tokenizer, images, batch_size=batch_size, device=device)
+    return compare_reconstruction(made, images, tokenizer.codebook_size, extractor, weights)
+
+
+@torch.no_grad()
+def reconstruct(
+    tokenizer: Tokenizer, images: Tensor, *, batch_size: int = 64, device: torch.device | str | None = None
+) -> Reconstructed:
+    """Pictures [n, 3, H, W] through the tokenizer and back; arguments as of `evaluate_reconstruction`.
+
+    Raises:
+        UserError: pictures that do not divide into tokens, or a tokenizer that decodes NaN.
     """
     check_pictures(images, "reconstruction")
     training = bool(getattr(tokenizer, "training", False))
     _set_training(tokenizer, False)
+    place = device or _device(tokenizer)
     try:
-        parts = [_measure(tokenizer, part, device) for part in images.split(batch_size)]
+        parts = [_there_and_back(tokenizer, part.to(place)) for part in images.split(batch_size)]
     finally:
         _set_training(tokenizer, training)
-    errors = torch.cat([part["mse"] for part in parts])
-    indices = [part["indices"] for part in parts if "indices" in part]
-    return {
+    indices = [part.indices for part in parts if part.indices is not None]
+    return Reconstructed(torch.cat([part.pictures for part in parts]), torch.cat(indices) if indices else None)
+
+
+def compare_reconstruction(
+    made: Reconstructed,
+    images: Tensor,
+    codebook_size: int,
+    extractor: str | None = None,
+    weights: str | None = None,
+) -> dict[str, Any]:
+    """Score what `reconstruct` returned; see `evaluate_reconstruction`."""
+    images = images.float().cpu()
+    pairs = list(zip(made.pictures.split(_COMPARED), images.split(_COMPARED), strict=True))
+    errors = torch.cat([squared_errors(ours, true) for ours, true in pairs])
+    similarity = torch.cat([ssim(ours, true) for ours, true in pairs])
+    scores: dict[str, Any] = {
         "psnr_mean_of_pictures": float(_decibel(errors).mean()),
         "psnr_of_mean_mse": float(_decibel(errors.mean())),
-        "ssim": _mean(parts, "ssim"),
-        "l1": _mean(parts, "l1"),
-        "codebook": _usage(indices, tokenizer.codebook_size),
+        "ssim": float(similarity.mean()),
+        "l1": float(torch.cat([(ours - true).abs().double().flatten(1).mean(1) for ours, true in pairs]).mean()),
+        "codebook": _usage(made.indices, codebook_size),
         "n": len(images),
         "size": images.shape[-1],
         "resize": "none",
     }
+    return scores if extractor is None else {**scores, "rfid": fid(made.pictures, images, extractor, weights)}
 
 
-def _measure(tokenizer: Tokenizer, images: Tensor, device: torch.device | str | None) -> dict[str, Tensor]:
-    codes = tokenizer.encode(images.to(device or _device(tokenizer)))
+def _there_and_back(tokenizer: Tokenizer, images: Tensor) -> Reconstructed:
+    codes = tokenizer.encode(images)
     made = tokenizer.decode(codes).float().cpu()
     if not bool(torch.isfinite(made).all()):
         raise UserError("reconstruction: the tokenizer decoded NaN or infinite pixels; it has diverged")
-    made, images = made.clamp(0, 1), images.float().cpu()
-    measured = {
-        "mse": squared_errors(made, images),
-        "ssim": ssim(made, images),
-        "l1": (made - images).abs().double().flatten(1).mean(1),
-    }
-    if codes.indices is not None:
-        measured["indices"] = codes.indices.cpu().flatten()
-    return measured
+    return Reconstructed(made.clamp(0, 1), None if codes.indices is None else codes.indices.cpu())
 
 
-def _usage(indices: Sequence[Tensor], codebook_size: int) -> dict[str, Any] | None:
-    if not indices or not codebook_size:
-        return None
-    return codebook_usage(torch.cat(list(indices)), codebook_size)
-
-
-def _mean(parts: Sequence[dict[str, Tensor]], name: str) -> float:
-    return float(torch.cat([part[name] for part in parts]).mean())
+def _usage(indices: Tensor | None, codebook_size: int) -> dict[str, Any] | None:
+    return None if indices is None or not codebook_size else codebook_usage(indices, codebook_size)
 
 
 def _set_training(tokenizer: Tokenizer, on: bool) -> None:

@@ -1,6 +1,11 @@
 """Masking: what is hidden, and what is put in its place."""
 
+from mimgen.masking.block import Block
 from mimgen.masking.corruption import with_mask_token
 from mimgen.masking.rate import CosineRate
 
-__all__ = ["CosineRate", "with_mask_token"]
+__all__ = [
+    "Block",
+    "CosineRate",
+    "with_mask_token",
+]

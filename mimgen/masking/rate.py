@@ -19,13 +19,22 @@ class CosineRate:
 
     Attributes:
         least: lower bound of the rate.
+        whole: share of rows that are hidden entirely. A few visible tokens already tell the colours and
+            the kind of a picture; only a wholly hidden one teaches what the caption says.
     """
 
     least: float = 0.0
+    whole: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.whole < 1 and 0 <= self.least <= 1):
+            raise ValueError(f"CosineRate: least lies in [0, 1] and whole in [0, 1), got {self.least}, {self.whole}")
 
     def __call__(self, tokens: int, draws: Draws) -> tuple[Mask, Tensor]:
         """Mask [B, N] for N = `tokens`, and the drawn rates [B]."""
-        rates = torch.cos(draws.uniform() * math.pi / 2).clamp(min=self.least)
+        # the draws below `whole` give rate 1, the others spread over [0, 1) as ever
+        u = ((draws.uniform() - self.whole) / (1 - self.whole)).clamp(min=0)
+        rates = torch.cos(u * math.pi / 2).clamp(min=self.least)
         counts = (rates * tokens).round().clamp(min=1)
         ranks = draws.uniform(tokens).argsort(dim=1).argsort(dim=1)
         return Mask(ranks < counts[:, None]), rates

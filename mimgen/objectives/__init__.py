@@ -1,6 +1,17 @@
 """Objectives: batch in, losses out."""
 
+from mimgen.objectives.ccvit import CentroidModelling
 from mimgen.objectives.masked_tokens import MaskedTokens
+from mimgen.objectives.merge_vq import MergeVQTraining
+from mimgen.objectives.proxy_codes import ProxyCodes
 from mimgen.objectives.reconstruction import Reconstruction
+from mimgen.objectives.vqkd import FeatureReconstruction
 
-__all__ = ["MaskedTokens", "Reconstruction"]
+__all__ = [
+    "CentroidModelling",
+    "FeatureReconstruction",
+    "MaskedTokens",
+    "MergeVQTraining",
+    "ProxyCodes",
+    "Reconstruction",
+]

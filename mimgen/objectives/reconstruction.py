@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mimgen.tokenizers.discriminators import Discriminator
 from mimgen.tokenizers.losses import (
     AdversarialKind,
     LeCam,
@@ -17,7 +18,7 @@ from mimgen.tokenizers.losses import (
     generator_loss,
 )
 from mimgen.tokenizers.usage import CodeUsage
-from mimgen.types import Batch, Codes, Losses
+from mimgen.types import Batch, Codes, Draws, Losses
 
 
 class Reconstruction(nn.Module):
@@ -29,7 +30,8 @@ class Reconstruction(nn.Module):
     Args:
         tokenizer: `tokenizer(images)` gives (unclipped pictures [B, 3, H, W], `Codes`); its
             `last_layer` is the weight at which the adaptive weight is measured.
-        discriminator: pictures in [-1, 1] to logits; without it there is no adversarial part.
+        discriminator: pictures in [-1, 1] to logits; without it there is no adversarial part. A
+            `Discriminator` chooses by its `view` what of the pictures it is shown.
         l1: weight of the mean absolute error of pixels in [-1, 1].
         l2: weight of the mean squared error of pixels in [-1, 1].
         perceptual: a distance of pictures in [-1, 1], [B] each, from `open_perceptual`.
@@ -112,7 +114,7 @@ class Reconstruction(nn.Module):
         metrics = self._metrics(real, fake.detach(), codes)
         # Without gradients there is nothing to weigh and nobody learns from being judged.
         if self.discriminator is not None and torch.is_grad_enabled():
-            judged = self._judged(self.discriminator, real, fake, fidelity)
+            judged = self._judged(self.discriminator, real, fake, fidelity, batch.draws)
             terms.update(judged.terms)
             weights.update(judged.weights)
             metrics.update(judged.metrics)
@@ -129,14 +131,17 @@ class Reconstruction(nn.Module):
             terms["perceptual"] = self.perceptual(real, fake).mean()
         return terms
 
-    def _judged(self, discriminator: nn.Module, real: Tensor, fake: Tensor, fidelity: Tensor) -> Losses:
+    def _judged(
+        self, discriminator: nn.Module, real: Tensor, fake: Tensor, fidelity: Tensor, draws: Draws
+    ) -> Losses:
         """Terms of both sides of the game."""
         step = int(self.step)
         terms: dict[str, Tensor] = {}
         weights: dict[str, float | Tensor] = {}
         metrics: dict[str, Tensor] = {}
         if step >= self.adversarial_start:
-            logits = functional_call(discriminator, _detached(discriminator), (fake,)).float()
+            shown = _view(discriminator, fake, draws)
+            logits = functional_call(discriminator, _detached(discriminator), (shown,)).float()
             terms["adversarial"] = generator_loss(self.adversarial, logits)
             scale = torch.ones_like(fidelity.detach())
             if self.adaptive:
@@ -145,8 +150,8 @@ class Reconstruction(nn.Module):
             weights["adversarial"] = self.adversarial_weight * scale
             metrics["adaptive_weight"] = scale
         if step >= self.discriminator_start:
-            logits_real = discriminator(real).float()
-            logits_fake = discriminator(fake.detach()).float()
+            logits_real = discriminator(_view(discriminator, real, draws)).float()
+            logits_fake = discriminator(_view(discriminator, fake.detach(), draws)).float()
             terms["discriminator"] = discriminator_loss(self.discrimination, logits_real, logits_fake)
             if self.weights["lecam"]:
                 terms["lecam"] = self.lecam(logits_real, logits_fake)
@@ -164,6 +169,12 @@ class Reconstruction(nn.Module):
         return metrics
 
 
+def _view(discriminator: nn.Module, images: Tensor, draws: Draws) -> Tensor:
+    """What of the pictures [B, 3, H, W] the discriminator is shown."""
+    return discriminator.view(images, draws) if isinstance(discriminator, Discriminator) else images
+
+
 def _detached(module: nn.Module) -> dict[str, Tensor]:
     """The module's state cut off: gradients do not reach it, and running statistics stay."""
-    return {name: value.detach().clone() for name, value in module.state_dict(keep_vars=True).items()}
+    state: dict[str, Tensor] = {name: value.detach() for name, value in module.named_parameters()}
+    return state | {name: value.clone() for name, value in module.named_buffers()}

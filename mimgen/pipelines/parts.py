@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,18 +10,40 @@ from typing import Any
 
 import torch
 
-from mimgen.encoders import ByteTextEncoder, ClipTextEncoder
 from mimgen.errors import UserError
-from mimgen.generators import MeissonicTransformer
 from mimgen.part import Part
-from mimgen.tokenizers import ConvTokenizer, DiffusersVQ
 
-# name of the part -> name that its config.json gives -> class
-KINDS: Mapping[str, Mapping[str, Any]] = {
-    "transformer": {"MeissonicTransformer": MeissonicTransformer},
-    "vqvae": {"ConvTokenizer": ConvTokenizer, "VQModel": DiffusersVQ},
-    "text_encoder": {"ByteTextEncoder": ByteTextEncoder, "CLIPTextModelWithProjection": ClipTextEncoder},
+__all__ = ["FEATURES_ONLY", "KINDS", "PART_NAMES", "class_in", "load_part", "open_part", "save_part", "token_grid"]
+
+# A class by where it is: the name that config.json gives -> (module, class). The modules are imported
+# when a folder of theirs is opened, because some bring libraries that take long to import.
+Kinds = Mapping[str, tuple[str, str]]
+
+TOKENIZERS: Kinds = {
+    "ConvTokenizer": ("mimgen.tokenizers.conv", "ConvTokenizer"),
+    "VQModel": ("mimgen.tokenizers.diffusers_models", "DiffusersVQ"),
+    "OpenMagvit2": ("mimgen.tokenizers.magvit", "OpenMagvit2"),
+    "MergeVQ": ("mimgen.tokenizers.mergevq", "MergeVQ"),
+    "LlamaGenVQ": ("mimgen.tokenizers.llamagen", "LlamaGenVQ"),
+    "TiTok": ("mimgen.tokenizers.titok", "TiTok"),
+    "TiTokLegacy": ("mimgen.tokenizers.titok", "TiTokLegacy"),
+    "CentroidTokenizer": ("mimgen.tokenizers.centroids", "CentroidTokenizer"),
 }
+# codes that stand for features, from which no picture comes back: targets, but nothing to draw with
+FEATURES_ONLY: Kinds = {"VqKd": ("mimgen.tokenizers.vqkd", "VqKd")}
+# latents instead of codes
+CONTINUOUS: Kinds = {"AutoencoderKL": ("mimgen.tokenizers.diffusers_models", "DiffusersKL")}
+
+# name of the part -> the classes it can be
+KINDS: Mapping[str, Kinds] = {
+    "transformer": {"MeissonicTransformer": ("mimgen.generators", "MeissonicTransformer")},
+    "vqvae": TOKENIZERS,
+    "text_encoder": {
+        "ByteTextEncoder": ("mimgen.encoders", "ByteTextEncoder"),
+        "CLIPTextModelWithProjection": ("mimgen.encoders", "ClipTextEncoder"),
+    },
+}
+PART_NAMES = tuple(KINDS)
 
 
 def load_part(name: str, folder: Path) -> Any:
@@ -29,14 +52,44 @@ def load_part(name: str, folder: Path) -> Any:
     Raises:
         UserError: no config.json there, or of a class that cannot be this part.
     """
-    path = folder / "config.json"
-    if not path.is_file():
+    if not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds no config.json: the pipeline's part {name} is missing")
-    config = json.loads(path.read_text(encoding="utf-8"))
-    kind = config.get("_class_name") or (config.get("architectures") or ["?"])[0]
-    if kind not in KINDS[name]:
-        raise UserError(f"{path} is of a {kind}; as {name} one of {', '.join(KINDS[name])} is needed")
-    return KINDS[name][kind].from_pretrained(folder)
+    return open_part(folder, KINDS[name], name)
+
+
+def open_part(folder: Path, kinds: Kinds, role: str) -> Any:
+    """Load whichever of the classes `kinds` the folder holds.
+
+    Args:
+        folder: has a config.json.
+        kinds: the classes allowed.
+        role: what the part is wanted for; named in errors.
+
+    Raises:
+        UserError: the folder is of another class.
+    """
+    kind = class_in(folder)
+    if kind not in kinds:
+        reason = "; its codes stand for features, from which no picture comes back" if kind in FEATURES_ONLY else ""
+        reason = "; it has latents and no codes" if kind in CONTINUOUS else reason
+        raise UserError(
+            f"{folder / 'config.json'} is of a {kind}; as {role} one of {', '.join(kinds)} is needed{reason}"
+        )
+    return _class(kinds[kind]).from_pretrained(folder)
+
+
+def class_in(folder: Path) -> str:
+    """The class that a folder's config.json names; "?" where it names none.
+
+    Raises:
+        UserError: config.json is no JSON.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return str(config.get("_class_name") or (config.get("architectures") or ["?"])[0])
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path} is not the JSON of a saved part ({error})") from error
 
 
 def save_part(name: str, part: Any, folder: Path, dtype: torch.dtype | None) -> list[str]:
@@ -45,10 +98,41 @@ def save_part(name: str, part: Any, folder: Path, dtype: torch.dtype | None) -> 
     Raises:
         UserError: the part's class cannot be loaded back as `name`.
     """
-    if type(part) not in KINDS[name].values():
+    known = [place[1] for place in KINDS[name].values()]
+    if type(part).__name__ not in known or type(part) is not _class(_place(name, type(part).__name__)):
         raise UserError(f"a {type(part).__name__} cannot be saved as {name} of a pipeline folder")
     if isinstance(part, Part):
         part.save_pretrained(folder, dtype=dtype)
     else:
         part.save_pretrained(folder)
     return [type(part).__module__, type(part).__name__]
+
+
+def token_grid(tokenizer: Any, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the ids of a picture.
+
+    One id for each square of `downsample` pixels, or the tokenizer's own `grid`: a 1-D tokenizer has one
+    row of ids, whatever the size of the picture.
+
+    Raises:
+        UserError: the picture does not divide into tokens.
+    """
+    own = getattr(tokenizer, "grid", None)
+    if own is not None:
+        rows, columns = own
+        return int(rows), int(columns)
+    side = tokenizer.downsample
+    if height % side or width % side:
+        raise UserError(
+            f"pictures of {width} x {height} px do not divide into tokens of {side} px: choose multiples of {side}"
+        )
+    return height // side, width // side
+
+
+def _place(name: str, kind: str) -> tuple[str, str]:
+    return next(place for place in KINDS[name].values() if place[1] == kind)
+
+
+def _class(place: tuple[str, str]) -> Any:
+    module, name = place
+    return getattr(importlib.import_module(module), name)

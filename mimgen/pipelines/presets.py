@@ -16,6 +16,7 @@ ORDERS: Mapping[str, Order] = {
     "raster": Raster(),
 }
 SCHEDULES: Mapping[str, Schedule] = {"cosine": Cosine(), "linear": Linear(), "arccos": Arccos()}
+CLOCKS = ("rate", "steps")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Preset:
         schedule: "cosine", "linear" or "arccos".
         choice_temperature: Gumbel noise on the confidence at the first and at the last step.
         token_temperature: divides the logits before a token is drawn; 0 takes the likeliest.
+        clock: what the model is told of the progress: "rate", the share still masked, as in training;
+            or "steps", the number of steps left, as the release of Meissonic samples.
     """
 
     resolution: tuple[int, int] = (64, 64)
@@ -41,11 +44,14 @@ class Preset:
     schedule: str = "cosine"
     choice_temperature: tuple[float, float] = (2.0, 0.0)
     token_temperature: float = 1.0
+    clock: str = "rate"
 
     def __post_init__(self) -> None:
         for what, name, known in (("order", self.order, ORDERS), ("schedule", self.schedule, SCHEDULES)):
             if name not in known:
                 raise UserError(f'{what} must be one of {", ".join(known)}, got "{name}"')
+        if self.clock not in CLOCKS:
+            raise UserError(f'clock must be one of {", ".join(CLOCKS)}, got "{self.clock}"')
         if self.steps < 1:
             raise UserError(f"steps={self.steps}: at least one step is needed")
 

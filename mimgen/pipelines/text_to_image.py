@@ -16,7 +16,7 @@ from mimgen.encoders import ByteTextEncoder, ClipTextEncoder, TextStates
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
 from mimgen.part import write_atomically
-from mimgen.pipelines.parts import load_part, save_part
+from mimgen.pipelines.parts import load_part, save_part, token_grid
 from mimgen.pipelines.presets import ORDERS, SCHEDULES, Preset
 from mimgen.sampling import Guidance, Sampled, unmask
 from mimgen.tokenizers import Tokenizer
@@ -86,8 +86,7 @@ class TextToImage:
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of tokens of a picture."""
-        height, width = self.preset.resolution
-        return height // self.vqvae.downsample, width // self.vqvae.downsample
+        return token_grid(self.vqvae, *self.preset.resolution)
 
     @torch.no_grad()
     def __call__(
@@ -180,16 +179,23 @@ class _Predictor:
         self, tokens: Tensor, positions: Tensor, step: int, guided: bool
     ) -> Tensor | tuple[Tensor, Tensor]:
         if not guided:
-            return self._logits(tokens, positions, self.text)
+            return self._logits(tokens, positions, step, self.text)
         conditional, unconditional = self._logits(
-            tokens.repeat(2, 1), positions.repeat(2, 1), self.both
+            tokens.repeat(2, 1), positions.repeat(2, 1), step, self.both
         ).chunk(2)
         return conditional, unconditional
 
-    def _logits(self, tokens: Tensor, positions: Tensor, text: TextStates) -> Tensor:
-        transformer, (height, width) = self.pipeline.transformer, self.pipeline.preset.resolution
+    def _clock(self, tokens: Tensor, step: int) -> Tensor:
+        """[b] how far sampling has come, as the model is told."""
+        preset = self.pipeline.preset
+        if preset.clock == "steps":
+            return torch.full((len(tokens),), float(preset.steps - 1 - step), device=tokens.device)
         # the share still masked, the same quantity that the model was told in training
-        rate = (tokens == transformer.mask_id).float().mean(1)
+        return (tokens == self.pipeline.transformer.mask_id).float().mean(1)
+
+    def _logits(self, tokens: Tensor, positions: Tensor, step: int, text: TextStates) -> Tensor:
+        transformer, (height, width) = self.pipeline.transformer, self.pipeline.preset.resolution
+        rate = self._clock(tokens, step)
         sizes = torch.tensor([width, height, 0, 0, 6], dtype=torch.float32, device=tokens.device)
         grid = tokens.view(len(tokens), *self.pipeline.grid)
         return transformer(

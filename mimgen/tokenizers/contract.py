@@ -12,8 +12,8 @@ from mimgen.types import Codes
 
 
 @runtime_checkable
-class Tokenizer(Protocol):
-    """Pictures to codes and back.
+class Coder(Protocol):
+    """Whatever turns pictures into codes: enough to be a target of masked image modelling.
 
     Attributes:
         codebook_size: number of codes K; 0 for a continuous tokenizer.
@@ -27,12 +27,17 @@ class Tokenizer(Protocol):
         """[B, 3, H, W] in [0, 1] to codes on a grid of H / downsample by W / downsample."""
         ...
 
-    def decode(self, codes: Codes | Tensor) -> Tensor:
-        """Codes, latents [B, D, h, w] or ids [B, h, w] to pictures [B, 3, H, W] in [0, 1]."""
-        ...
-
     def lookup(self, indices: Tensor) -> Tensor:
         """Ids [B, h, w] to latents [B, D, h, w]."""
+        ...
+
+
+@runtime_checkable
+class Tokenizer(Coder, Protocol):
+    """A coder that also gives pictures back, so that generators can draw with it."""
+
+    def decode(self, codes: Codes | Tensor) -> Tensor:
+        """Codes, latents [B, D, h, w] or ids [B, h, w] to pictures [B, 3, H, W] in [0, 1]."""
         ...
 
 
@@ -50,7 +55,7 @@ def check_images(images: Tensor, downsample: int) -> None:
         )
 
 
-def latents_of(codes: Codes | Tensor, tokenizer: Tokenizer) -> Tensor:
+def latents_of(codes: Codes | Tensor, tokenizer: Coder) -> Tensor:
     """The latents [B, D, h, w] of what `decode` was given."""
     if isinstance(codes, Codes):
         return codes.latents

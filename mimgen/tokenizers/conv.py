@@ -2,10 +2,12 @@
 
 Differences from the paper, each for speed: the first `stem` factor of the down-sampling is a
 pixel-unshuffle (no convolution runs at full resolution) and up-sampling is a sub-pixel
-convolution. The quantiser is a part: VQ, LFQ or FSQ.
+convolution. The quantiser is a part: any of `mimgen.tokenizers.quantizers`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,16 @@ from mimgen.errors import UserError
 from mimgen.layers.norm import ChannelRMSNorm
 from mimgen.part import Part
 from mimgen.tokenizers.contract import check_images, latents_of
-from mimgen.tokenizers.quantizers import FiniteScalarQuantizer, LookupFreeQuantizer, VectorQuantizer
+from mimgen.tokenizers.quantizers import (
+    BinarySphericalQuantizer,
+    FiniteScalarQuantizer,
+    IndexBackpropQuantizer,
+    LookupFreeQuantizer,
+    Quantizer,
+    ResidualQuantizer,
+    SimpleVectorQuantizer,
+    VectorQuantizer,
+)
 from mimgen.types import Codes
 
 
@@ -87,15 +98,19 @@ class ConvTokenizer(Part):
         multipliers: width of each level in units of `channels`; each level after the first halves the grid.
         blocks: residual blocks a level (the decoder has one more).
         stem: pixel-unshuffle factor in front; `downsample` is stem * 2 ** (levels - 1).
-        latent: channels of the latent map; for FSQ it must equal the number of levels, for LFQ the bits.
-        quantizer: "vq", "lfq" or "fsq".
-        codebook_size: number of codes for VQ; LFQ has 2 ** latent, FSQ the product of `levels`.
+        latent: channels of the latent map; for LFQ and BSQ the bits, for FSQ the number of levels counts.
+        quantizer: "vq", "lfq", "fsq", "bsq", "simvq", "ibq" or "residual".
+        codebook_size: number of codes for VQ, SimVQ and IBQ, and of one level for residual VQ; LFQ and
+            BSQ have 2 ** latent, FSQ the product of `levels`.
         levels: FSQ levels (Mentzer et al., 2024), for example (8, 5, 5, 5).
         local: a code sees its neighbourhood only: pointwise encoder blocks and normalisation at each
             position. Group norm lets every code depend on the whole picture, so that two pictures
             that share a part share none of its codes, and a small generator cannot learn them.
-    """
+        depth: levels of residual VQ, whose ids number codebook_size ** depth.
 
+    Raises:
+        UserError: for an unknown quantizer, or sizes that it does not take.
+    """
 
     def __init__(
         self,
@@ -108,14 +123,17 @@ class ConvTokenizer(Part):
         codebook_size: int = 1024,
         levels: tuple[int, ...] = (8, 5, 5, 5),
         local: bool = False,
+        depth: int = 2,
     ) -> None:
         super().__init__()
         widths = tuple(channels * m for m in multipliers)
         self.downsample = stem * 2 ** (len(widths) - 1)
-        self.bottleneck = _quantizer(quantizer, latent, codebook_size, tuple(levels))
-        # the digits of an id, where it has any (FSQ): generators learn them faster than unrelated ids
-        self.levels = self.bottleneck.levels if isinstance(self.bottleneck, FiniteScalarQuantizer) else None
-        self.codebook_size: int = self.bottleneck.codebook_size
+        bottleneck = _quantizer(quantizer, latent, codebook_size, tuple(levels), depth)
+        # the digits of an id, where it has any: generators learn them faster than unrelated ids
+        digits = isinstance(bottleneck, FiniteScalarQuantizer | ResidualQuantizer)
+        self.levels = bottleneck.levels if digits else None
+        self.codebook_size = bottleneck.codebook_size
+        self.bottleneck = bottleneck
         self.encoder = ConvEncoder(widths, blocks, stem, self.bottleneck.dim, local)
         self.decoder = ConvDecoder(widths, blocks, stem, self.bottleneck.dim, local)
         self.to(memory_format=torch.channels_last)
@@ -150,12 +168,17 @@ class ConvTokenizer(Part):
 
 
 def _quantizer(
-    kind: str, latent: int, codebook_size: int, levels: tuple[int, ...]
-) -> VectorQuantizer | LookupFreeQuantizer | FiniteScalarQuantizer:
-    if kind == "vq":
-        return VectorQuantizer(latent, codebook_size)
-    if kind == "lfq":
-        return LookupFreeQuantizer(latent)
-    if kind == "fsq":
-        return FiniteScalarQuantizer(levels)
-    raise UserError(f'quantizer must be "vq", "lfq" or "fsq", got "{kind}"')
+    kind: str, latent: int, codebook_size: int, levels: tuple[int, ...], depth: int
+) -> Quantizer:
+    makers: dict[str, Callable[[], Quantizer]] = {
+        "vq": lambda: VectorQuantizer(latent, codebook_size),
+        "lfq": lambda: LookupFreeQuantizer(latent),
+        "fsq": lambda: FiniteScalarQuantizer(levels),
+        "bsq": lambda: BinarySphericalQuantizer(latent),
+        "simvq": lambda: SimpleVectorQuantizer(latent, codebook_size),
+        "ibq": lambda: IndexBackpropQuantizer(latent, codebook_size),
+        "residual": lambda: ResidualQuantizer(latent, codebook_size, depth),
+    }
+    if kind not in makers:
+        raise UserError(f"quantizer must be one of {', '.join(makers)}, got {kind!r}")
+    return makers[kind]()

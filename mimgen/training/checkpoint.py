@@ -169,8 +169,15 @@ def restore_optimizer(
         # Moments have the shape of their weight and are split as it is; step counters are scalars.
         alike = value.shape == parameter.shape
         optimizer.state[parameter][field] = (
-            split_like(value, parameter) if alike else value.to(parameter.device)
+            _laid_out(split_like(value, parameter), parameter) if alike else value.to(parameter.device)
         )
+
+
+def _laid_out(moment: Tensor, parameter: Tensor) -> Tensor:
+    """The moment with the strides of its weight: fused optimisers walk through the memory of both."""
+    if moment.stride() == parameter.stride():
+        return moment
+    return torch.empty_like(parameter, dtype=moment.dtype).copy_(moment)
 
 
 def _finished(run: Path) -> list[Path]:

@@ -57,6 +57,10 @@ MEMBERS: dict[str, Callable[[], Any]] = {
     "conv vq": lambda: conv("vq"),
     "conv lfq": lambda: conv("lfq"),
     "conv fsq": lambda: conv("fsq"),
+    "conv bsq": lambda: conv("bsq"),
+    "conv simvq": lambda: conv("simvq"),
+    "conv ibq": lambda: conv("ibq"),
+    "conv residual": lambda: conv("residual"),
     "diffusers vq": diffusers_vq,
     "diffusers kl": diffusers_kl,
 }
@@ -119,3 +123,8 @@ def test_encoding_for_use_changes_nothing(tokenizer: Any) -> None:
     before = {name: value.clone() for name, value in tokenizer.state_dict().items()}
     tokenizer.decode(tokenizer.encode(pictures()))
     assert all(torch.equal(value, before[name]) for name, value in tokenizer.state_dict().items())
+
+
+def test_an_unknown_quantizer_names_the_known_ones() -> None:
+    with pytest.raises(UserError, match="simvq, ibq, residual"):
+        conv("rvq")

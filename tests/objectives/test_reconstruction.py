@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from mimgen.objectives.reconstruction import Reconstruction
-from mimgen.tokenizers.discriminators import PatchDiscriminator
-from mimgen.tokenizers.quantizers import LookupFreeQuantizer, VectorQuantizer
+from mimgen.tokenizers.discriminators import Discriminator, PatchDiscriminator
+from mimgen.tokenizers.quantizers import FiniteScalarQuantizer, LookupFreeQuantizer, VectorQuantizer
 from mimgen.types import Batch, Draws
 
 
@@ -138,3 +138,81 @@ def test_training_reconstructs():
 def test_no_fidelity_term_is_refused():
     with pytest.raises(ValueError, match="fidelity"):
         objective(l1=0.0)
+
+
+def parts_of(whole, count):
+    """A batch cut into micro-batches."""
+    size = len(whole) // count
+    return [
+        Batch(whole.images[row : row + size], ("",) * size, ("",) * size, Draws(whole.draws.seeds[row : row + size]))
+        for row in range(0, len(whole), size)
+    ]
+
+
+def accumulated(trained, batches):
+    trained.zero_grad()
+    for part in batches:
+        (trained(part).total / len(batches)).backward()
+    return {name: gradient.clone() for name, gradient in gradients(trained).items()}
+
+
+def opponents(**options):
+    torch.manual_seed(0)
+    judge = PatchDiscriminator(8, 2, norm="group")
+    return Reconstruction(TinyTokenizer(FiniteScalarQuantizer((5, 5, 5))), judge, adversarial_weight=0.5, **options)
+
+
+@pytest.mark.parametrize("kind", ["hinge", "vanilla", "non_saturate"])
+def test_accumulation_changes_nothing(kind):
+    trained = opponents(adaptive=False, adversarial=kind, discrimination=kind)
+    at_once = accumulated(trained, [batch()])
+    in_parts = accumulated(trained, parts_of(batch(), 4))
+    assert at_once.keys() == in_parts.keys()
+    assert any(name.startswith("discriminator.") for name in at_once)
+    for name, gradient in at_once.items():
+        assert gradient.isfinite().all()
+        torch.testing.assert_close(in_parts[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_adaptive_weight_and_lecam_stay_finite_under_accumulation():
+    trained = opponents(lecam=0.1)
+    for step in range(5):
+        found = accumulated(trained, parts_of(batch(step), 4))
+        assert all(gradient.isfinite().all() for gradient in found.values())
+        with torch.no_grad():
+            for name, parameter in trained.named_parameters():
+                parameter.sub_(0.01 * found[name])
+    at_once, in_parts = accumulated(trained, [batch()]), accumulated(trained, parts_of(batch(), 4))
+    # each micro-batch weighs its own adversarial term, so only the direction is the same
+    for name in ("tokenizer.decoder.weight", "discriminator.main.0.weight"):
+        assert torch.cosine_similarity(at_once[name].flatten(), in_parts[name].flatten(), dim=0) > 0.98
+
+
+def test_moving_means_of_lecam_are_saved():
+    trained = opponents(lecam=0.1)
+    trained(batch())
+    assert trained.state_dict()["lecam.ema"].abs().sum() > 0
+    again = opponents(lecam=0.1)
+    again.load_state_dict(trained.state_dict())
+    torch.testing.assert_close(again(batch(1)).total, trained(batch(1)).total, rtol=0, atol=0)
+
+
+def test_a_discriminator_chooses_what_it_is_shown():
+    class Corner(Discriminator):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+            self.seen = []
+
+        def view(self, images, draws):
+            assert len(draws) == len(images)
+            return images[..., :8, :8]
+
+        def forward(self, images):
+            self.seen.append(tuple(images.shape))
+            return self.scale * images.mean((1, 2, 3))
+
+    torch.manual_seed(0)
+    judge = Corner()
+    Reconstruction(TinyTokenizer(VectorQuantizer(6, 16)), judge)(batch())
+    assert judge.seen == [(4, 3, 8, 8)] * 3

@@ -1,3 +1,5 @@
+"""What every quantiser promises, and each one's own mathematics."""
+
 import copy
 
 import pytest
@@ -5,15 +7,28 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mimgen.errors import UserError
-from mimgen.tokenizers.entropy import code_entropies
-from mimgen.tokenizers.quantizers import FiniteScalarQuantizer, LookupFreeQuantizer, VectorQuantizer
+from mimgen.tokenizers.quantizers import (
+    BinarySphericalQuantizer,
+    FiniteScalarQuantizer,
+    IndexBackpropQuantizer,
+    LookupFreeQuantizer,
+    ResidualQuantizer,
+    SimpleVectorQuantizer,
+    VectorQuantizer,
+)
 
 MAKERS = {
     "vq": lambda: VectorQuantizer(6, 16),
     "vq_cosine": lambda: VectorQuantizer(6, 16, code_dim=3, cosine=True, rotation=True),
     "lfq": lambda: LookupFreeQuantizer(6),
     "lfq_projected": lambda: LookupFreeQuantizer(6, 4),
-    "bsq": lambda: LookupFreeQuantizer(6, 4, spherical=True),
+    "lfq_little": lambda: LookupFreeQuantizer(6, little_endian=True),
+    "bsq": lambda: BinarySphericalQuantizer(6, 4),
+    "simvq": lambda: SimpleVectorQuantizer(6, 16),
+    "simvq_straight": lambda: SimpleVectorQuantizer(6, 16, code_dim=3, rotation=False),
+    "ibq": lambda: IndexBackpropQuantizer(6, 16),
+    "ibq_cosine": lambda: IndexBackpropQuantizer(6, 16, code_dim=4, entropy=0.0, cosine=True),
+    "residual": lambda: ResidualQuantizer(6, 8, 3, code_dim=4),
     "fsq": lambda: FiniteScalarQuantizer((4, 3, 3), dim=6),
 }
 
@@ -68,8 +83,34 @@ def test_quantisation_stays_in_float32_under_autocast(quantizer):
 
 
 def test_latents_of_a_wrong_width_are_named(quantizer):
-    with pytest.raises(ValueError, match=r"\[B, 6, h, w\]"):
+    with pytest.raises(UserError, match=r"\[B, 6, h, w\].*6 output channels"):
         quantizer(latents(2, 5, 4, 4))
+
+
+def test_ids_of_another_tokenizer_are_named(quantizer):
+    with pytest.raises(UserError, match="another tokenizer"):
+        quantizer.lookup(torch.full((1, 2, 2), quantizer.codebook_size))
+    with pytest.raises(UserError, match="another tokenizer"):
+        quantizer.lookup(torch.full((1, 2, 2), -1))
+    with pytest.raises(UserError, match="integers"):
+        quantizer.lookup(torch.zeros(1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("make", "fix"),
+    [
+        (lambda: VectorQuantizer(6, 1), "at least 2 codes"),
+        (lambda: VectorQuantizer(0, 8), "at least 1"),
+        (lambda: VectorQuantizer(6, 8, decay=1.0), "0.99 is usual"),
+        (lambda: LookupFreeQuantizer(256), "1 to 24 bits"),
+        (lambda: BinarySphericalQuantizer(6, 0), "1 to 24 bits"),
+        (lambda: ResidualQuantizer(6, 1024, 4), "2 levels of 1024"),
+        (lambda: ResidualQuantizer(6, 8, 0), "at least 1 level"),
+    ],
+)
+def test_sizes_that_cannot_be_name_the_fix(make, fix):
+    with pytest.raises(UserError, match=fix):
+        make()
 
 
 def test_fsq_refuses_two_levels():
@@ -84,13 +125,13 @@ def test_training_resumes_exactly_from_safetensors(tmp_path, cosine):
             quantizer(latents(2, 6, 4, 4, seed=step))
 
     torch.manual_seed(0)
-    whole = VectorQuantizer(6, 16, cosine=cosine)
+    whole = VectorQuantizer(6, 16, cosine=cosine, revive_below=1.0)
     part = copy.deepcopy(whole)
     run(whole, range(6))
     run(part, range(3))
     save_file(part.state_dict(), tmp_path / "vq.safetensors")
     torch.manual_seed(1)
-    resumed = VectorQuantizer(6, 16, cosine=cosine)
+    resumed = VectorQuantizer(6, 16, cosine=cosine, revive_below=1.0)
     resumed.load_state_dict(load_file(tmp_path / "vq.safetensors"))
     assert resumed.started
     # Neither the state nor the use of torch's global generator may matter.
@@ -147,13 +188,23 @@ def test_entropy_term_sharpens_positions_and_spreads_codes():
     assert after.sample < before.sample
 
 
-def test_entropies_of_known_distributions():
-    codes = torch.tensor([[1.0], [-1.0]])
-    decided = code_entropies(torch.tensor([[1.0], [-1.0]]), codes)
-    assert decided.sample == pytest.approx(0, abs=1e-4)
-    assert decided.codebook == pytest.approx(0.6931, abs=1e-3)
-    undecided = code_entropies(torch.zeros(2, 1), codes, logarithm="shift")
-    assert undecided.sample == pytest.approx(0.6931, abs=1e-3)
+@pytest.mark.parametrize("little_endian", [False, True])
+def test_channels_are_bits_in_the_order_asked_for(little_endian):
+    quantizer = LookupFreeQuantizer(4, little_endian=little_endian)
+    code = torch.tensor([1.0, -1.0, -1.0, -1.0])[None, :, None, None]
+    assert int(quantizer.eval()(code).indices) == (1 if little_endian else 8)
+    torch.testing.assert_close(quantizer.lookup(torch.tensor([[[1 if little_endian else 8]]])), code)
+
+
+def test_files_of_the_librarys_layer_fit():
+    from vector_quantize_pytorch import LFQ
+
+    quantizer, library = LookupFreeQuantizer(5, normalise=False), LFQ(dim=5, channel_first=True)
+    quantizer.lfq.load_state_dict(library.state_dict())
+    x = latents(2, 5, 4, 4)
+    expected, indices, _ = library.eval()(x)
+    codes = quantizer.eval()(x)
+    assert torch.equal(codes.indices, indices) and torch.equal(codes.latents, expected)
 
 
 @pytest.mark.parametrize("levels", [(8, 5, 5, 5), (8, 8, 6, 5), (3, 4)])

@@ -83,3 +83,34 @@ def test_shared_tensors_are_kept_once() -> None:
     assert "0.weight" in names
     assert "1.weight" not in names
     assert {"2.running_mean", "2.num_batches_tracked"} <= names.keys()
+
+
+def test_moments_of_channels_last_weights_survive(tmp_path: Path) -> None:
+    """A fused optimiser reads weight and moments as flat memory, so their strides must agree."""
+
+    def steps(count: int, conv: torch.nn.Conv2d, optimizer: torch.optim.Optimizer) -> None:
+        for step in range(count):
+            conv(torch.full((1, 3, 3, 3), step + 1.0)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def build() -> tuple[torch.nn.Conv2d, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        conv = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        return conv, torch.optim.AdamW(conv.parameters(), lr=0.1, fused=True)
+
+    whole, through = build(), build()
+    steps(2, *whole)
+    steps(2, *through)
+    tensors = store.module_tensors(through[0])
+    saved = store.Checkpoint(tensors, tensors, store.optimizer_tensors(*through), {"step": 2})
+    store.save_checkpoint(tmp_path, saved, keep=1)
+    resumed = build()
+    folder = store.newest(tmp_path)
+    assert folder is not None
+    loaded = store.load_checkpoint(folder)
+    store.restore_module(resumed[0], loaded.model, folder)
+    store.restore_optimizer(*resumed, loaded.optimizer)
+    steps(2, *whole)
+    steps(2, *resumed)
+    assert torch.equal(whole[0].weight, resumed[0].weight)

@@ -1,4 +1,4 @@
-"""Judges of pictures for adversarial training."""
+"""PatchGAN: a judge of overlapping patches."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Literal
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.tokenizers.discriminators.base import Discriminator
 
 
-class PatchDiscriminator(nn.Module):
+class PatchDiscriminator(Discriminator):
     """PatchGAN (pix2pix; VQGAN): one logit for each overlapping patch, positive means real.
 
     4x4 convolutions, the first `layers` with stride 2 and the last two with stride 1, leaky ReLU

@@ -1,0 +1,1 @@
+"""Runs that pretrain an encoder."""

@@ -1,0 +1,70 @@
+"""Centroids: k-means centres of raw patches as codes, built in seconds without training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from mimgen.data import Dataset
+from mimgen.recipes import Build, Pictures, choose_size
+from mimgen.tokenizers import CentroidTokenizer, fit_centroids
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers of one size; (`pixels` / `patch`)^2 tokens."""
+
+    pixels: int
+    patch: int
+    codes: int
+    per_code: int
+
+
+SIZES = {
+    "tiny": Size(16, 4, 32, 64),
+    "emoji64": Size(64, 4, 1024, 128),
+    "base": Size(224, 16, 8192, 256),
+}
+
+
+def experiment(
+    size: str = "emoji64",
+    data: str = "emoji",
+    iterations: int = 20,
+    pixels: int | None = None,
+    patch: int | None = None,
+    codes: int | None = None,
+    seed: int = 1,
+) -> Build:
+    """Build a tokenizer from the pictures themselves: a code is the nearest of K mean patches.
+
+    Paper: "Centroid-centered Modeling for Efficient Vision Transformer Pre-training" (arXiv 2303.04664).
+
+    Command: mimgen train centroids --size emoji64 --out runs/centroids
+
+    Expected: not measured yet
+
+    Args:
+        size: tiny (a second), emoji64 (64 px, seconds), base (224 px, 50,000 pictures, the paper's).
+        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        iterations: rounds of k-means.
+        pixels: side of the pictures; by default the size's own.
+        patch: side of a patch in pixels; by default the size's own.
+        codes: number of centroids; by default the size's own.
+        seed: of the patches drawn and of the start.
+    """
+    chosen = choose_size(SIZES, size)
+
+    def build(dataset: Dataset) -> CentroidTokenizer:
+        return fit_centroids(
+            dataset,
+            patch=patch or chosen.patch,
+            codebook_size=codes or chosen.codes,
+            iterations=iterations,
+            per_code=chosen.per_code,
+            seed=seed,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+        )
+
+    return Build("centroids", size, Pictures(data, pixels or chosen.pixels), seed, build)

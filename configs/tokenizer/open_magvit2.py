@@ -1,0 +1,116 @@
+"""Open-MAGVIT2's tokenizer: convolutions, binary codes and a decoder that reads the statistics of the codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mimgen.objectives import Reconstruction
+from mimgen.recipes import Pictures, TrainTokenizer, choose_size
+from mimgen.tokenizers import OpenMagvit2, PatchDiscriminator, open_perceptual
+from mimgen.training import Settings
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers of one size; `pixels` / 2 ** (levels - 1) tokens a side, 2 ** `bits` codes."""
+
+    pixels: int
+    channels: int
+    multipliers: tuple[int, ...]
+    blocks: int
+    bits: int
+    batch: int
+    base_lr: float
+    steps: int
+
+
+SIZES = {
+    "tiny": Size(16, 16, (1, 1, 2), 1, 8, 8, 1.28e-1, 100),
+    "emoji64": Size(64, 16, (1, 2, 4), 1, 11, 8, 6.4e-2, 1500),
+    "base": Size(256, 128, (1, 1, 2, 2, 4), 4, 18, 256, 1e-4, 1_350_000),
+    "fine": Size(128, 128, (1, 2, 2, 4), 4, 18, 256, 1e-4, 1_350_000),
+}
+
+
+def experiment(
+    size: str = "emoji64",
+    data: str = "emoji",
+    steps: int | None = None,
+    pixels: int | None = None,
+    batch_size: int | None = None,
+    base_lr: float | None = None,
+    entropy: float = 0.1,
+    adversarial: float = 0.0,
+    adversarial_start: int = 1000,
+    perceptual: str | None = None,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    time_limit: float | None = None,
+    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
+    seed: int = 0,
+) -> TrainTokenizer:
+    """Train Open-MAGVIT2's tokenizer; `base` has 16 pixels a token, `fine` has 8.
+
+    Paper: Luo et al., "Open-MAGVIT2: An Open-Source Project Toward Democratizing Auto-regressive Visual
+    Generation", 2024 (arXiv 2409.04410).
+
+    Command: mimgen train open_magvit2 --size emoji64 --out runs/open_magvit2
+
+    Expected: not measured yet.
+
+    Args:
+        size: tiny (seconds), emoji64 (64 px, minutes on a processor), base (256 px, 16 pixels a token), fine (128 px,
+            8 pixels a token).
+        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        steps: optimiser steps; by default the size's own.
+        pixels: side of the pictures; by default the size's own.
+        batch_size: pictures a step; by default the size's own.
+        base_lr: learning rate for 256 pictures; by default the size's own.
+        entropy: weight of the term that makes codes decided and evenly used; four times as much at the start.
+        adversarial: weight of a PatchGAN that judges the pictures, scaled adaptively; 0 for none (Open-MAGVIT2: 0.8).
+        adversarial_start: steps in which it learns to judge before the tokenizer hears of it.
+        perceptual: folder with the weights of LPIPS (VGG-16 and linear heads); nothing is downloaded.
+        precision: auto times both on this machine and takes the faster.
+        time_limit: seconds after which training stops with a checkpoint.
+        tracker: where curves go besides log.jsonl.
+        seed: of weights, data order and noise.
+    """
+    chosen = choose_size(SIZES, size)
+    settings = Settings(
+        steps=chosen.steps if steps is None else steps,
+        batch_size=batch_size or chosen.batch,
+        base_lr=base_lr or chosen.base_lr,
+        # the release trains with Adam, without decay and with little memory, for which few steps are too noisy
+        weight_decay=0.0,
+        betas=(0.5, 0.9) if chosen.batch > 8 else (0.9, 0.99),
+        precision=precision,
+        time_limit=time_limit,
+        tracker=tracker,
+        seed=seed,
+    )
+
+    def build() -> Reconstruction:
+        tokenizer = OpenMagvit2(
+            channels=chosen.channels,
+            multipliers=chosen.multipliers,
+            blocks=chosen.blocks,
+            bits=chosen.bits,
+            entropy=entropy,
+        )
+        # group norm in the discriminator: its judgement must not depend on how a batch is split
+        judge = (
+            PatchDiscriminator(32 if chosen.pixels < 128 else 64, 2, norm="group") if adversarial else None
+        )
+        return Reconstruction(
+            tokenizer,
+            judge,
+            perceptual=open_perceptual(Path(perceptual) if perceptual else None),
+            adversarial_weight=adversarial,
+            adversarial_start=adversarial_start,
+            adversarial="non_saturate",
+            lecam=0.05,
+            entropy_boost=3.0,
+        )
+
+    return TrainTokenizer("open_magvit2", size, build, Pictures(data, pixels or chosen.pixels), settings)

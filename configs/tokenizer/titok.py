@@ -1,0 +1,157 @@
+"""TiTok: a picture as a short row of tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from torch import nn
+
+from mimgen.errors import UserError
+from mimgen.objectives import ProxyCodes, Reconstruction
+from mimgen.recipes import Pictures, TrainTokenizer, choose_size, load_coder
+from mimgen.tokenizers import PatchDiscriminator, TiTok, TiTokLegacy, TiTokProxy, open_perceptual
+from mimgen.training import Settings
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers of one size; `encoder` and `decoder` are width, depth and heads."""
+
+    pixels: int
+    tokens: int
+    patch: int
+    encoder: tuple[int, int, int]
+    decoder: tuple[int, int, int]
+    codes: int
+    token_size: int
+    levels: tuple[int, ...]
+    batch: int
+    base_lr: float
+    steps: int
+
+
+SMALL, BASE, LARGE = (512, 8, 8), (768, 12, 12), (1024, 24, 16)
+SIZES = {
+    "tiny": Size(16, 8, 4, (32, 1, 2), (32, 1, 2), 64, 8, (4, 4, 4), 8, 3.2e-2, 100),
+    "emoji64": Size(64, 32, 8, (128, 4, 4), (128, 4, 4), 1024, 8, (8, 8, 6, 5), 16, 1.6e-2, 2000),
+    "base": Size(256, 64, 16, BASE, BASE, 4096, 12, (8, 8, 8, 8), 256, 1e-4, 1_000_000),
+    "large": Size(256, 32, 16, LARGE, LARGE, 4096, 12, (8, 8, 8, 8), 256, 1e-4, 1_000_000),
+    "small": Size(256, 128, 16, SMALL, SMALL, 4096, 12, (8, 8, 8, 8), 256, 1e-4, 1_000_000),
+}
+
+
+def experiment(
+    size: str = "emoji64",
+    data: str = "emoji",
+    steps: int | None = None,
+    quantizer: Literal["vq", "ema", "lfq", "fsq", "kl"] = "ema",
+    tokens: int | None = None,
+    teacher: str | None = None,
+    stage1: str | None = None,
+    pixels: int | None = None,
+    batch_size: int | None = None,
+    base_lr: float | None = None,
+    adversarial: float = 0.0,
+    adversarial_start: int = 20_000,
+    perceptual: str | None = None,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    time_limit: float | None = None,
+    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
+    seed: int = 0,
+) -> TrainTokenizer:
+    """Train TiTok: a picture becomes 32 to 128 tokens in a row, not a grid.
+
+    By default it learns from pixels, as the newer releases do. With `teacher` it learns that tokenizer's codes
+    (stage 1 of the paper), and with `stage1` to paint from them (stage 2). Sizes base, large and small are
+    B-64, L-32 and S-128.
+
+    Paper: Yu et al., "An Image is Worth 32 Tokens for Reconstruction and Generation", 2024 (arXiv 2406.07550).
+
+    Command: mimgen train titok --size emoji64 --out runs/titok
+
+    Expected: not measured yet.
+
+    Args:
+        size: tiny (seconds), emoji64 (64 px, minutes on a processor), base, large, small (256 px).
+        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        steps: optimiser steps; by default the size's own.
+        quantizer: ema (learned codes, moved by averages), vq (moved by gradients, as released: in short runs
+            most of them are never used), lfq (binary codes), fsq (rounded values), kl (continuous).
+        tokens: tokens a picture; by default the size's own.
+        teacher: folder of a trained tokenizer whose codes to predict: stage 1.
+        stage1: folder of a tokenizer of stage 1 that is to learn painting: stage 2.
+        pixels: side of the pictures; by default the size's own.
+        batch_size: pictures a step; by default the size's own.
+        base_lr: learning rate for 256 pictures; by default the size's own.
+        adversarial: weight of a PatchGAN that judges the pictures, scaled adaptively; 0 for none.
+        adversarial_start: steps in which it learns to judge before the tokenizer hears of it.
+        perceptual: folder with the weights of LPIPS (VGG-16 and linear heads); nothing is downloaded.
+        precision: auto times both on this machine and takes the faster.
+        time_limit: seconds after which training stops with a checkpoint.
+        tracker: where curves go besides log.jsonl.
+        seed: of weights, data order and noise.
+    """
+    chosen = choose_size(SIZES, size)
+    side = pixels or chosen.pixels
+    if teacher is not None and stage1 is not None:
+        raise UserError("pass teacher (stage 1) or stage1 (stage 2), not both: they are two runs")
+    settings = Settings(
+        steps=chosen.steps if steps is None else steps,
+        batch_size=batch_size or chosen.batch,
+        base_lr=base_lr or chosen.base_lr,
+        betas=(0.9, 0.99),
+        weight_decay=1e-4,
+        precision=precision,
+        time_limit=time_limit,
+        tracker=tracker,
+        seed=seed,
+    )
+    options: dict[str, Any] = {
+        "image_size": side,
+        "tokens": tokens or chosen.tokens,
+        "patch": chosen.patch,
+        "encoder": chosen.encoder,
+        "decoder": chosen.decoder,
+        "quantizer": quantizer,
+        "codebook_size": chosen.codes,
+        "token_size": chosen.token_size,
+        "levels": chosen.levels,
+    }
+
+    def paint(tokenizer: nn.Module) -> Reconstruction:
+        # group norm in the discriminator: its judgement must not depend on how a batch is split
+        judge = PatchDiscriminator(32 if side < 128 else 64, 2, norm="group") if adversarial else None
+        return Reconstruction(
+            tokenizer,
+            judge,
+            l1=0.0,
+            l2=1.0,
+            perceptual=open_perceptual(Path(perceptual) if perceptual else None),
+            perceptual_weight=0.1,
+            adversarial_weight=adversarial,
+            adversarial_start=adversarial_start,
+            lecam=0.001,
+        )
+
+    def build() -> Reconstruction | ProxyCodes:
+        if stage1 is not None:
+            return paint(_painter(stage1, 32 if side < 128 else 128))
+        if teacher is None:
+            return paint(TiTok(**options))
+        coder = load_coder(teacher)
+        proxy = TiTokProxy(**options, classes=coder.codebook_size, decoder_patch=coder.downsample)
+        return ProxyCodes(proxy, cast(nn.Module, coder))
+
+    return TrainTokenizer("titok", size, build, Pictures(data, side), settings)
+
+
+def _painter(folder: str, channels: int) -> TiTokLegacy:
+    """The tokenizer of stage 2 on top of that of stage 1."""
+    proxy = load_coder(folder)
+    if not isinstance(proxy, TiTokProxy):
+        raise UserError(f"stage1 {folder} holds a {type(proxy).__name__}: pass the --out folder of stage 1")
+    # one level for each halving of a patch, and one more
+    levels = (1, 1, 2, 2, 4)[-int(proxy.config["patch"]).bit_length() :]
+    return TiTokLegacy.from_proxy(proxy, pixel_channels=channels, pixel_multipliers=levels)

@@ -1,0 +1,180 @@
+"""The vision transformer of BEiT and BEiT v2, as encoder and as the trunk of tokenizers and pretraining."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mimgen.errors import UserError
+from mimgen.layers.beit import BeitBlock, RelativePositionBias, initialise
+from mimgen.layers.position import resize_position_table
+from mimgen.part import Part
+from mimgen.types import Mask, Tokens
+
+Relative = Literal["none", "shared", "block"]
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class _PatchEmbed(nn.Module):
+    """Non-overlapping patches through one convolution, under the official name `proj`."""
+
+    def __init__(self, channels: int, width: int, patch: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(channels, width, patch, stride=patch)
+
+
+class BeitEncoder(Part):
+    """Pictures to a class token and patch tokens; every patch is seen, hidden ones as a mask token.
+
+    Args:
+        pixels: side of the pictures (of the maps, for `states`).
+        patch: side of a patch.
+        width: D.
+        depth: number of blocks.
+        heads: attention heads.
+        mlp_ratio: hidden width of the MLPs over D.
+        layer_scale: start of the layer scale; None or 0 for none.
+        absolute: learned absolute positions.
+        relative: relative position bias: none, one table shared by all blocks, or one a block.
+        qkv_bias: biases on q and v.
+        mask_token: has a token for hidden patches.
+        norm: name of the closing norm in the checkpoint: "norm", "fc_norm" (official models that pool by
+            mean) or "none".
+        channels: of the maps; 3 for pictures.
+        mean: of each channel, taken off pictures in [0, 1].
+        std: by which they are then divided.
+        eps: of the layer norms.
+
+    Attributes:
+        dim: width D of a token.
+        depth: number of blocks.
+        patch: pixels per side of a patch token.
+    """
+
+    def __init__(
+        self,
+        pixels: int = 224,
+        patch: int = 16,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        mlp_ratio: float = 4.0,
+        layer_scale: float | None = None,
+        absolute: bool = True,
+        relative: Relative = "none",
+        qkv_bias: bool = True,
+        mask_token: bool = False,
+        norm: Literal["norm", "fc_norm", "none"] = "norm",
+        channels: int = 3,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+        eps: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        if pixels % patch or width % heads:
+            raise UserError(
+                f"{pixels} pixels must divide into patches of {patch}, and width {width} into {heads} heads"
+            )
+        side = pixels // patch
+        self.dim, self.depth, self.patch, self.grid = width, depth, patch, (side, side)
+        self.mean, self.std = mean, std
+        self.patch_embed = _PatchEmbed(channels, width, patch)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width)) if mask_token else None
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + side * side, width)) if absolute else None
+        self.rel_pos_bias = RelativePositionBias(side, side, heads) if relative == "shared" else None
+        self.fixed_grid = relative != "none"
+        own = self.grid if relative == "block" else None
+        self.blocks = nn.ModuleList(
+            BeitBlock(width, heads, mlp_ratio=mlp_ratio, layer_scale=layer_scale, qkv_bias=qkv_bias,
+                      grid=own, eps=eps)
+            for _ in range(depth)
+        )  # fmt: skip
+        self.norm = nn.LayerNorm(width, eps=eps) if norm == "norm" else None
+        self.fc_norm = nn.LayerNorm(width, eps=eps) if norm == "fc_norm" else None
+        initialise(self)
+
+    def forward(self, images: Tensor, mask: Mask | None = None, *, layers: Sequence[int] = ()) -> Tokens:
+        """Encode pictures.
+
+        Args:
+            images: [B, 3, H, W] in [0, 1].
+            mask: hidden patches [B, N] are shown as the mask token.
+            layers: blocks, counted from 0, whose patch tokens [B, N, D] are put into `levels`.
+
+        Raises:
+            UserError: sides that are no multiples of `patch`, or another grid than a relative bias has.
+        """
+        x, levels = self.states(self.normalised(images), None if mask is None else mask.hidden, layers)
+        x = self.closed(x)
+        grid = (images.shape[-2] // self.patch, images.shape[-1] // self.patch)
+        return Tokens(x[:, 1:], grid, x[:, :1], tuple(level[:, 1:] for level in levels))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] in [0, 1] -> (images - mean) / std."""
+        mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
+        return (images - mean) / std
+
+    def closed(self, x: Tensor) -> Tensor:
+        """[B, T, D] through the closing norm, where there is one."""
+        norm = self.norm or self.fc_norm
+        return x if norm is None else norm(x)
+
+    def states(
+        self, maps: Tensor, hidden: Tensor | None = None, layers: Sequence[int] = ()
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Maps [B, C, H, W], already normalised, to tokens before the closing norm.
+
+        Args:
+            maps: what the patch embedding reads.
+            hidden: [B, N] boolean, patches shown as the mask token.
+            layers: blocks whose outputs are returned too.
+
+        Returns:
+            [B, 1 + N, D], class token first, and one such tensor for each of `layers` in its order.
+        """
+        x = self._embedded(maps, hidden)
+        bias, found = self.shared_bias(), {}
+        for number, block in enumerate(self.blocks):
+            x = block(x, bias)
+            if number in layers:
+                found[number] = x
+        return x, tuple(found[number] for number in layers)
+
+    def shared_bias(self) -> Tensor | None:
+        """[H, 1 + N, 1 + N] of the table that all blocks share, where there is one."""
+        return None if self.rel_pos_bias is None else self.rel_pos_bias.bias()
+
+    def _embedded(self, maps: Tensor, hidden: Tensor | None) -> Tensor:
+        """Patch embeddings with class token and positions, [B, 1 + N, D]."""
+        grid = self._grid_of(maps)
+        projection = self.patch_embed.proj
+        # The convolution as a matrix product; the weight keeps the official layout.
+        x = F.pixel_unshuffle(maps, self.patch).flatten(2).transpose(1, 2)
+        x = F.linear(x, projection.weight.flatten(1), projection.bias)
+        if hidden is not None:
+            if self.mask_token is None:
+                raise UserError("this encoder has no mask token: build it with mask_token=True, or pass no mask")
+            x = torch.where(hidden[..., None], self.mask_token.to(x.dtype), x)
+        x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+        if self.pos_embed is not None:
+            x = x + resize_position_table(self.pos_embed, self.grid, grid)
+        return x
+
+    def _grid_of(self, maps: Tensor) -> tuple[int, int]:
+        height, width = maps.shape[-2:]
+        if height % self.patch or width % self.patch:
+            raise UserError(f"pictures of {width} x {height} do not divide into patches of {self.patch} pixels")
+        grid = (height // self.patch, width // self.patch)
+        if self.fixed_grid and grid != self.grid:
+            rows, columns = self.grid
+            raise UserError(
+                f"this encoder's relative positions are made for {rows} x {columns} patches, not "
+                f"{grid[0]} x {grid[1]}: resize the pictures to {columns * self.patch} x {rows * self.patch}"
+            )
+        return grid

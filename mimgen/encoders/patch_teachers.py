@@ -1,0 +1,102 @@
+"""Frozen teachers of patch features: encoders of ours, or CLIP and DINOv2 from a folder on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mimgen.encoders.beit import BeitEncoder
+from mimgen.encoders.beit_pretraining import BeitPretraining
+from mimgen.encoders.teachers import TransformersTeacher, open_teacher
+from mimgen.encoders.vit import VitEncoder
+from mimgen.errors import UserError
+from mimgen.part import Part
+from mimgen.types import Tokens
+
+OWN: dict[str, type[Part]] = {kind.__name__: kind for kind in (VitEncoder, BeitEncoder, BeitPretraining)}
+
+
+class PatchTeacher(nn.Module):
+    """CLIP's vision tower or DINOv2 as an encoder: patch tokens after the last norm, without gradient.
+
+    CLIP's patches go through its projection into the space it shares with text (BEiT v2, section 3.1).
+
+    Args:
+        teacher: the model with its normalisation and the side of its pictures.
+        projection: CLIP's projection [E, D], or None.
+
+    Attributes:
+        dim: width of a patch token, E where there is a projection, else D.
+        patch: pixels per side of a patch, of pictures of the teacher's own side.
+    """
+
+    projection: Tensor | None
+
+    def __init__(self, teacher: TransformersTeacher, projection: Tensor | None = None) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.register_buffer("projection", projection, persistent=False)
+        config: Any = cast(Any, teacher.encoder).config
+        self.patch = int(config.patch_size)
+        self.dim = teacher.dim if projection is None else len(projection)
+        self.prefix = 1 + int(getattr(config, "num_register_tokens", 0))
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tokens:
+        """[B, 3, H, W] in [0, 1], resized to the teacher's side, to tokens [B, N, dim] float32."""
+        teacher, model = self.teacher, cast(Any, self.teacher.encoder)
+        assert teacher.size is not None, "a model of transformers has a side"
+        side = (teacher.size, teacher.size)
+        if images.shape[-2:] != side:
+            images = F.interpolate(images, size=side, mode="bicubic", align_corners=False, antialias=True)
+        pixels = ((images.clamp(0, 1) - teacher.mean) / teacher.std).to(model.dtype)
+        clip = str(model.config.model_type).startswith("clip")
+        options = {"interpolate_pos_encoding": True} if clip else {}
+        states = model(pixels, **options).last_hidden_state
+        if clip:  # DINOv2 closes all tokens with its norm, CLIP the pooled one only
+            states = getattr(model, "vision_model", model).post_layernorm(states)
+        if self.projection is not None:
+            states = F.linear(states, self.projection.to(states.dtype))
+        states, rows = states.float(), teacher.size // self.patch
+        return Tokens(states[:, self.prefix :], (rows, rows), states[:, : self.prefix])
+
+
+def open_patch_teacher(folder: str | Path, size: int | None = None) -> nn.Module:
+    """Load a teacher of patch features from a folder on disk; nothing is downloaded.
+
+    Args:
+        folder: a saved encoder of ours, or a saved CLIP or DINOv2 of transformers.
+        size: side in pixels that pictures are resized to for a model of transformers; its usual one when None.
+
+    Returns:
+        An encoder: pictures [B, 3, H, W] in [0, 1] to `Tokens`, with `dim` and `patch`.
+
+    Raises:
+        UserError: no such folder, another kind of model, or files that do not load.
+    """
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no config.json: pass the folder of a saved encoder, CLIP or DINOv2")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.get("_class_name") in OWN:
+        return OWN[config["_class_name"]].from_pretrained(folder)
+    teacher = open_teacher(folder, size)
+    assert isinstance(teacher, TransformersTeacher), "encoders of ours were opened above"
+    return PatchTeacher(teacher, _projection(Path(folder)))
+
+
+def _projection(folder: Path) -> Tensor | None:
+    """CLIP's `visual_projection` [E, D] from the file of its vision tower; None where there is none."""
+    from safetensors import safe_open
+
+    file = folder / "model.safetensors"
+    if not file.is_file():
+        return None
+    with safe_open(str(file), framework="pt") as tensors:
+        name = "visual_projection.weight"
+        return tensors.get_tensor(name).float() if name in tensors.keys() else None  # noqa: SIM118

@@ -1,0 +1,218 @@
+"""A vision transformer that returns tokens, levels and attention maps, and merges tokens where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from mimgen.encoders.merging import Merging
+from mimgen.errors import UserError
+from mimgen.layers.merging import Merged
+from mimgen.layers.patch_embed import PatchEmbed
+from mimgen.layers.position import resize_position_table
+from mimgen.layers.vit import VitBlock
+from mimgen.part import Part
+from mimgen.types import Mask, Tokens
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class VitTokens(Tokens):
+    """`Tokens` of a ViT that may have merged.
+
+    Attributes:
+        merged: what became of the tokens, prefix included; None where nothing was to merge.
+    """
+
+    merged: Merged | None = None
+
+    @property
+    def spread(self) -> Tensor:
+        """[B, N, D], every patch with the token that it is part of now."""
+        if self.merged is None:
+            return self.patches
+        return _spread(torch.cat([self.prefix, self.patches], dim=1), self.merged)[:, self.prefix.shape[1] :]
+
+
+class VitEncoder(Part):
+    """ViT (Dosovitskiy et al., 2021) with timm's parameter names: `vit_*` checkpoints load as they are.
+
+    Args:
+        image_size: side in pixels, or (rows, columns), of the pictures that the position table was made
+            for; pictures of other sizes and shapes get an interpolated table.
+        patch: side of a patch in pixels.
+        width: D.
+        depth: number of blocks.
+        heads: attention heads H.
+        mlp_ratio: hidden width of the MLP over D.
+        qkv_bias: whether the projection of queries, keys and values has a bias.
+        layer_scale: start of a learned scale on both branches; None for none.
+        drop_path: rate of the last block, rising linearly from 0.
+        eps: of the layer norms.
+        class_token: whether a class token precedes the patches.
+        pool: what `pool` returns. "class": the class token after the last norm. "mean": the mean over
+            patches, then its own norm `fc_norm` (MAE fine-tuning); the tokens then have no last norm.
+        classes: outputs of the linear `head`; 0 for none.
+        channels: C of the pictures.
+        mean: of the pictures' channels, subtracted first.
+        std: of the pictures' channels, divided by.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        image_size: int | tuple[int, int] = 224,
+        patch: int = 16,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        layer_scale: float | None = None,
+        drop_path: float = 0.0,
+        eps: float = 1e-6,
+        class_token: bool = True,
+        pool: Literal["class", "mean"] = "class",
+        classes: int = 0,
+        channels: int = 3,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        if pool not in ("class", "mean") or (pool == "class" and not class_token):
+            raise UserError(f'pool={pool!r}: choose "class" (with class_token=True) or "mean"')
+        rows, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.grid = (rows // patch, columns // patch)
+        self.dim, self.depth, self.patch = width, depth, patch
+        self.prefix = int(class_token)
+        self.patch_embed = PatchEmbed(patch, width, channels)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
+        self.pos_embed = nn.Parameter(torch.zeros(1, self.prefix + self.grid[0] * self.grid[1], width))
+        rates = torch.linspace(0, drop_path, depth).tolist()
+        self.blocks = nn.ModuleList(
+            VitBlock(width, heads, mlp_ratio=mlp_ratio, layer_scale=layer_scale, drop_path=rate, eps=eps,
+                     qkv_bias=qkv_bias)
+            for rate in rates
+        )  # fmt: skip
+        if pool == "class":
+            self.norm = nn.LayerNorm(width, eps)
+        else:
+            self.fc_norm = nn.LayerNorm(width, eps)
+        self.mean_pooled = pool == "mean"
+        self.head = nn.Linear(width, classes) if classes else None
+        self.register_buffer("mean", _channels(mean, channels, "mean"), persistent=False)
+        self.register_buffer("std", _channels(std, channels, "std"), persistent=False)
+        self._start()
+
+    def _start(self) -> None:
+        """Initial weights of ViT: truncated normal 0.02, zero biases."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        if self.cls_token is not None:
+            nn.init.trunc_normal_(self.cls_token, std=0.02)
+
+    def embed(self, images: Tensor, mask: Mask | None = None) -> tuple[Tensor, tuple[int, int]]:
+        """Pictures [B, C, H, W] in [0, 1] to tokens with positions [B, P + K, D], and the full grid."""
+        grid = self.patch_embed.grid(images)
+        x = self.patch_embed((images.to(self.pos_embed.dtype) - self.mean) / self.std)
+        table = resize_position_table(self.pos_embed, self.grid, grid)
+        x = x + table[:, self.prefix :]
+        if mask is not None:
+            x = x.gather(1, mask.keep.to(x.device)[..., None].expand(-1, -1, x.shape[-1]))
+        if self.cls_token is not None:
+            x = torch.cat([(self.cls_token + table[:, :1]).expand(len(x), -1, -1), x], dim=1)
+        return x, grid
+
+    def forward(
+        self,
+        images: Tensor,
+        mask: Mask | None = None,
+        *,
+        layers: Sequence[int] = (),
+        attention: Sequence[int] = (),
+        merging: Merging | None = None,
+    ) -> VitTokens:
+        """Pictures to tokens.
+
+        Args:
+            images: [B, C, H, W] in [0, 1], sides multiples of `patch`, any shape.
+            mask: hidden patches are left out.
+            layers: blocks whose patch tokens are returned as `levels`, counted from 0, negative from the
+                end; before the last norm, and spread back to all patches where tokens merged.
+            attention: blocks whose attention maps [B, H, T, T] are returned.
+            merging: which tokens merge; without it none do.
+
+        Raises:
+            UserError: pictures that do not divide into patches, a layer that does not exist, or merging
+                that is impossible or does not pay.
+        """
+        wanted, mapped = self._layers(layers), self._layers(attention)
+        x, grid = self.embed(images, mask)
+        plan = merging.plan(x.shape[1] - self.prefix, self.depth, self.prefix) if merging else (0,) * self.depth
+        merged = Merged.start(x) if merging else None
+        levels, maps = {}, {}
+        for layer, block in enumerate(self.blocks):
+            assert isinstance(block, VitBlock)
+            if layer in mapped:
+                sizes = merged.sizes if merging and merged and merging.proportional else None
+                maps[layer] = block.attn.maps(block.norm1(x), sizes)
+            if merging is None or merged is None:
+                x = block(x)
+            else:
+                x, merged = block.merge_forward(
+                    x, merged, plan[layer], proportional=merging.proportional, protected=self.prefix
+                )
+            if layer in wanted:
+                levels[layer] = (x if merged is None else _spread(x, merged))[:, self.prefix :]
+        x = x if self.mean_pooled else self.norm(x)
+        return VitTokens(
+            patches=x[:, self.prefix :],
+            grid=grid,
+            prefix=x[:, : self.prefix],
+            levels=tuple(levels[layer] for layer in wanted),
+            attention=tuple(maps[layer] for layer in mapped),
+            merged=merged,
+        )
+
+    def pool(self, tokens: VitTokens) -> Tensor:
+        """One vector [B, D] a picture: the class token, or the mean over patches, a merged one by its size."""
+        if not self.mean_pooled:
+            return tokens.prefix[:, 0]
+        if tokens.merged is None:
+            return self.fc_norm(tokens.patches.mean(1))
+        sizes = tokens.merged.sizes[:, self.prefix :]
+        return self.fc_norm((tokens.patches * sizes).sum(1) / (tokens.merged.group.shape[1] - self.prefix))
+
+    def classify(self, images: Tensor, *, merging: Merging | None = None) -> Tensor:
+        """Pictures [B, C, H, W] in [0, 1] to logits [B, classes]."""
+        if self.head is None:
+            raise UserError("this encoder has no head: build it with classes=... to classify")
+        return self.head(self.pool(self(images, merging=merging)))
+
+    def _layers(self, layers: Sequence[int]) -> tuple[int, ...]:
+        for layer in layers:
+            if not -self.depth <= layer < self.depth:
+                raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
+        return tuple(layer % self.depth for layer in layers)
+
+
+def _spread(x: Tensor, merged: Merged) -> Tensor:
+    """Tokens [B, T, D] back to [B, N, D]."""
+    return x.gather(1, merged.group[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def _channels(values: tuple[float, ...], channels: int, name: str) -> Tensor:
+    if len(values) != channels:
+        raise UserError(f"{name} has {len(values)} values for {channels} channels: give one a channel")
+    return torch.tensor(values)[:, None, None]

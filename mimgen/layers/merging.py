@@ -1,0 +1,220 @@
+"""Token merging as pure functions (ToMe, arXiv 2210.09461): match, then merge, unmerge and trace back.
+
+A matching says where every token goes; it holds indices only and carries no gradient. What is merged
+stays a size-weighted average, so that merging in steps gives the mean of all patches behind a token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mimgen.errors import UserError
+from mimgen.layers.removals import check_removal, most_removable, removals, removals_to_keep
+
+__all__ = [
+    "Matching",
+    "Merged",
+    "combine",
+    "match",
+    "match_every",
+    "match_random",
+    "merge",
+    "most_removable",
+    "removals",
+    "removals_to_keep",
+    "spread",
+    "unmerge",
+]
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Which of T tokens stay, and which merge into which.
+
+    Attributes:
+        kept: [B, M] int64 positions of the tokens that stay, in the order of the result.
+        moved: [B, R] int64 positions of the tokens that merge away; M + R = T.
+        into: [B, R] int64 places in the result that receive them.
+    """
+
+    kept: Tensor
+    moved: Tensor
+    into: Tensor
+
+    @cached_property
+    def group(self) -> Tensor:
+        """[B, T] int64, the place in the result of every token."""
+        places = torch.arange(self.kept.shape[1], device=self.kept.device).expand_as(self.kept)
+        group = self.kept.new_empty(len(self.kept), self.kept.shape[1] + self.moved.shape[1])
+        return group.scatter(1, self.kept, places).scatter(1, self.moved, self.into)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What became of N tokens so far.
+
+    Attributes:
+        sizes: [B, T, 1] number of original tokens behind each of the T tokens.
+        group: [B, N] int64, the token that each original token is part of.
+    """
+
+    sizes: Tensor
+    group: Tensor
+
+    @classmethod
+    def start(cls, x: Tensor) -> Merged:
+        """Nothing merged yet of x [B, N, D]."""
+        sizes = torch.ones(*x.shape[:2], 1, dtype=x.dtype, device=x.device)
+        return cls(sizes, torch.arange(x.shape[1], device=x.device).expand(x.shape[:2]))
+
+    @property
+    def any(self) -> bool:
+        """Whether tokens have merged at all."""
+        return self.sizes.shape[1] < self.group.shape[1]
+
+    @property
+    def source(self) -> Tensor:
+        """[B, T, N] boolean, true where original token n is part of token t; columns sum to 1."""
+        places = torch.arange(self.sizes.shape[1], device=self.group.device)
+        return self.group[:, None] == places[:, None]
+
+    def through(self, x: Tensor, matching: Matching) -> tuple[Tensor, Merged]:
+        """Merge x [B, T, D] along `matching`: [B, M, D] and the new record."""
+        x, sizes = merge(x, matching, self.sizes)
+        return x, Merged(sizes, matching.group.gather(1, self.group))
+
+
+@torch.no_grad()
+def match(metric: Tensor, remove: int, *, protected: int = 1) -> Matching:
+    """Bipartite soft matching (section 3): even tokens each propose their most similar odd token.
+
+    The `remove` best proposals are carried out. Order of the result: protected tokens, remaining even
+    tokens (by position; by falling similarity where nothing is protected, as the official code does),
+    odd tokens.
+
+    Args:
+        metric: [B, T, D]; similarity is the cosine.
+        remove: number of tokens to remove.
+        protected: leading tokens (class, distillation, registers) that neither merge nor receive.
+
+    Raises:
+        UserError: `remove` is negative or above half of the unprotected tokens.
+    """
+    check_removal(metric.shape[1], remove, protected)
+    metric = F.normalize(metric, dim=-1)
+    scores = metric[:, ::2] @ metric[:, 1::2].transpose(1, 2)
+    even, odd = (protected + 1) // 2, protected // 2
+    scores[:, :even] = -torch.inf
+    scores[:, :, :odd] = -torch.inf
+    best, partner = scores.max(dim=-1)
+    order = best.argsort(dim=-1, descending=True)
+    moved, stay = order[:, :remove], order[:, remove:]
+    if protected:
+        stay = stay.sort(dim=1).values
+    partner = partner.gather(1, moved)
+    odds = torch.arange(scores.shape[2], device=metric.device).expand(len(metric), -1)
+    first = torch.arange(protected, device=metric.device).expand(len(metric), -1)
+    kept = torch.cat([first, 2 * stay[:, even:], 2 * odds[:, odd:] + 1], dim=1)
+    # odd tokens end the result, and the protected ones among them never receive
+    return Matching(kept, 2 * moved, partner + kept.shape[1] - scores.shape[2])
+
+
+@torch.no_grad()
+def match_every(metric: Tensor, every: int) -> Matching:
+    """Merge each token into the most similar of every `every`-th token.
+
+    Tokens beyond the last multiple of `every` are left out: the matching speaks of the first
+    T // every * every tokens of metric [B, T, D].
+
+    Raises:
+        UserError: fewer than 2, or more than there are tokens.
+    """
+    if not 2 <= every <= metric.shape[1]:
+        raise UserError(f"cannot keep every {every}-th of {metric.shape[1]} tokens: give 2 to {metric.shape[1]}")
+    rows = torch.arange(metric.shape[1] // every * every, device=metric.device).unflatten(0, (-1, every))
+    kept, moved = rows[:, -1], rows[:, :-1].flatten()
+    return _nearest(metric, kept.expand(len(metric), -1), moved.expand(len(metric), -1))
+
+
+@torch.no_grad()
+def match_random(metric: Tensor, remove: int, scores: Tensor) -> Matching:
+    """Merge the `remove` tokens of the lowest random score into their most similar other token.
+
+    Args:
+        metric: [B, T, D].
+        remove: 0 to T - 1.
+        scores: [B, T] drawn by the caller; the result is in rising order of score.
+
+    Raises:
+        UserError: no token would be left.
+    """
+    if not 0 <= remove < metric.shape[1]:
+        raise UserError(f"cannot merge away {remove} of {metric.shape[1]} tokens: one must be left")
+    order = scores.argsort(dim=1)
+    return _nearest(metric, order[:, remove:], order[:, :remove])
+
+
+def _nearest(metric: Tensor, kept: Tensor, moved: Tensor) -> Matching:
+    """Each moved token goes into the kept one of the highest cosine."""
+    metric = F.normalize(metric, dim=-1)
+    scores = _rows(metric, moved) @ _rows(metric, kept).transpose(1, 2)
+    return Matching(kept, moved, scores.argmax(dim=-1))
+
+
+def combine(x: Tensor, matching: Matching, how: Literal["sum", "mean", "amax"] = "sum") -> Tensor:
+    """Reduce the tokens of each group, all counted alike: [B, T, D] -> [B, M, D]."""
+    kept, moved = _rows(x, matching.kept), _rows(x, matching.moved)
+    if how == "sum":
+        return _added(kept, matching.into, moved)
+    return kept.scatter_reduce(1, matching.into[..., None].expand_as(moved), moved, how)
+
+
+def merge(x: Tensor, matching: Matching, sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Size-weighted averages [B, M, D] of x [B, T, D], and the new sizes [B, M, 1] (ones to start with)."""
+    if sizes is None:
+        sizes = torch.ones(*x.shape[:2], 1, dtype=x.dtype, device=x.device)
+    kept, moved = _rows(sizes, matching.kept), _rows(sizes, matching.moved)
+    total = _added(_rows(x, matching.kept) * kept, matching.into, _rows(x, matching.moved) * moved)
+    sizes = _added(kept, matching.into, moved)
+    return total / sizes, sizes
+
+
+def unmerge(x: Tensor, matching: Matching) -> Tensor:
+    """Copy merged tokens [B, M, D] back to where they came from: [B, T, D]."""
+    return _rows(x, matching.group)
+
+
+def spread(source: Tensor, values: Tensor) -> Tensor:
+    """Give every original token the value of its group: S^T Z.
+
+    Args:
+        source: [B, K, N] 0/1 matrix whose columns sum to 1.
+        values: [B, K, D].
+
+    Returns:
+        [B, N, D], with gradient to `values`.
+    """
+    return _rows(values, source.to(torch.uint8).argmax(dim=1))
+
+
+def _rows(x: Tensor, places: Tensor) -> Tensor:
+    """Tokens of x [B, T, D] at places [B, M]: [B, M, D]."""
+    # over one flat axis: whole rows are copied, many times quicker than a gather of single numbers
+    return x.flatten(0, 1).index_select(0, _flat(places, x.shape[1])).unflatten(0, places.shape)
+
+
+def _added(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
+    """x [B, M, D] with values [B, R, D] added at places [B, R]."""
+    flat = _flat(places, x.shape[1])
+    return x.flatten(0, 1).index_add(0, flat, values.flatten(0, 1)).view_as(x)
+
+
+def _flat(places: Tensor, tokens: int) -> Tensor:
+    """Places [B, M] in rows of `tokens` tokens as places [B * M] in the batch."""
+    return (places + tokens * torch.arange(len(places), device=places.device)[:, None]).flatten()

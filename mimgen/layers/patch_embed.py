@@ -1,0 +1,46 @@
+"""Pictures to tokens: one convolution whose stride is its kernel."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mimgen.errors import UserError
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping patches to tokens; parameter names as in timm.
+
+    Args:
+        patch: side of a patch in pixels.
+        width: D.
+        channels: C of the picture.
+        bias: of the convolution.
+    """
+
+    def __init__(self, patch: int, width: int, channels: int = 3, bias: bool = True) -> None:
+        super().__init__()
+        self.patch = patch
+        self.proj = nn.Conv2d(channels, width, patch, patch, bias=bias)
+
+    def grid(self, images: Tensor) -> tuple[int, int]:
+        """Rows and columns of patches of images [B, C, H, W].
+
+        Raises:
+            UserError: another number of channels, or sides that are no multiples of the patch.
+        """
+        if images.ndim != 4 or images.shape[1] != self.proj.in_channels:
+            raise UserError(
+                f"this encoder takes pictures [B, {self.proj.in_channels}, H, W], got {list(images.shape)}: "
+                "convert them to as many channels"
+            )
+        height, width = images.shape[-2:]
+        if height % self.patch or width % self.patch:
+            raise UserError(
+                f"pictures of {width} x {height} do not divide into patches of {self.patch} pixels: "
+                f"resize or crop to multiples of {self.patch}"
+            )
+        return height // self.patch, width // self.patch
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, N, D], row-major."""
+        return self.proj(images).flatten(2).transpose(1, 2)

@@ -1,0 +1,29 @@
+"""Typed runs: what a config returns and the command line carries out.
+
+A run holds a builder, not a built model, so that looking at a config costs nothing and the weights
+are drawn after the run's seed is set.
+"""
+
+from mimgen.recipes.build import Build
+from mimgen.recipes.generator import TrainGenerator
+from mimgen.recipes.pictures import Pictures, choose_size
+from mimgen.recipes.pretrain import Pretrain
+from mimgen.recipes.tokenizer import TrainTokenizer
+from mimgen.recipes.tokenizers import DiscreteTokenizer, encoder_of, load_coder, load_tokenizer, tokenize
+
+Run = TrainTokenizer | TrainGenerator | Pretrain | Build
+
+__all__ = [
+    "Build",
+    "DiscreteTokenizer",
+    "Pictures",
+    "Pretrain",
+    "Run",
+    "TrainGenerator",
+    "TrainTokenizer",
+    "choose_size",
+    "encoder_of",
+    "load_coder",
+    "load_tokenizer",
+    "tokenize",
+]

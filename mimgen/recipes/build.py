@@ -1,0 +1,65 @@
+"""Tokenizers that are computed from the pictures, such as the centroids of k-means, and not trained."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mimgen.data import Dataset
+from mimgen.errors import UserError
+from mimgen.ops.launch import first_process
+from mimgen.part import Part, write_atomically
+from mimgen.recipes.pictures import Pictures, record
+from mimgen.training import Result
+
+
+@dataclass(frozen=True)
+class Build:
+    """Compute a tokenizer from pictures; leaves `<out>/tokenizer`.
+
+    Attributes:
+        name: name of the config.
+        size: name of the size.
+        pictures: the data.
+        seed: of whatever `build` draws.
+        build: (pictures) -> the part.
+    """
+
+    name: str
+    size: str
+    pictures: Pictures
+    seed: int
+    build: Callable[[Dataset], Part]
+
+    def run(self, out: Path) -> Result:
+        """Compute it, by the first process of a launch only; a finished folder is left as it is.
+
+        Raises:
+            UserError: streamed or empty data.
+        """
+        if not first_process() or (out / "tokenizer" / "config.json").is_file():
+            return Result(0, [], out)
+        dataset = self.pictures.open()
+        if not isinstance(dataset, Dataset):
+            raise UserError(f"{dataset.name} is a stream; {self.name} needs data on disk")
+        if not len(dataset):
+            raise UserError(f"{dataset.name} holds no pictures; check the split and the folder")
+        out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(self.seed)
+        start = time.perf_counter()
+        part = self.build(dataset)
+        facts = {"seconds": round(time.perf_counter() - start, 2), "pictures": len(dataset)}
+        # where the loop leaves what it knows of a trained run, so that `evaluate` finds the size
+        write_atomically(out / "settings.json", (json.dumps({"record": self.record()}, indent=2) + "\n").encode())
+        part.save_pretrained(out / "tokenizer")
+        return Result(0, [facts], out)
+
+    def record(self) -> dict[str, Any]:
+        """What is known of the tokenizer besides its weights."""
+        return record(self.name, self.size, self.pictures, seed=self.seed)

@@ -1,0 +1,75 @@
+"""What every run shares: its pictures, its size, its loader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from mimgen.data import Dataset, Loader, Sample, StreamedDataset, StreamLoader, open_data, training_split
+from mimgen.errors import UserError
+from mimgen.training import Settings
+
+SHOWN = 8  # pictures in the grids that a run logs
+
+Size = TypeVar("Size")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Where a run's pictures come from.
+
+    Attributes:
+        spec: "emoji", "photos", a folder, shards or a saved dataset; see `mimgen.data.open_data`.
+        size: side in pixels.
+        split: None takes "train" of built-in data and everything of other data.
+    """
+
+    spec: str = "emoji"
+    size: int = 64
+    split: str | None = None
+
+    def open(self) -> Dataset | StreamedDataset:
+        """Open the data."""
+        return open_data(self.spec, size=self.size, split=self.split or training_split(self.spec))
+
+
+def choose_size(sizes: Mapping[str, Size], name: str) -> Size:
+    """The entry `name` of a config's table of sizes; a UserError lists them where there is none."""
+    if name not in sizes:
+        raise UserError(f"size {name!r} does not exist; choose from {', '.join(sizes)}")
+    return sizes[name]
+
+
+def record(name: str, size: str, pictures: Pictures, **more: Any) -> dict[str, Any]:
+    """What the checkpoints say about a run: facts that must not change while it goes on."""
+    return {"name": name, "size": size, "data": pictures.spec, "pixels": pictures.size, **more}
+
+
+def loader(dataset: Dataset | StreamedDataset, settings: Settings) -> Loader | StreamLoader:
+    """The batches of a run."""
+    if isinstance(dataset, Dataset):
+        return Loader(dataset, settings.batch_size, settings.seed)
+    return StreamLoader(dataset, settings.batch_size, settings.seed)
+
+
+def first(dataset: Dataset | StreamedDataset, count: int = SHOWN) -> list[Sample]:
+    """Up to `count` samples, spread over the set where that is possible.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not isinstance(dataset, Dataset):
+        return [sample for sample, _ in zip(dataset.samples(0, 0), range(count))]
+    if not len(dataset):
+        raise UserError(f"{dataset.name} holds no pictures; check the split and the folder")
+    step = max(1, len(dataset) // count)
+    return [dataset[index] for index in range(0, len(dataset), step)][:count]
+
+
+def images_of(samples: list[Sample]) -> Tensor:
+    """[n, 3, S, S] float32 in [0, 1]."""
+    return torch.stack([sample.image for sample in samples]).float() / 255

@@ -1,0 +1,49 @@
+"""Pretraining an encoder on pictures alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mimgen.ops.launch import first_process
+from mimgen.recipes.pictures import Pictures, loader, record
+from mimgen.training import Result, Settings, fit, load_ema
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Train an encoder by masked image modelling; leaves `<out>/encoder`, with averaged weights.
+
+    Attributes:
+        name: name of the config.
+        size: name of the size.
+        build: makes the objective with fresh weights; its `encoder` is what is trained.
+        pictures: the data.
+        settings: of the loop.
+    """
+
+    name: str
+    size: str
+    build: Callable[[], nn.Module]
+    pictures: Pictures
+    settings: Settings
+
+    def run(self, out: Path) -> Result:
+        """Train or go on training in the run folder `out`; returns the loop's result."""
+        dataset = self.pictures.open()
+        torch.manual_seed(self.settings.seed)
+        objective: Any = self.build()
+        result = fit(objective, loader(dataset, self.settings), self.settings, out, record=self.record())
+        if first_process():
+            load_ema(out, objective)
+            objective.encoder.save_pretrained(out / "encoder")
+        return result
+
+    def record(self) -> dict[str, Any]:
+        """What the checkpoints say about the run."""
+        return record(self.name, self.size, self.pictures)

@@ -1,0 +1,19 @@
+"""Targets: what is predicted for the patches that a mask hides."""
+
+from mimgen.targets.codes import CodeTarget
+from mimgen.targets.contract import Target
+from mimgen.targets.features import FeatureTarget, Teacher
+from mimgen.targets.hog import HogTarget
+from mimgen.targets.pixels import PixelTarget
+from mimgen.targets.replacement import choose_visible, paste
+
+__all__ = [
+    "CodeTarget",
+    "FeatureTarget",
+    "HogTarget",
+    "PixelTarget",
+    "Target",
+    "Teacher",
+    "choose_visible",
+    "paste",
+]

@@ -1,0 +1,83 @@
+"""The decoder of MaskGIT's VQGAN (Chang et al., 2022), with which the first TiTok releases paint."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(32, channels, eps=1e-6)
+
+
+class ResidualBlock(nn.Module):
+    """Norm, SiLU, convolution without bias, twice, plus the input. [B, C, h, w] -> [B, C', h, w].
+
+    Where the width changes, the shortcut is a 1x1 convolution of the result and not of the input: so MaskGIT
+    has it, and released weights depend on it.
+    """
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = _norm(channels), _norm(out)
+        self.conv1 = nn.Conv2d(channels, out, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
+        if channels != out:
+            self.nin_shortcut = nn.Conv2d(out, out, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, C', h, w]."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        return h + (self.nin_shortcut(h) if hasattr(self, "nin_shortcut") else x)
+
+
+class Level(nn.Module):
+    """Residual blocks at one resolution, then doubling where asked. [B, C, h, w] -> [B, C', h', w']."""
+
+    def __init__(self, channels: int, out: int, blocks: int, doubles: bool) -> None:
+        super().__init__()
+        self.block = nn.ModuleList(ResidualBlock(out if i else channels, out) for i in range(blocks))
+        if doubles:
+            self.upsample_conv = nn.Conv2d(out, out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, C', h', w']."""
+        for block in self.block:
+            x = block(x)
+        if not hasattr(self, "upsample_conv"):
+            return x
+        return self.upsample_conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class PixelDecoder(nn.Module):
+    """Codes of a VQGAN [B, z, h, w] to pictures [B, 3, H, W], nominally in [0, 1].
+
+    Args:
+        channels: width of the finest level, a multiple of 32.
+        multipliers: width of each level in units of `channels`, finest first.
+        blocks: residual blocks of a level and of the middle, at least 1.
+        z: width of a code.
+    """
+
+    def __init__(self, channels: int, multipliers: tuple[int, ...], blocks: int, z: int) -> None:
+        super().__init__()
+        widths = [channels * multiplier for multiplier in multipliers]
+        self.conv_in = nn.Conv2d(z, widths[-1], 3, padding=1)
+        self.mid = nn.ModuleList(ResidualBlock(widths[-1], widths[-1]) for _ in range(blocks))
+        # stored finest first, run coarsest first
+        above = [*widths[1:], widths[-1]]
+        self.up = nn.ModuleList(
+            Level(above[i], widths[i], blocks, doubles=i > 0) for i in range(len(multipliers))
+        )
+        self.norm_out = _norm(widths[0])
+        self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """[B, z, h, w] -> [B, 3, H, W]."""
+        x = self.conv_in(latents)
+        for block in self.mid:
+            x = block(x)
+        for level in reversed(self.up):
+            x = level(x)
+        return self.conv_out(F.silu(self.norm_out(x)))

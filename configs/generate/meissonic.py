@@ -10,6 +10,7 @@ from torch import nn
 
 from mimgen.encoders import ByteTextEncoder, ClipTextEncoder
 from mimgen.generators import MeissonicTransformer
+from mimgen.masking import CosineRate
 from mimgen.objectives import MaskedTokens
 from mimgen.pipelines import Preset
 from mimgen.recipes import DiscreteTokenizer, Pictures, TrainGenerator, choose_size
@@ -22,7 +23,8 @@ class Size:
 
     `compress` halves the token grid inside the blocks (the paper's feature compression); `places` is the
     side of a learned table of positions, 0 for none (as in the paper); `loud_text` quietens the constant
-    micro-conditions and raises the pooled caption, for runs too short to learn that by themselves.
+    micro-conditions and raises the pooled caption, for runs too short to learn that by themselves; `whole` is
+    the share of pictures hidden entirely in training, which is where a caption is learned.
     """
 
     pixels: int
@@ -36,16 +38,17 @@ class Size:
     compress: bool
     places: int
     loud_text: bool
+    whole: float
     batch: int
     base_lr: float
     steps: int
 
 
 SIZES = {
-    "tiny": Size(16, 1, 1, 2, 16, 32, 1, 16, False, 4, False, 8, 1e-2, 100),
-    "quickstart": Size(32, 1, 4, 6, 32, 192, 1, 16, True, 8, True, 32, 1.2e-2, 1500),
-    "emoji64": Size(64, 1, 6, 6, 32, 192, 2, 16, True, 16, True, 16, 1.6e-2, 6000),
-    "base": Size(256, 14, 28, 8, 128, 768, 6, 77, False, 0, False, 512, 5e-5, 100_000),
+    "tiny": Size(16, 1, 1, 2, 16, 32, 1, 16, False, 4, False, 0.0, 8, 1e-2, 100),
+    "quickstart": Size(32, 1, 4, 6, 32, 192, 1, 16, True, 8, True, 0.5, 32, 1.2e-2, 1500),
+    "emoji64": Size(64, 1, 6, 6, 32, 192, 2, 16, True, 16, True, 0.5, 16, 1.6e-2, 20_000),
+    "base": Size(256, 14, 28, 8, 128, 768, 6, 77, False, 0, False, 0.0, 512, 5e-5, 100_000),
 }
 
 
@@ -164,5 +167,6 @@ def build(size: Size, drop_condition: float, clip: str | None, codes: DiscreteTo
     # logits of as many tokens at a time as fill a quarter of a gigabyte, however large the codebook
     chunk = max(64, min(8192, 2**26 // codes.codebook_size))
     return MaskedTokens(
-        transformer, text_encoder, cast(nn.Module, codes), drop_condition=drop_condition, chunk=chunk
-    )
+        transformer, text_encoder, cast(nn.Module, codes), drop_condition=drop_condition,
+        masking=CosineRate(whole=size.whole), chunk=chunk,
+    )  # fmt: skip

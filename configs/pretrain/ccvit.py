@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 from mimgen.data import Dataset
 from mimgen.encoders import BeitPretraining
@@ -11,7 +11,7 @@ from mimgen.errors import UserError
 from mimgen.masking import Block
 from mimgen.objectives import CentroidModelling
 from mimgen.recipes import Pictures, Pretrain, choose_size, load_tokenizer
-from mimgen.tokenizers import CentroidTokenizer, Tokenizer, fit_centroids
+from mimgen.tokenizers import CentroidTokenizer, fit_centroids
 from mimgen.training import Settings
 
 
@@ -115,7 +115,7 @@ def experiment(
         )
         return CentroidModelling(
             encoder,
-            cast(Tokenizer, codes),
+            codes,
             Block(chosen.hidden, chosen.least),
             replaced=chosen.replaced if replaced is None else replaced,
             code_weight=code_weight,

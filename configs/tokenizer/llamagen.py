@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mimgen.objectives import Reconstruction
+from mimgen.objectives import Reconstruction, start_from
 from mimgen.recipes import Pictures, TrainTokenizer, choose_size
-from mimgen.tokenizers import LlamaGenVQ, PatchDiscriminator, open_perceptual
+from mimgen.tokenizers import LlamaGenVQ, open_discriminator, open_perceptual
 from mimgen.training import Settings
 
 
@@ -47,6 +47,7 @@ def experiment(
     entropy: float = 0.0,
     adversarial: float = 0.0,
     perceptual: str | None = None,
+    start: str | None = None,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     time_limit: float | None = None,
     tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
@@ -71,6 +72,7 @@ def experiment(
         entropy: weight of the term that spreads the use of the codes; 0 as in the release.
         adversarial: weight of a PatchGAN that judges the pictures (LlamaGen: 0.5); 0 for none.
         perceptual: folder with the weights of LPIPS (VGG-16 and linear heads); nothing is downloaded.
+        start: folder of an earlier run whose tokenizer, and discriminator if it has one, are trained further.
         precision: auto times both on this machine and takes the faster.
         time_limit: seconds after which training stops with a checkpoint.
         tracker: where curves go besides log.jsonl.
@@ -100,11 +102,8 @@ def experiment(
             code_dim=chosen.code_dim,
             entropy=entropy,
         )
-        # group norm in the discriminator: its judgement must not depend on how a batch is split
-        judge = (
-            PatchDiscriminator(32 if chosen.pixels < 128 else 64, 2, norm="group") if adversarial else None
-        )
-        return Reconstruction(
+        judge = open_discriminator("patch", pixels or chosen.pixels) if adversarial else None
+        objective = Reconstruction(
             tokenizer,
             judge,
             l1=0.0,
@@ -115,5 +114,6 @@ def experiment(
             discriminator_start=chosen.adversarial_start,
             adaptive=False,
         )
+        return start_from(objective, start)
 
     return TrainTokenizer("llamagen", size, build, Pictures(data, pixels or chosen.pixels), settings)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mimgen.objectives import Reconstruction
+from mimgen.objectives import Reconstruction, start_from
 from mimgen.recipes import Pictures, TrainTokenizer, choose_size
-from mimgen.tokenizers import OpenMagvit2, PatchDiscriminator, open_perceptual
+from mimgen.tokenizers import OpenMagvit2, open_discriminator, open_perceptual
 from mimgen.training import Settings
 
 
@@ -45,6 +45,7 @@ def experiment(
     adversarial: float = 0.0,
     adversarial_start: int = 1000,
     perceptual: str | None = None,
+    start: str | None = None,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     time_limit: float | None = None,
     tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
@@ -71,6 +72,7 @@ def experiment(
         adversarial: weight of a PatchGAN that judges the pictures, scaled adaptively; 0 for none (Open-MAGVIT2: 0.8).
         adversarial_start: steps in which it learns to judge before the tokenizer hears of it.
         perceptual: folder with the weights of LPIPS (VGG-16 and linear heads); nothing is downloaded.
+        start: folder of an earlier run whose tokenizer, and discriminator if it has one, are trained further.
         precision: auto times both on this machine and takes the faster.
         time_limit: seconds after which training stops with a checkpoint.
         tracker: where curves go besides log.jsonl.
@@ -98,11 +100,8 @@ def experiment(
             bits=chosen.bits,
             entropy=entropy,
         )
-        # group norm in the discriminator: its judgement must not depend on how a batch is split
-        judge = (
-            PatchDiscriminator(32 if chosen.pixels < 128 else 64, 2, norm="group") if adversarial else None
-        )
-        return Reconstruction(
+        judge = open_discriminator("patch", pixels or chosen.pixels) if adversarial else None
+        objective = Reconstruction(
             tokenizer,
             judge,
             perceptual=open_perceptual(Path(perceptual) if perceptual else None),
@@ -112,5 +111,6 @@ def experiment(
             lecam=0.05,
             entropy_boost=3.0,
         )
+        return start_from(objective, start)
 
     return TrainTokenizer("open_magvit2", size, build, Pictures(data, pixels or chosen.pixels), settings)

@@ -11,7 +11,7 @@ from torch import nn
 from mimgen.errors import UserError
 from mimgen.objectives import ProxyCodes, Reconstruction
 from mimgen.recipes import Pictures, TrainTokenizer, choose_size, load_coder
-from mimgen.tokenizers import PatchDiscriminator, TiTok, TiTokLegacy, TiTokProxy, open_perceptual
+from mimgen.tokenizers import TiTok, TiTokLegacy, TiTokProxy, open_discriminator, open_perceptual
 from mimgen.training import Settings
 
 
@@ -121,8 +121,7 @@ def experiment(
     }
 
     def paint(tokenizer: nn.Module) -> Reconstruction:
-        # group norm in the discriminator: its judgement must not depend on how a batch is split
-        judge = PatchDiscriminator(32 if side < 128 else 64, 2, norm="group") if adversarial else None
+        judge = open_discriminator("patch", side) if adversarial else None
         return Reconstruction(
             tokenizer,
             judge,

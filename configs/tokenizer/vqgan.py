@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mimgen.objectives import Reconstruction
+from mimgen.objectives import Reconstruction, start_from
 from mimgen.recipes import Pictures, TrainTokenizer, choose_size
-from mimgen.tokenizers import ConvTokenizer, PatchDiscriminator, open_perceptual
+from mimgen.tokenizers import ConvTokenizer, open_discriminator, open_perceptual
+from mimgen.tokenizers.discriminators import DiscriminatorKind
 from mimgen.training import Settings
 
 
@@ -48,7 +49,10 @@ def experiment(
     base_lr: float | None = None,
     adversarial: float = 0.0,
     adversarial_start: int = 1000,
+    discriminator: DiscriminatorKind = "patch",
+    discriminator_weights: str | None = None,
     perceptual: str | None = None,
+    start: str | None = None,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     time_limit: float | None = None,
     tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
@@ -73,9 +77,12 @@ def experiment(
         pixels: side of the pictures; by default the size's own.
         batch_size: pictures a step; by default the size's own.
         base_lr: learning rate for 256 pictures; by default the size's own.
-        adversarial: weight of a PatchGAN that judges the pictures, scaled adaptively; 0 for none (VQGAN: 0.8).
+        adversarial: weight of a discriminator that judges the pictures, scaled adaptively; 0 for none (VQGAN: 0.8).
         adversarial_start: steps in which it learns to judge before the tokenizer hears of it.
+        discriminator: patch (PatchGAN), maskbit, blur, stylegan or dino (frozen features, small heads).
+        discriminator_weights: file with the DINO ViT-S/16 weights, for dino only; nothing is downloaded.
         perceptual: folder with the weights of LPIPS (VGG-16 and linear heads); nothing is downloaded.
+        start: folder of an earlier run whose tokenizer, and discriminator if it has one, are trained further.
         precision: auto times both on this machine and takes the faster.
         time_limit: seconds after which training stops with a checkpoint.
         tracker: where curves go besides log.jsonl.
@@ -92,22 +99,21 @@ def experiment(
         seed=seed,
     )
 
+    side = pixels or chosen.pixels
+
     def build() -> Reconstruction:
-        tokenizer = _tokenizer(chosen, quantizer)
-        # group norm in the discriminator: its judgement must not depend on how a batch is split
-        judge = (
-            PatchDiscriminator(32 if chosen.pixels < 128 else 64, 2, norm="group") if adversarial else None
-        )
-        return Reconstruction(
-            tokenizer,
+        judge = open_discriminator(discriminator, side, discriminator_weights) if adversarial else None
+        objective = Reconstruction(
+            _tokenizer(chosen, quantizer),
             judge,
             l2=1.0,
             perceptual=open_perceptual(Path(perceptual) if perceptual else None),
             adversarial_weight=adversarial,
             adversarial_start=adversarial_start,
         )
+        return start_from(objective, start)
 
-    return TrainTokenizer("vqgan", size, build, Pictures(data, pixels or chosen.pixels), settings)
+    return TrainTokenizer("vqgan", size, build, Pictures(data, side), settings)
 
 
 def _tokenizer(size: Size, quantizer: str) -> ConvTokenizer:

@@ -95,7 +95,7 @@ def _train(arguments: list[str]) -> int:
 
 def _rate(options: Train, precision: Literal["fp32", "bf16"]) -> float:
     """Pictures a second; the first log line is left out, since it includes warming up."""
-    run = configs.experiment(options.config)(size=options.size, steps=options.steps, precision=precision)
+    run = configs.training(options.config, size=options.size, steps=options.steps, precision=precision)
     settings = replace(
         run.settings, tracker="none", time_limit=options.seconds, log_every=max(1, options.steps // 4),
         sample_every=options.steps + 1, save_every=options.steps + 1,

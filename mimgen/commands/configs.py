@@ -17,9 +17,9 @@ from mimgen.commands.options import choose
 from mimgen.errors import UserError
 
 if TYPE_CHECKING:
-    from mimgen.recipes import Run
+    from mimgen.recipes import Run, TrainingRun
 
-__all__ = ["arguments_of", "experiment", "names", "source", "summary"]
+__all__ = ["arguments_of", "experiment", "names", "source", "summary", "training"]
 
 PACKAGE = "mimgen_configs"
 
@@ -46,6 +46,20 @@ def experiment(name: str) -> Callable[..., Run]:
     module = importlib.import_module(names()[choose(name, list(names()), "config")])
     function: Callable[..., Run] = module.experiment
     return function
+
+
+def training(name: str, **arguments: Any) -> TrainingRun:
+    """The run of the config `name` with `arguments`.
+
+    Raises:
+        UserError: there is no such config, or it computes its result without training.
+    """
+    from mimgen.recipes import Build
+
+    run = experiment(name)(**arguments)
+    if isinstance(run, Build):
+        raise UserError(f"{name} is computed, not trained; choose a config that is trained, such as vqgan")
+    return run
 
 
 def source(name: str) -> str:

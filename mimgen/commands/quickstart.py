@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -14,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from mimgen.commands import configs
 from mimgen.commands.folder import begin, writable
 from mimgen.commands.options import parse
+from mimgen.commands.planning import steps_that_fit
 from mimgen.errors import UserError
 
 if TYPE_CHECKING:
     from mimgen.pipelines import TextToImage
-    from mimgen.recipes import Run
+    from mimgen.recipes import TrainingRun
 
 __all__ = ["main"]
 
@@ -26,7 +25,6 @@ __all__ = ["main"]
 TOKENIZER, GENERATOR = 0.18, 0.66
 WATCHED = 41  # prompts of the quality curve
 WATCHES = 4  # points on it
-TRIAL = 12  # steps that are timed before a stage
 
 
 @dataclass(frozen=True)
@@ -140,24 +138,24 @@ def _run(stage: Stage, place: int, stages: list[Stage], out: Path) -> dict[str, 
 
 
 def _tokenizer(options: Arguments) -> dict[str, Any]:
-    run = configs.experiment("vqgan")(size=options.size, data=options.data, seed=options.seed)
+    run = configs.training("vqgan", size=options.size, data=options.data, seed=options.seed)
     return _train(run, options.out / "tokenizer", options.minutes * TOKENIZER)
 
 
 def _generator(options: Arguments) -> dict[str, Any]:
     folder = str(options.out / "tokenizer")
-    run = configs.experiment("meissonic")(
-        size=options.size, data=options.data, tokenizer=folder, seed=options.seed
+    run = configs.training(
+        "meissonic", size=options.size, data=options.data, tokenizer=folder, seed=options.seed
     )
     return _train(run, options.out / "generator", options.minutes * GENERATOR)
 
 
-def _train(run: Run, out: Path, minutes: float) -> dict[str, Any]:
+def _train(run: TrainingRun, out: Path, minutes: float) -> dict[str, Any]:
     """Train for `minutes`, with as many steps as fit, so that the learning rate ends at nought."""
     from mimgen.recipes import TrainGenerator
 
     start = time.monotonic()
-    steps = _plan(run, out, 60 * minutes)
+    steps = steps_that_fit(run, out, 60 * minutes)
     settings = replace(
         run.settings, steps=steps, warmup=max(1, min(run.settings.warmup, steps // 10)), tracker="none",
         save_every=max(20, steps // 10), sample_every=max(1, steps // WATCHES), log_every=max(1, steps // 150),
@@ -170,28 +168,7 @@ def _train(run: Run, out: Path, minutes: float) -> dict[str, Any]:
     return {"steps": result.step, "batch_size": settings.batch_size, "losses": result.losses}
 
 
-def _plan(run: Run, out: Path, seconds: float) -> int:
-    """How many steps fit into `seconds`, timed once and kept, so that a resumed run agrees."""
-    path = out / "plan.json"
-    if path.is_file():
-        return int(json.loads(path.read_text(encoding="utf-8"))["steps"])
-    start = time.monotonic()
-    trial = replace(
-        run.settings, steps=TRIAL, warmup=1, log_every=1, save_every=TRIAL, sample_every=10**9, tracker="none",
-        time_limit=max(5.0, seconds / 4),
-    )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        lines = replace(run, settings=trial).run(Path(folder)).losses
-    rates = sorted(float(line["images_per_s"]) for line in lines[2:] or lines)
-    per_step = trial.batch_size / rates[len(rates) // 2]
-    # Sampling, saving and the trial itself take their part.
-    steps = max(20, math.floor(0.9 * (seconds - (time.monotonic() - start)) / per_step))
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"steps": steps, "seconds_per_step": per_step}) + "\n", encoding="utf-8")
-    return steps
-
-
-def _watcher(run: Run, out: Path) -> Callable[[TextToImage, int], None]:
+def _watcher(run: TrainingRun, out: Path) -> Callable[[TextToImage, int], None]:
     """Scores a few prompts while training goes on, one line a time in quality.jsonl."""
     path = out / "quality.jsonl"
     before = json.loads(path.read_text("utf-8").splitlines()[-1])["seconds"] if path.is_file() else 0.0

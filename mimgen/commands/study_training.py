@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mimgen.commands.planning import steps_that_fit
 from mimgen.errors import UserError
 
 if TYPE_CHECKING:
     from mimgen.recipes import TrainTokenizer
 
 __all__ = ["Budget", "train"]
-
-TRIAL = 8  # steps that are timed before training by the clock
-USED = 0.9  # share of the time for steps; saving and the trial take the rest
 
 
 @dataclass(frozen=True)
@@ -104,18 +100,5 @@ def _steps(run: TrainTokenizer, out: Path, budget: Budget) -> int:
     """Steps of the whole training; found by a trial, once, where only the clock is given."""
     if budget.pictures is not None:
         return max(1, budget.pictures // run.settings.batch_size)
-    path = out / "plan.json"
-    if path.is_file():
-        return int(json.loads(path.read_text(encoding="utf-8"))["steps"])
     assert budget.seconds is not None
-    trial = replace(
-        run.settings, steps=TRIAL, warmup=1, log_every=1, save_every=TRIAL, sample_every=TRIAL + 1,
-        time_limit=max(1.0, budget.seconds / 4),
-    )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        lines = replace(run, settings=trial).run(Path(folder)).losses
-    rates = sorted(float(line["images_per_s"]) for line in lines[2:] or lines)
-    steps = max(1, math.floor(USED * budget.seconds * rates[len(rates) // 2] / run.settings.batch_size))
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"steps": steps, "images_per_s": rates[len(rates) // 2]}) + "\n", encoding="utf-8")
-    return steps
+    return steps_that_fit(run, out, budget.seconds)

@@ -15,10 +15,12 @@ from mimgen.encoders.beit_pretraining import BeitPretraining
 from mimgen.encoders.teachers import TransformersTeacher, open_teacher
 from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
-from mimgen.part import Part
 from mimgen.types import Tokens
 
-OWN: dict[str, type[Part]] = {kind.__name__: kind for kind in (VitEncoder, BeitEncoder, BeitPretraining)}
+OwnEncoder = VitEncoder | BeitEncoder | BeitPretraining
+OWN: dict[str, type[OwnEncoder]] = {
+    "VitEncoder": VitEncoder, "BeitEncoder": BeitEncoder, "BeitPretraining": BeitPretraining,
+}  # fmt: skip
 
 
 class PatchTeacher(nn.Module):
@@ -66,7 +68,7 @@ class PatchTeacher(nn.Module):
         return Tokens(states[:, self.prefix :], (rows, rows), states[:, : self.prefix])
 
 
-def open_patch_teacher(folder: str | Path, size: int | None = None) -> nn.Module:
+def open_patch_teacher(folder: str | Path, size: int | None = None) -> PatchTeacher | OwnEncoder:
     """Load a teacher of patch features from a folder on disk; nothing is downloaded.
 
     Args:

@@ -5,6 +5,7 @@ from mimgen.objectives.masked_tokens import MaskedTokens
 from mimgen.objectives.merge_vq import MergeVQTraining
 from mimgen.objectives.proxy_codes import ProxyCodes
 from mimgen.objectives.reconstruction import Reconstruction
+from mimgen.objectives.start import start_from
 from mimgen.objectives.vqkd import FeatureReconstruction
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "MergeVQTraining",
     "ProxyCodes",
     "Reconstruction",
+    "start_from",
 ]

@@ -7,10 +7,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from mimgen.data.crops import resized_crops
 from mimgen.errors import UserError
 from mimgen.objectives.alignment import AlignmentKind, distillation_loss, label_loss
 from mimgen.objectives.reconstruction import Reconstruction
-from mimgen.data.crops import resized_crops
 from mimgen.tokenizers.mergevq import MergedCodes, MergeVQ, recovery_loss
 from mimgen.types import Batch, Codes, Losses, mix_seed
 

@@ -104,7 +104,9 @@ class Reconstruction(nn.Module):
         Metrics: `psnr` in dB; `perplexity`, `active_codes` and `dead_codes` over the last batches;
         `adaptive_weight` where there is one.
         """
-        pictures, codes = self.tokenizer(batch.images)
+        # a tokenizer with a posterior draws from it, one stream a picture
+        noise = (batch.draws,) if getattr(self.tokenizer, "stochastic", False) else ()
+        pictures, codes = self.tokenizer(batch.images, *noise)
         real, fake = 2 * batch.images.float() - 1, 2 * pictures.float() - 1
         terms = self._fidelity(real, fake)
         fidelity = Losses(terms, self.weights).total

@@ -30,7 +30,10 @@ TOKENIZERS: Kinds = {
     "CentroidTokenizer": ("mimgen.tokenizers.centroids", "CentroidTokenizer"),
 }
 # codes that stand for features, from which no picture comes back: targets, but nothing to draw with
-FEATURES_ONLY: Kinds = {"VqKd": ("mimgen.tokenizers.vqkd", "VqKd")}
+FEATURES_ONLY: Kinds = {
+    "VqKd": ("mimgen.tokenizers.vqkd", "VqKd"),
+    "TiTokProxy": ("mimgen.tokenizers.titok", "TiTokProxy"),
+}
 # latents instead of codes
 CONTINUOUS: Kinds = {"AutoencoderKL": ("mimgen.tokenizers.diffusers_models", "DiffusersKL")}
 

@@ -11,7 +11,8 @@ from mimgen.recipes.pretrain import Pretrain
 from mimgen.recipes.tokenizer import TrainTokenizer
 from mimgen.recipes.tokenizers import DiscreteTokenizer, encoder_of, load_coder, load_tokenizer, tokenize
 
-Run = TrainTokenizer | TrainGenerator | Pretrain | Build
+TrainingRun = TrainTokenizer | TrainGenerator | Pretrain
+Run = TrainingRun | Build
 
 __all__ = [
     "Build",
@@ -21,6 +22,7 @@ __all__ = [
     "Run",
     "TrainGenerator",
     "TrainTokenizer",
+    "TrainingRun",
     "choose_size",
     "encoder_of",
     "load_coder",

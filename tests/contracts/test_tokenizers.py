@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from mimgen.errors import UserError
-from mimgen.tokenizers import ConvTokenizer, DiffusersKL, DiffusersVQ, Tokenizer
+from mimgen.tokenizers import (
+    CentroidTokenizer,
+    ConvTokenizer,
+    DiffusersKL,
+    DiffusersVQ,
+    LlamaGenVQ,
+    MergeVQ,
+    OpenMagvit2,
+    Tokenizer,
+)
 
 
 def conv(quantizer: str) -> ConvTokenizer:
@@ -63,6 +72,12 @@ MEMBERS: dict[str, Callable[[], Any]] = {
     "conv residual": lambda: conv("residual"),
     "diffusers vq": diffusers_vq,
     "diffusers kl": diffusers_kl,
+    "open_magvit2": lambda: OpenMagvit2(8, (1, 2, 2), 1, bits=4),
+    "mergevq": lambda: MergeVQ(16, 8, (1, 2, 2), 1, bits=4, layers=2, heads=2, keep=9, candidates=None),
+    "llamagen": lambda: LlamaGenVQ(
+        channels=32, multipliers=(1, 1, 2), blocks=1, z_channels=8, codebook_size=32, code_dim=4, usage_window=0
+    ),
+    "centroids": lambda: CentroidTokenizer(4, 32),
 }
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 
 from mimgen.masking import CosineRate, with_mask_token
@@ -23,6 +24,15 @@ def test_lower_bound_and_at_least_one() -> None:
     mask, rates = CosineRate(least=0.9)(10, Draws(range(20)))
     assert rates.min() >= 0.9 and mask.hidden.sum(1).min() >= 9
     assert CosineRate()(1, Draws(range(20)))[0].hidden.all()
+
+
+def test_a_share_of_rows_is_hidden_entirely() -> None:
+    mask, rates = CosineRate(whole=0.4)(64, Draws(range(4000)))
+    assert torch.equal(mask.hidden.all(1), (rates * 64).round() == 64)
+    assert abs((rates == 1).float().mean().item() - 0.4) < 0.03
+    assert abs(rates[rates < 1].mean().item() - 2 / math.pi) < 0.02
+    with pytest.raises(ValueError, match="whole"):
+        CosineRate(whole=1.0)
 
 
 def test_every_position_is_hidden_about_equally_often() -> None:

@@ -119,6 +119,14 @@ def test_stage_two_trains_the_painter_only():
     assert trained == {"decoder", "pixel_quantize", "pixel_decoder"}
 
 
+def test_stage_two_moves_no_averaged_code():
+    torch.manual_seed(0)
+    painter = TiTokLegacy(**SIZES, **VQGAN, classes=16, quantizer="ema").train()
+    before = {name: value.clone() for name, value in painter.quantize.state_dict().items()}
+    painter(pictures())
+    assert all(torch.equal(value, before[name]) for name, value in painter.quantize.state_dict().items())
+
+
 def test_stage_two_begins_where_stage_one_ended():
     torch.manual_seed(0)
     proxy, codes = TiTokProxy(**SIZES, classes=16).eval(), torch.randn(16, 8)

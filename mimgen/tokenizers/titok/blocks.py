@@ -174,7 +174,10 @@ class TiTokDecoder(_Trunk):
         self.mask_token = nn.Parameter(width**-0.5 * torch.randn(1, 1, width))
         if head == "pixels":
             self.ffn = nn.Sequential(nn.Conv2d(width, 3 * patch * patch, 1), Patches(patch))
-            self.conv_out: nn.Module = nn.Conv2d(3, 3, 3, padding=1)
+            painted = nn.Conv2d(3, 3, 3, padding=1)
+            # grey, not black: in a short run the way to the mean of [0, 1] costs most of the steps
+            nn.init.constant_(painted.bias, 0.5)  # type: ignore[arg-type]
+            self.conv_out: nn.Module = painted
         else:
             self.ffn = nn.Sequential(nn.Conv2d(width, 2 * width, 1), nn.Tanh(), nn.Conv2d(2 * width, classes, 1))
             self.conv_out = nn.Identity()

@@ -141,6 +141,7 @@ class TiTok(TiTokBase):
         reshaped: bool = False,
     ) -> None:
         super().__init__()
+        self.stochastic = quantizer == "kl"
         quantize = quantizer_of(quantizer, token_size, codebook_size, levels, cosine, commitment, kl)
         self._encoder(image_size, tokens, patch, encoder, quantize, reshaped)
         self.decoder = decoder_of(self, decoder_patch or patch, decoder or encoder, classes=0)

@@ -123,6 +123,12 @@ class TiTokLegacy(TiTokProxy):
         self.quantize.requires_grad_(False)
         self.latent_tokens.requires_grad_(False)
 
+    def train(self, mode: bool = True) -> Self:
+        """As usual, but the frozen quantiser stays in evaluation mode: averaged codes would move on."""
+        super().train(mode)
+        self.quantize.eval()
+        return self
+
     @classmethod
     def from_proxy(
         cls,

@@ -20,12 +20,14 @@ FLOORS = {
     "training": "1",
     "encoders": "2",
     "tokenizers": "3",
+    "targets": "4",
     "objectives": "5",
     "generators": "5",
     "pipelines": "6",
     "probing": "6",
     "evaluation": "6",
     "convert": "6",
+    "recipes": "7",
     "commands": "8",
     "configs": "",
 }
@@ -38,12 +40,13 @@ def sentence(path: Path) -> str:
 
 
 def folders() -> str:
-    """One line a file, grouped by folder, lowest floor first."""
+    """One line a file, grouped by folder, lowest floor first; files of sub-packages follow with their folder's name."""
     lines = []
     for name, floor in FLOORS.items():
         root = ROOT / name if name in ("mimgen", "configs") else ROOT / "mimgen" / name
-        pattern = "*/*.py" if name == "configs" else "*.py"
-        files = [path for path in sorted(root.glob(pattern)) if path.name != "__init__.py"]
+        # the package without its folders, which have headings of their own; a folder with those inside it
+        found = root.glob("*.py") if name == "mimgen" else root.rglob("*.py")
+        files = sorted((path for path in found if path.name != "__init__.py"), key=lambda path: (len(path.parts), path))
         lines.append(f"**{root.relative_to(ROOT)}/**" + (f" (floor {floor})" if floor else "") + "\n")
         lines += [f"- `{path.relative_to(root)}`: {sentence(path)}" for path in files]
         lines.append("")

@@ -10,7 +10,8 @@ from mimgen.encoders import BeitPretraining
 from mimgen.errors import UserError
 from mimgen.masking import Block
 from mimgen.objectives import CentroidModelling
-from mimgen.recipes import Pictures, Pretrain, choose_size, load_tokenizer
+from mimgen.pipelines.parts import token_grid
+from mimgen.recipes import DiscreteTokenizer, Pictures, Pretrain, choose_size, load_tokenizer
 from mimgen.tokenizers import CentroidTokenizer, fit_centroids
 from mimgen.training import Settings
 
@@ -101,7 +102,7 @@ def experiment(
     )
 
     def build() -> CentroidModelling:
-        codes = load_tokenizer(tokenizer) if tokenizer else _centroids(pictures, chosen)
+        codes = _codes_of(tokenizer, pictures, chosen.patch) if tokenizer else _centroids(pictures, chosen)
         encoder = BeitPretraining(
             pixels=pictures.size,
             patch=chosen.patch,
@@ -123,6 +124,18 @@ def experiment(
         )
 
     return Pretrain("ccvit", size, build, pictures, settings)
+
+
+def _codes_of(folder: str, pictures: Pictures, patch: int) -> DiscreteTokenizer:
+    """A tokenizer with one code a patch."""
+    codes = load_tokenizer(folder)
+    rows, columns = token_grid(codes, pictures.size, pictures.size)
+    if rows * patch != pictures.size or columns != rows:
+        raise UserError(
+            f"the tokenizer in {folder} has {rows} x {columns} codes a picture of {pictures.size} px; patches of "
+            f"{patch} px need one code each: pass another --tokenizer, or none"
+        )
+    return codes
 
 
 def _centroids(pictures: Pictures, size: Size) -> CentroidTokenizer:

@@ -1,4 +1,4 @@
-"""Centroids: k-means centres of raw patches as codes, built in seconds without training."""
+"""Centroids: k-means centres of raw patches as codes, computed in seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LlamaGen's tokenizer: VQ with short, L2-normalised codes."""
+"""LlamaGen: a convolutional tokenizer with short codes on a sphere."""
 
 from __future__ import annotations
 

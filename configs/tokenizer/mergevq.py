@@ -1,4 +1,4 @@
-"""MergeVQ: one tokenizer that draws, and represents, with as many tokens as asked for."""
+"""MergeVQ: one tokenizer that draws and represents with as many tokens as asked for."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ SIZES = {
     }, 0.0, 0.1, True, 256, 1e-4, (0.5, 0.9), 5.0, 1_350_000),
 }  # fmt: skip
 
+
 @dataclass(frozen=True)
 class Published:
     """What the paper says of a variant: law of the keep counts (A.3), weights (table A1), head (the release)."""
@@ -107,7 +108,8 @@ def experiment(
 ) -> TrainTokenizer:
     """Train a tokenizer that merges tokens: pictures to K binary codes and their places, and back.
 
-    Paper: Li et al., "MergeVQ", CVPR 2025 (arXiv 2504.00999).
+    Paper: Li et al., "MergeVQ: A Unified Framework for Visual Generation and Representation with Disentangled Token
+    Merging and Quantization", CVPR 2025 (arXiv 2504.00999).
 
     Command: mimgen train mergevq --size emoji64 --variant G+R --out runs/mergevq
 
@@ -139,6 +141,8 @@ def experiment(
     chosen = choose_size(SIZES, size)
     if variant not in VARIANTS:
         raise UserError(f"variant {variant!r} does not exist; choose from {', '.join(VARIANTS)}")
+    if align in ("kl", "mse") and teacher is None:
+        raise UserError(f"align {align} follows a teacher: pass --teacher FOLDER, or align ce, which reads labels")
     settings = Settings(
         steps=chosen.steps if steps is None else steps, batch_size=batch_size or chosen.batch,
         base_lr=base_lr or chosen.base_lr, weight_decay=0.0, betas=chosen.betas, clip=chosen.clip,

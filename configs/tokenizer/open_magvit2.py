@@ -1,4 +1,4 @@
-"""Open-MAGVIT2's tokenizer: convolutions, binary codes and a decoder that reads the statistics of the codes."""
+"""Open-MAGVIT2: a convolutional tokenizer with binary codes and an adaptive decoder."""
 
 from __future__ import annotations
 

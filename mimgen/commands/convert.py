@@ -50,11 +50,12 @@ def main(arguments: list[str]) -> int:
     name, *rest = arguments
 
     from mimgen.convert.release import convert
-    from mimgen.convert.releases import find_release, releases
+    from mimgen.convert.releases import releases
 
-    name = choose(name.replace("-", "_"), list(releases()), "release")
+    known = releases()
+    name = choose(name.replace("-", "_"), list(known), "release")
     options = parse(Arguments, rest, f"mimgen convert {name}")
-    made = convert(find_release(name), options.source, options.target, options.config, options.weights)
+    made = convert(known[name], options.source, options.target, options.config, options.weights)
     size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
     print(f"converted {options.source} to {made}/ ({size / 1e6:.1f} MB); what it is: {made / 'README.md'}")
     return 0

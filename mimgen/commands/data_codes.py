@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
     from mimgen.pipelines.parts import token_grid
     from mimgen.recipes import Pictures, encoder_of
 
-    tokenizer, size = open_tokenizer(options.tokenizer, options.size, "--size")
+    tokenizer, size = open_tokenizer(options.tokenizer, options.size, "--size", named="--tokenizer")
     rows, columns = token_grid(tokenizer, size, size)
     dataset = Pictures(options.data, size).open()
     if not isinstance(dataset, Dataset):

@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
     from mimgen.data import BUILT_IN
     from mimgen.evaluation import examine
 
-    tokenizer, size = open_tokenizer(options.tokenizer, options.size, "--size", codes=False)
+    tokenizer, size = open_tokenizer(options.tokenizer, options.size, "--size", codes=False, named="--tokenizer")
     split = options.split or ("val" if options.data in BUILT_IN else None)
     images = measure.pictures(options.data, size, split, options.limit)
     if options.out is not None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from mimgen.commands import measure
 from mimgen.commands.models import BUNDLED, open_pipeline, open_tokenizer
 from mimgen.commands.options import choose, parse
+from mimgen.errors import UserError
 
 __all__ = ["main"]
 
@@ -37,7 +38,7 @@ class Arguments:
         seed: of the generated pictures.
         steps: unmasking steps; by default the model's.
         guidance: guidance scale; by default the model's.
-        limit: measure only so many prompts.
+        limit: measure only so many pictures or prompts, spread over the data.
         extractor: features of FID and rFID: lab-hog needs no weights, inception-v3-compat is the usual one.
         weights: file with the Inception weights; nothing is downloaded.
         out: also write the result to this JSON file.
@@ -67,6 +68,8 @@ def main(arguments: list[str]) -> int:
     name, *rest = arguments
     choose(name, MEASURES, "measure")
     options = parse(Arguments, rest, f"mimgen evaluate {name}")
+    if options.limit is not None and options.limit < 2:
+        raise UserError(f"--limit {options.limit}: give at least 2")
     result = {"measure": name, "model": options.model, **_measure(name, options)}
 
     from mimgen.evaluation import provenance, write_result
@@ -85,7 +88,7 @@ def _measure(name: str, options: Arguments) -> dict[str, Any]:
         split = options.split or ("val" if options.data in BUILT_IN else None)
         tokenizer, pixels = open_tokenizer(options.model, options.pixels, codes=False)
         return measure.reconstruction(
-            tokenizer, options.data, pixels, split, extractor=options.extractor, weights=options.weights
+            tokenizer, options.data, pixels, split, options.limit, extractor=options.extractor, weights=options.weights
         )
     pipeline = open_pipeline(options.model)
     if name == "probe":

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mimgen.errors import UserError
 from mimgen.ops.launch import first_process
 
-__all__ = ["begin", "finish", "writable"]
+__all__ = ["begin", "begun", "claim", "finish", "writable"]
+
+WRITTEN = ("command.json", "config.py")  # by `begin`
 
 
 def begin(out: Path, arguments: Sequence[str], config: str | None = None) -> None:
@@ -29,12 +33,63 @@ def begin(out: Path, arguments: Sequence[str], config: str | None = None) -> Non
         (out / "config.py").write_text(config, encoding="utf-8")
 
 
+@contextmanager
+def begun(out: Path, arguments: Sequence[str], config: str | None = None) -> Iterator[None]:
+    """`begin`, taken back where the block refuses to start: a refused command leaves no trace of itself.
+
+    The loop writes settings.json when it has accepted a run.
+    """
+    before = {name: (out / name).read_bytes() for name in WRITTEN if (out / name).is_file()}
+    of_another = (out / "settings.json").is_file()
+    begin(out, arguments, config)
+    try:
+        yield
+    except UserError:
+        if first_process() and (of_another or not (out / "settings.json").is_file()):
+            _restore(out, before)
+        raise
+
+
+def _restore(out: Path, before: Mapping[str, bytes]) -> None:
+    for name in WRITTEN:
+        if name in before:
+            (out / name).write_bytes(before[name])
+        else:
+            (out / name).unlink(missing_ok=True)
+    if not any(out.iterdir()):
+        out.rmdir()
+
+
 def finish(out: Path, result: Mapping[str, Any]) -> None:
     """Write result.json."""
     if first_process():
         from mimgen.evaluation.results import provenance, write_result
 
         write_result(out / "result.json", {**result, "made_by": provenance()})
+
+
+def claim(out: Path, asked: Mapping[str, Any], what: str) -> None:
+    """Keep what was asked in `out`/`what`.json, so that a rerun cannot mix the outcomes of two.
+
+    Args:
+        out: the folder; it is made.
+        asked: the options that decide the outcome.
+        what: "study" or "quickstart".
+
+    Raises:
+        UserError: the folder holds one that was asked otherwise.
+    """
+    from mimgen.evaluation import write_result
+
+    path = out / f"{what}.json"
+    writable(out)
+    if not path.is_file():
+        write_result(path, asked)
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if before != json.loads(json.dumps(asked)):
+        words = ", ".join(f"{key} {value}" for key, value in before.items())
+        raise UserError(f"{out} holds a {what} with {words}; go on with these, or choose another --out")
 
 
 def writable(out: Path) -> None:

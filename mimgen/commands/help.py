@@ -15,7 +15,7 @@ COMMANDS = {
     "convert": "turn an official release into a folder that mimgen loads",
     "systems": "list the published systems and what exists of each",
     "parity": "compare mimgen with recorded runs of the official code",
-    "bench": "time the sampler and a training step on this machine",
+    "bench": "time parts of mimgen on this machine; compare tokenizers trained with equal budgets",
 }
 
 _TEXT = """mimgen {version}: train masked image models and make pictures from text.

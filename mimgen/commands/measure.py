@@ -83,14 +83,15 @@ def reconstruction(
     spec: str,
     size: int,
     split: str | None,
+    limit: int | None = None,
     *,
     extractor: str | None = None,
     weights: str | None = None,
 ) -> dict[str, Any]:
-    """PSNR, SSIM, use of the codebook and, with an extractor, rFID on one split."""
+    """PSNR, SSIM, use of the codebook and, with an extractor, rFID on one split, or `limit` pictures of it."""
     from mimgen.evaluation import evaluate_reconstruction
 
-    true = pictures(spec, size, split)
+    true = pictures(spec, size, split, limit)
     measured = evaluate_reconstruction(tokenizer, true, extractor=extractor, weights=weights)
     return {**measured, "reference_set": spec, "split": split}
 

@@ -59,7 +59,7 @@ def open_pipeline(model: str) -> TextToImage:
 
 
 def open_tokenizer(
-    model: str, pixels: int | None = None, flag: str = "--pixels", *, codes: bool = True
+    model: str, pixels: int | None = None, flag: str = "--pixels", *, codes: bool = True, named: str = "--model"
 ) -> tuple[Tokenizer, int]:
     """The tokenizer meant by `model` on the best device, and the side of its pictures.
 
@@ -68,6 +68,7 @@ def open_tokenizer(
         pixels: the side where it is known; otherwise the one at which the tokenizer was trained.
         flag: what the user types to say it.
         codes: it must have a codebook; otherwise a continuous one, such as a KL autoencoder, will do.
+        named: the flag with which the user names the tokenizer.
 
     Raises:
         UserError: there is none, pictures do not come back from it, or nothing says at which size it was trained.
@@ -77,9 +78,15 @@ def open_tokenizer(
     from mimgen.recipes import load_coder, load_tokenizer
     from mimgen.tokenizers import Tokenizer
 
+    if pixels is not None and pixels < 1:
+        raise UserError(f"{flag} {pixels}: give the side of the pictures in pixels, such as 64")
     root = pipeline_folder() if model == BUNDLED else Path(model)
-    if model == BUNDLED or not root.exists():
+    if model == BUNDLED:
         find_pipeline(model)
+    elif not root.exists():
+        raise UserError(
+            f"no such folder: {root}; {named} takes the folder of a run, a pipeline or a tokenizer, or {BUNDLED!r}"
+        )
     tokenizer = load_tokenizer(root) if codes else load_coder(root)
     if not isinstance(tokenizer, Tokenizer):
         raise UserError(
@@ -97,8 +104,11 @@ def _trained_at(root: Path) -> int | None:
     """Side in pixels that a pipeline folder, or the run that a tokenizer comes from, states."""
     for place in (root, root / "pipeline", root.parent):
         index, settings = place / "model_index.json", place / "settings.json"
-        if index.is_file():
-            return int(json.loads(index.read_text("utf-8"))["resolution"][0])
-        if settings.is_file():
-            return int(json.loads(settings.read_text("utf-8"))["record"]["pixels"])
+        try:
+            if index.is_file():
+                return int(json.loads(index.read_text("utf-8"))["resolution"][0])
+            if settings.is_file():
+                return int(json.loads(settings.read_text("utf-8"))["record"]["pixels"])
+        except (ValueError, LookupError, TypeError):
+            continue  # a damaged file says nothing
     return None

@@ -78,7 +78,8 @@ def _plain(text: str) -> str:
     words = []
     for line in text.splitlines()[1:]:
         inner = line.strip("│╭╮╰╯─ \n")
-        if not inner:
+        if not inner or inner.startswith("For full helptext"):
             break
-        words.append(inner)
+        if set(inner) != {"-"}:  # a rule between paragraphs
+            words.append(inner)
     return " ".join(words).replace(" .", ".").rstrip(".") or "the arguments could not be read"

@@ -34,6 +34,8 @@ def steps_that_fit(run: TrainingRun, out: Path, seconds: float) -> int:
     rates = sorted(float(line["images_per_s"]) for line in lines[2:] or lines)
     per_step = trial.batch_size / rates[len(rates) // 2]
     steps = max(1, math.floor((USED * seconds - (time.monotonic() - start)) / per_step))
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"steps": steps, "seconds_per_step": per_step}) + "\n", encoding="utf-8")
+
+    from mimgen.evaluation import write_result
+
+    write_result(path, {"steps": steps, "seconds_per_step": per_step})
     return steps

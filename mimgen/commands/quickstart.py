@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimgen.commands import configs
-from mimgen.commands.folder import begin, writable
+from mimgen.commands.folder import begin, claim
 from mimgen.commands.options import parse
 from mimgen.commands.planning import steps_that_fit
 from mimgen.errors import UserError
@@ -70,7 +70,8 @@ def main(arguments: list[str]) -> int:
     options = parse(Arguments, arguments, "mimgen quickstart")
     if options.minutes <= 0:
         raise UserError(f"--minutes {options.minutes:g}: give a positive number; 11 is the default")
-    _claim(options)
+    asked = {key: value for key, value in asdict(options).items() if key != "out"}
+    claim(options.out, asked, "quickstart")
     begin(options.out, ["quickstart", *arguments])
     stages = _stages(options)
     results = {}
@@ -82,20 +83,6 @@ def main(arguments: list[str]) -> int:
     write(options.out, options.minutes, options.data, options.size, results)
     print(closing(options.out, results))
     return 0
-
-
-def _claim(options: Arguments) -> None:
-    """Keep the options in the folder, so that a rerun cannot mix two quickstarts."""
-    writable(options.out)
-    path = options.out / "quickstart.json"
-    wanted = {key: value for key, value in asdict(options).items() if key != "out"}
-    if not path.exists():
-        path.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if before != wanted:
-        flags = " ".join(f"--{key} {value}" for key, value in before.items())
-        raise UserError(f"{options.out} holds a quickstart with {flags}; go on with these, or choose another --out")
 
 
 def _stages(options: Arguments) -> list[Stage]:

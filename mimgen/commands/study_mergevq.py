@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from mimgen.commands import configs
+from mimgen.commands.folder import claim
 from mimgen.commands.options import parse
-from mimgen.commands.study_rows import Row, claim, made_once, numbers, spread, table
+from mimgen.commands.study_rows import Row, made_once, numbers, spread, table
 from mimgen.commands.study_training import Budget, train
 from mimgen.errors import UserError
 
@@ -84,7 +85,7 @@ def main(arguments: list[str]) -> int:
     free = {"out", "seeds", "pictures", "seconds", "baseline"}
     shared = {name: value for name, value in asdict(options).items() if name not in free}
     asked = {"study": "mergevq", "budget": options.budget.words(), **shared}
-    claim(options.out, asked)
+    claim(options.out, asked, "study")
     rows = options.out / "rows"
     if options.models:
         folders = [name.strip() for name in options.models.split(",") if name.strip()]

@@ -7,13 +7,13 @@ import multiprocessing
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mimgen.errors import UserError
 
-__all__ = ["claim", "made_once", "numbers", "spread", "table"]
+__all__ = ["made_once", "numbers", "spread", "table"]
 
 INTERRUPTED = 130
 
@@ -30,26 +30,6 @@ def numbers(text: str, flag: str) -> list[int]:
     if not parts or not all(part.isdecimal() for part in parts):
         raise UserError(f"--{flag} {text!r}: give whole numbers with commas between, for example 0,1,2")
     return list(dict.fromkeys(map(int, parts)))
-
-
-def claim(out: Path, asked: Mapping[str, Any]) -> None:
-    """Keep what was asked in `out`/study.json, so that a rerun cannot mix rows of two studies.
-
-    Raises:
-        UserError: the folder holds a study that was asked otherwise.
-    """
-    from mimgen.commands.folder import writable
-    from mimgen.evaluation import write_result
-
-    path = out / "study.json"
-    writable(out)
-    if not path.is_file():
-        write_result(path, asked)
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if before != json.loads(json.dumps(asked)):
-        words = ", ".join(f"{key} {value}" for key, value in before.items())
-        raise UserError(f"{out} holds a study with {words}; go on with these, or choose another --out")
 
 
 def made_once(path: Path, work: Callable[..., Row], *arguments: Any) -> Row:

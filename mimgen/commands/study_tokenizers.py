@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from mimgen.commands import configs
+from mimgen.commands.folder import claim
 from mimgen.commands.options import choose, parse
-from mimgen.commands.study_rows import Row, claim, made_once, numbers, spread, table
+from mimgen.commands.study_rows import Row, made_once, numbers, spread, table
 from mimgen.commands.study_training import Budget, train
 from mimgen.errors import UserError
 
@@ -94,7 +95,7 @@ def main(arguments: list[str]) -> int:
         raise UserError("--configs is empty; give names such as vqgan-fsq,vqgan-vq")
     asked = {"study": "tokenizers", "size": options.size, "data": options.data, "limit": options.limit,
              "budget": options.budget.words(), "precision": options.precision}  # fmt: skip
-    claim(options.out, asked)
+    claim(options.out, asked, "study")
     rows = []
     for number, (chosen, seed) in enumerate((one, seed) for one in entries for seed in seeds):
         print(f"[{number + 1}/{len(entries) * len(seeds)}] {chosen.name}, seed {seed}", flush=True)
@@ -111,6 +112,8 @@ def entry(name: str) -> Entry:
     """
     config, _, value = name.partition("-")
     function = configs.experiment(config)
+    if ".tokenizer." not in configs.names()[config]:
+        raise UserError(f"{config} trains no tokenizer; `mimgen train` lists the configs that do")
     if not value:
         return Entry(name, config)
     argument = next((name for name in CHOOSING if name in signature(function).parameters), None)

@@ -103,7 +103,7 @@ SYSTEMS: tuple[System, ...] = (
     ),
     System(
         "ccvit", "reconstruct", "Centroid-centered Modeling for Efficient Vision Transformer Pre-training",
-        ("ccvit",),
+        ("ccvit",), config="pretrain/ccvit",
     ),
     System("ibot", "reconstruct", "iBOT: Image BERT Pre-Training with Online Tokenizer", ("ibot",)),
     System("mto", "reconstruct", "Emerging Property of Masked Token for Effective Pre-training"),
@@ -118,6 +118,7 @@ SYSTEMS: tuple[System, ...] = (
             "mergevq_decoder", "mergevq_encoder", "mergevq_full", "mergevq_gpt", "mergevq_schedule",
             "mergevq_source_recovery",
         ),
+        config="tokenizer/mergevq",
     ),
     System("lut", "reconstruct", "Learning with Unmasked Tokens Drives Stronger Vision Learners", ("lut",)),
     System(

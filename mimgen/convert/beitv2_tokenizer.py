@@ -60,7 +60,7 @@ def _trunk(
 
 
 RELEASE = Release(
-    "beitv2-tokenizer",
+    "beitv2_tokenizer",
     "the VQ-KD tokenizer of BEiT v2 (github.com/microsoft/unilm, beit2)",
     VqKd,
     arguments,

@@ -102,11 +102,16 @@ def build(release: Release, checkpoint: Checkpoint, report: Path | None = None) 
     try:
         arguments = release.arguments(checkpoint.config, checkpoint.tensors)
         part = release.kind(**arguments)
-    except (KeyError, IndexError, AttributeError, TypeError, StopIteration) as error:
+    except UserError as error:
+        raise UserError(
+            f"{checkpoint.path} does not make a {release.name}: {error}. Is it this release, and is --config its "
+            "configuration?"
+        ) from error
+    except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError, RuntimeError, StopIteration) as error:
         # the shapes and names from which the arguments are read are not there
         raise UserError(
             f"{checkpoint.path} is not {release.name} ({release.about}): {type(error).__name__} {error}. It holds "
-            f"{', '.join(list(checkpoint.tensors)[:4])}, ...; pass --config where the release has one"
+            f"{', '.join(list(checkpoint.tensors)[:4])}, .... Is it this release, and is --config its configuration?"
         ) from error
     if found := _differences(part, tensors):
         raise UserError(_complaint(release, checkpoint, found, report))

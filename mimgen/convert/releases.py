@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from mimgen.convert.release import Release
-from mimgen.errors import UserError
 
-__all__ = ["find_release", "releases"]
+__all__ = ["releases"]
 
 
 def releases() -> dict[str, Release]:
@@ -13,24 +12,5 @@ def releases() -> dict[str, Release]:
     # Imported here because each brings the classes that it fills.
     from mimgen.convert import beitv2_tokenizer, kl16, llamagen, meissonic, mergevq, open_magvit2, titok
 
-    return {
-        "meissonic": meissonic.RELEASE,
-        "open_magvit2": open_magvit2.RELEASE,
-        "mergevq": mergevq.RELEASE,
-        "llamagen": llamagen.RELEASE,
-        "titok": titok.RELEASE,
-        "beitv2_tokenizer": beitv2_tokenizer.RELEASE,
-        "kl16": kl16.RELEASE,
-    }
-
-
-def find_release(name: str) -> Release:
-    """The release called `name`; a hyphen is as good as an underscore.
-
-    Raises:
-        UserError: there is none; the message lists them.
-    """
-    known, name = releases(), name.replace("-", "_")
-    if name not in known:
-        raise UserError(f"unknown release {name!r} (there are: {', '.join(known)})")
-    return known[name]
+    modules = (meissonic, open_magvit2, mergevq, llamagen, titok, beitv2_tokenizer, kl16)
+    return {module.RELEASE.name: module.RELEASE for module in modules}

@@ -56,7 +56,7 @@ def cache_codes(
     check_fixed(dataset)
     total = len(dataset)
     if (folder / "codes.json").is_file():
-        _check_key(folder, json.loads((folder / "codes.json").read_text("utf-8")), key, total)
+        _check_key(folder, _read_json(folder / "codes.json"), key, total)
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     done = _progress(folder, key, total)
@@ -89,9 +89,12 @@ def open_codes(folder: Path, dataset: Dataset, key: CodesKey, *, flip: bool = Fa
         if (folder / "progress.json").is_file():
             raise UserError(f"{folder} is not finished: run the same `mimgen data cache-codes` again, it goes on")
         raise UserError(f"{folder} holds no cached codes (codes.json); make them with `mimgen data cache-codes`")
-    kept = json.loads((folder / "codes.json").read_text("utf-8"))
+    kept = _read_json(folder / "codes.json")
     _check_key(folder, kept, key, len(dataset))
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+    try:
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{folder} is damaged ({error}): remove it and run `mimgen data cache-codes` again") from error
     return CachedCodes(dataset, **arrays, size=kept["size"], flip=flip)
 
 
@@ -111,7 +114,7 @@ def _progress(folder: Path, key: CodesKey, total: int) -> int:
     path = folder / "progress.json"
     if not path.is_file() or not all((folder / f"{name}.partial.npy").is_file() for name in _ARRAYS):
         return 0
-    kept = json.loads(path.read_text("utf-8"))
+    kept = _read_json(path)
     _check_key(folder, kept, key, total)
     return int(kept["done"])
 
@@ -126,6 +129,16 @@ def _check_key(folder: Path, kept: Mapping[str, Any], key: CodesKey, total: int)
             f"{folder} holds codes of another {' and another '.join(differing)}: make new ones with "
             "`mimgen data cache-codes` into another folder, with the --data, --size and --tokenizer of this run"
         )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if {"key", "n"} <= kept.keys():
+            return kept
+    except (ValueError, AttributeError):
+        pass
+    raise UserError(f"{path} is damaged: remove {path.parent} and run `mimgen data cache-codes` again")
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

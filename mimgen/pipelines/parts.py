@@ -73,12 +73,19 @@ def open_part(folder: Path, kinds: Kinds, role: str) -> Any:
     """
     kind = class_in(folder)
     if kind not in kinds:
-        reason = "; its codes stand for features, from which no picture comes back" if kind in FEATURES_ONLY else ""
-        reason = "; it has latents and no codes" if kind in CONTINUOUS else reason
+        reason = ": its codes stand for features, from which no picture comes back" if kind in FEATURES_ONLY else ""
+        reason = ": it has latents and no codes" if kind in CONTINUOUS else reason
         raise UserError(
-            f"{folder / 'config.json'} is of a {kind}; as {role} one of {', '.join(kinds)} is needed{reason}"
+            f"{folder / 'config.json'} is of a {kind}{reason}. As {role} one of {', '.join(kinds)} is needed"
         )
-    return _class(kinds[kind]).from_pretrained(folder)
+    from safetensors import SafetensorError
+
+    try:
+        return _class(kinds[kind]).from_pretrained(folder)
+    except (SafetensorError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{folder} does not load ({error}): is it complete, and was it changed?") from error
 
 
 def class_in(folder: Path) -> str:

@@ -225,7 +225,10 @@ def read_index(folder: Path) -> dict[str, Any]:
     path = folder / "model_index.json"
     if not path.is_file():
         raise UserError(f"{folder} holds no model_index.json: pass a pipeline folder, such as <run>/pipeline")
-    index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        index: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): copy or train the pipeline again") from error
     if index.get("_class_name") != "MeissonicPipeline":
         raise UserError(f"{path} describes a {index.get('_class_name')}, not a MeissonicPipeline")
     return index

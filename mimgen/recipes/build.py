@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Build:
         pictures: the data.
         seed: of whatever `build` draws.
         build: (pictures) -> the part.
+        options: further arguments of the config that differ from its defaults; a finished folder serves the same only.
     """
 
     name: str
@@ -36,14 +37,18 @@ class Build:
     pictures: Pictures
     seed: int
     build: Callable[[Dataset], Part]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, out: Path) -> Result:
         """Compute it, by the first process of a launch only; a finished folder is left as it is.
 
         Raises:
-            UserError: streamed or empty data.
+            UserError: streamed or empty data, or the folder holds something built otherwise.
         """
-        if not first_process() or (out / "tokenizer" / "config.json").is_file():
+        if not first_process():
+            return Result(0, [], out)
+        if (out / "tokenizer" / "config.json").is_file():
+            self._check_same(out)
             return Result(0, [], out)
         dataset = self.pictures.open()
         if not isinstance(dataset, Dataset):
@@ -60,6 +65,16 @@ class Build:
         part.save_pretrained(out / "tokenizer")
         return Result(0, [facts], out)
 
+    def _check_same(self, out: Path) -> None:
+        """Refuse a folder in which something else was built."""
+        path = out / "settings.json"
+        before = json.loads(path.read_text("utf-8"))["record"] if path.is_file() else {}
+        now = json.loads(json.dumps(self.record()))
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        if names:
+            told = "; ".join(f"{n} (was {before.get(n, 'absent')}, now {now.get(n, 'absent')})" for n in names)
+            raise UserError(f"{out} was built with other settings: {told}. Choose another --out, or delete {out}")
+
     def record(self) -> dict[str, Any]:
         """What is known of the tokenizer besides its weights."""
-        return record(self.name, self.size, self.pictures, seed=self.seed)
+        return record(self.name, self.size, self.pictures, self.options, seed=self.seed)

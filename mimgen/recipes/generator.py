@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,6 +39,7 @@ class TrainGenerator:
         sampling: how pictures are sampled; saved with the pipeline.
         codes: folder of `mimgen data cache-codes`; without it the ids are computed when the run starts.
         flips: mirror half of the pictures, drawn anew for each sample.
+        options: further arguments of the config that differ from its defaults; a run goes on with the same only.
     """
 
     name: str
@@ -50,6 +51,7 @@ class TrainGenerator:
     sampling: Preset
     codes: str | None = None
     flips: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, out: Path, watch: Watch | None = None) -> Result:
         """Train or go on training in the run folder `out`; returns the loop's result.
@@ -95,7 +97,7 @@ class TrainGenerator:
 
     def record(self) -> dict[str, Any]:
         """What the checkpoints say about the run."""
-        facts = record(self.name, self.size, self.pictures, tokenizer=self.tokenizer)
+        facts = record(self.name, self.size, self.pictures, self.options, tokenizer=self.tokenizer)
         # left out where it says nothing, so that runs begun before it existed go on
         return {**facts, "flips": True} if self.flips else facts
 

@@ -44,9 +44,9 @@ def choose_size(sizes: Mapping[str, Size], name: str) -> Size:
     return sizes[name]
 
 
-def record(name: str, size: str, pictures: Pictures, **more: Any) -> dict[str, Any]:
+def record(name: str, size: str, pictures: Pictures, options: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """What the checkpoints say about a run: facts that must not change while it goes on."""
-    return {"name": name, "size": size, "data": pictures.spec, "pixels": pictures.size, **more}
+    return {**options, "name": name, "size": size, "data": pictures.spec, "pixels": pictures.size, **more}
 
 
 def loader(dataset: Dataset | StreamedDataset, settings: Settings) -> Loader | StreamLoader:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class Pretrain:
         build: makes the objective with fresh weights; its `encoder` is what is trained.
         pictures: the data.
         settings: of the loop.
+        options: further arguments of the config that differ from its defaults; a run goes on with the same only.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Pretrain:
     build: Callable[[], nn.Module]
     pictures: Pictures
     settings: Settings
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, out: Path) -> Result:
         """Train or go on training in the run folder `out`; returns the loop's result."""
@@ -46,4 +48,4 @@ class Pretrain:
 
     def record(self) -> dict[str, Any]:
         """What the checkpoints say about the run."""
-        return record(self.name, self.size, self.pictures)
+        return record(self.name, self.size, self.pictures, self.options)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class TrainTokenizer:
         build: makes the objective with fresh weights; its `tokenizer` is what is trained.
         pictures: the data.
         settings: of the loop.
+        options: further arguments of the config that differ from its defaults; a run goes on with the same only.
     """
 
     name: str
@@ -38,6 +39,7 @@ class TrainTokenizer:
     build: Callable[[], nn.Module]
     pictures: Pictures
     settings: Settings
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, out: Path) -> Result:
         """Train or go on training in the run folder `out`; returns the loop's result."""
@@ -64,7 +66,7 @@ class TrainTokenizer:
 
     def record(self) -> dict[str, Any]:
         """What the checkpoints say about the run."""
-        return record(self.name, self.size, self.pictures)
+        return record(self.name, self.size, self.pictures, self.options)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mimgen.data import Dataset
 from mimgen.errors import UserError
-from mimgen.pipelines.parts import CONTINUOUS, FEATURES_ONLY, TOKENIZERS, load_part, open_part
+from mimgen.pipelines.parts import CONTINUOUS, FEATURES_ONLY, TOKENIZERS, open_part
 from mimgen.tokenizers import Coder, Tokenizer
 
 DiscreteTokenizer = Tokenizer  # one with a codebook, from which pictures come back
@@ -23,7 +23,7 @@ def load_tokenizer(folder: str | Path) -> DiscreteTokenizer:
     Raises:
         UserError: none of them holds a tokenizer, or one that gives no codes or no pictures.
     """
-    tokenizer: DiscreteTokenizer = load_part("vqvae", _place(folder))
+    tokenizer: DiscreteTokenizer = open_part(_place(folder), TOKENIZERS, "tokenizer with codes and pictures")
     if not tokenizer.codebook_size:
         raise UserError(f"the {type(tokenizer).__name__} in {folder} is continuous: a tokenizer with codes is needed")
     cast(nn.Module, tokenizer).eval()
@@ -37,7 +37,7 @@ def load_coder(folder: str | Path) -> Coder:
         UserError: nothing of the kind there.
     """
     kinds = {**TOKENIZERS, **FEATURES_ONLY, **CONTINUOUS}
-    coder: Coder = open_part(_place(folder), kinds, "a tokenizer")
+    coder: Coder = open_part(_place(folder), kinds, "tokenizer")
     cast(nn.Module, coder).eval()
     return coder
 
@@ -76,4 +76,7 @@ def _place(folder: str | Path) -> Path:
     for place in (root, root / "tokenizer", root / "vqvae", root / "pipeline" / "vqvae"):
         if (place / "config.json").is_file():
             return place
-    raise UserError(f"no tokenizer in {root}; pass the --out folder of `mimgen train vqgan`, or a pipeline folder")
+    raise UserError(
+        f"no tokenizer in {root}; pass the --out folder of a tokenizer's run (`mimgen train` lists the configs), "
+        "or a pipeline folder"
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mimgen import cli
+from mimgen.commands import configs
 from mimgen.commands.help import COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -78,13 +79,21 @@ def test_a_process_ends_with_status_2_and_no_traceback() -> None:
         (("train", "meissonic", "--steps", "many"), "--steps"),
         (("train", "meissonic", "--steps"), "--steps"),
         (("train", "meissonic", "--size", "huge"), "choose from tiny"),
+        (("train", "vqgan", "--pixels", "0"), "--pixels 0"),
+        (("train", "vqgan", "--adversarial", "-1"), "from 0 on"),
+        (("train", "mergevq", "--align", "kl"), "--teacher"),
         (("generate",), "give a prompt"),
         (("generate", "a heart", "--n", "0"), "--n 0"),
         (("generate", "a heart", "--out", "a.txt"), ".png"),
         (("generate", "a heart", "--model", "no/such/model"), "no such folder"),
         (("evaluate", "fidd"), "did you mean fid"),
         (("evaluate", "composition", "--model", "no/such/model"), "no such folder"),
-        (("evaluate", "reconstruction", "--model", "no/such/model"), "no such folder"),
+        (("evaluate", "reconstruction", "--model", "no/such/model"), "--model takes"),
+        (("evaluate", "reconstruction", "--pixels", "0"), "--pixels 0"),
+        (("evaluate", "reconstruction", "--limit", "1"), "--limit 1"),
+        (("data", "doctor", "--tokenizer", "no/such/model"), "--tokenizer takes"),
+        (("data", "cache-codes", "--tokenizer", "runs/x"), "error: Missing from mimgen data cache-codes: --out"),
+        (("convert", "lamagen", "a", "b"), "did you mean llamagen"),
         (("data", "shw"), "did you mean show"),
         (("data", "show", "no/such/pictures"), "no/such/pictures"),
         (("bench", "sampling"), "did you mean sampler"),
@@ -112,6 +121,25 @@ def test_an_out_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_p
 def test_missing_training_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ("train", "vqgan", "--size", "tiny", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "run"))
     assert "none" in fails(capsys, *words)
+
+
+def test_train_lists_every_config(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in configs.names():
+        line = next(line for line in lines if line.startswith(f"  {name} "))
+        assert line.endswith(".") and len(line) <= 100, line
+
+
+def test_a_refused_command_leaves_a_run_as_it_was(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ("train", "centroids", "--size", "tiny", "--iterations", "1", "--out", str(tmp_path / "run"))
+    missing = str(tmp_path / "none")
+    fails(capsys, *words, "--data", missing)
+    assert not (tmp_path / "run").exists()
+    assert cli.main(words) == 0
+    before = (tmp_path / "run" / "command.json").read_text()
+    assert "codes (was absent, now 8)" in fails(capsys, *words, "--codes", "8")
+    assert (tmp_path / "run" / "command.json").read_text() == before
 
 
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

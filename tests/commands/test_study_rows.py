@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mimgen.commands.folder import claim
 from mimgen.commands.study import main
-from mimgen.commands.study_rows import claim, made_once, numbers, spread, table
+from mimgen.commands.study_rows import made_once, numbers, spread, table
 from mimgen.commands.study_tokenizers import Options, baseline
 from mimgen.errors import UserError
 
@@ -33,10 +34,10 @@ def test_an_interrupted_row_ends_the_study(tmp_path: Path) -> None:
 
 def test_two_studies_do_not_share_a_folder(tmp_path: Path) -> None:
     asked = {"size": "tiny", "pictures": 100}
-    claim(tmp_path, asked)
-    claim(tmp_path, asked)
+    claim(tmp_path, asked, "study")
+    claim(tmp_path, asked, "study")
     with pytest.raises(UserError, match=r"pictures 100; go on with these, or choose another --out"):
-        claim(tmp_path, {**asked, "pictures": 200})
+        claim(tmp_path, {**asked, "pictures": 200}, "study")
 
 
 def test_numbers_come_with_commas() -> None:

@@ -191,3 +191,14 @@ def test_building_leaves_a_tokenizer_and_its_size(tmp_path: Path) -> None:
     from mimgen.commands.models import open_tokenizer
 
     assert open_tokenizer(str(tmp_path / "run"))[1] == 16
+    with pytest.raises(UserError, match=r"codes \(was absent, now 8\)"):
+        replace(run, options={"codes": 8}).run(tmp_path / "run")
+
+
+def test_a_run_goes_on_with_the_same_options_only(tmp_path: Path) -> None:
+    data = Pictures(pictures(tmp_path / "pictures"), 16)
+    run = Pretrain("toy", "tiny", Objective, data, SHORT, {"variant": "R"})
+    assert run.run(tmp_path / "run").step == 1
+    assert run.run(tmp_path / "run").step == 1
+    with pytest.raises(UserError, match=r"variant \(was R, now G\)"):
+        replace(run, options={"variant": "G"}).run(tmp_path / "run")

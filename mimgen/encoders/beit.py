@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.beit import BeitBlock, RelativePositionBias, initialise
 from mimgen.layers.position import resize_position_table
@@ -16,8 +17,6 @@ from mimgen.part import Part
 from mimgen.types import Mask, Tokens
 
 Relative = Literal["none", "shared", "block"]
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class _PatchEmbed(nn.Module):
@@ -116,7 +115,12 @@ class BeitEncoder(Part):
         return Tokens(x[:, 1:], grid, x[:, :1], tuple(level[:, 1:] for level in levels))
 
     def normalised(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] in [0, 1] -> (images - mean) / std."""
+        """[B, C, H, W] in [0, 1] -> (images - mean) / std; a `UserError` for another number of channels."""
+        if images.ndim != 4 or images.shape[1] != len(self.mean):
+            raise UserError(
+                f"this encoder takes pictures [B, {len(self.mean)}, H, W], got {list(images.shape)}: "
+                "convert them to as many channels"
+            )
         mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         return (images - mean) / std
 
@@ -137,7 +141,13 @@ class BeitEncoder(Part):
 
         Returns:
             [B, 1 + N, D], class token first, and one such tensor for each of `layers` in its order.
+
+        Raises:
+            UserError: sides or a grid that do not fit, or a layer that does not exist.
         """
+        for layer in layers:
+            if not 0 <= layer < self.depth:
+                raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
         x = self._embedded(maps, hidden)
         bias, found = self.shared_bias(), {}
         for number, block in enumerate(self.blocks):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mimgen.encoders.beit import IMAGENET_MEAN, IMAGENET_STD, BeitEncoder, Relative
+from mimgen.encoders.beit import BeitEncoder, Relative
+from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.beit import BeitBlock, initialise
 from mimgen.types import Mask

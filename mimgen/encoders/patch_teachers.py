@@ -53,14 +53,8 @@ class PatchTeacher(nn.Module):
         """[B, 3, H, W] in [0, 1], resized to the teacher's side, to tokens [B, N, dim] float32."""
         teacher, model = self.teacher, cast(Any, self.teacher.encoder)
         assert teacher.size is not None, "a model of transformers has a side"
-        side = (teacher.size, teacher.size)
-        if images.shape[-2:] != side:
-            images = F.interpolate(images, size=side, mode="bicubic", align_corners=False, antialias=True)
-        pixels = ((images.clamp(0, 1) - teacher.mean) / teacher.std).to(model.dtype)
-        clip = str(model.config.model_type).startswith("clip")
-        options = {"interpolate_pos_encoding": True} if clip else {}
-        states = model(pixels, **options).last_hidden_state
-        if clip:  # DINOv2 closes all tokens with its norm, CLIP the pooled one only
+        states = teacher.outputs(teacher.resized(images)).last_hidden_state
+        if teacher.is_clip:  # DINOv2 closes all tokens with its norm, CLIP the pooled one only
             states = getattr(model, "vision_model", model).post_layernorm(states)
         if self.projection is not None:
             states = F.linear(states, self.projection.to(states.dtype))

@@ -45,11 +45,15 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] in [0, 1] to [B, D] float32, without gradient."""
+        return self.pooled(self.resized(images)).float()
+
+    def resized(self, images: Tensor) -> Tensor:
+        """[B, 3, H, W] in [0, 1] to the teacher's own size, in [0, 1]."""
         if self.size is not None and images.shape[-2:] != (self.size, self.size):
             images = F.interpolate(
                 images, size=(self.size, self.size), mode="bicubic", align_corners=False, antialias=True
             )
-        return self.pooled(images.clamp(0, 1)).float()
+        return images.clamp(0, 1)
 
     def pooled(self, images: Tensor) -> Tensor:
         """One vector [B, D] a picture, of pictures in the teacher's own size."""
@@ -84,11 +88,19 @@ class TransformersTeacher(Teacher):
 
     def pooled(self, images: Tensor) -> Tensor:
         """[B, 3, size, size] in [0, 1] to [B, D]."""
+        return self.outputs(images).pooler_output
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether the model is CLIP's vision tower."""
+        return str(cast(Any, self.encoder).config.model_type).startswith("clip")
+
+    def outputs(self, images: Tensor) -> Any:
+        """What the model returns for [B, 3, size, size] in [0, 1]."""
         model = cast(Any, self.encoder)
         pixels = ((images - self.mean) / self.std).to(model.dtype)
         # DINOv2 fits its position table by itself; CLIP must be told to
-        clip = str(model.config.model_type).startswith("clip")
-        return model(pixels, **({"interpolate_pos_encoding": True} if clip else {})).pooler_output
+        return model(pixels, **({"interpolate_pos_encoding": True} if self.is_clip else {}))
 
 
 def open_teacher(folder: str | Path, size: int | None = None) -> Teacher:

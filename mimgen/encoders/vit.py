@@ -36,7 +36,7 @@ class VitTokens(Tokens):
         """[B, N, D], every patch with the token that it is part of now."""
         if self.merged is None:
             return self.patches
-        return _spread(torch.cat([self.prefix, self.patches], dim=1), self.merged)[:, self.prefix.shape[1] :]
+        return self.merged.spread(torch.cat([self.prefix, self.patches], dim=1))[:, self.prefix.shape[1] :]
 
 
 class VitEncoder(Part):
@@ -89,6 +89,8 @@ class VitEncoder(Part):
         if pool not in ("class", "mean") or (pool == "class" and not class_token):
             raise UserError(f'pool={pool!r}: choose "class" (with class_token=True) or "mean"')
         rows, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if rows % patch or columns % patch:
+            raise UserError(f"image_size {image_size} does not divide into patches of {patch} pixels: change one")
         self.grid = (rows // patch, columns // patch)
         self.dim, self.depth, self.patch = width, depth, patch
         self.prefix = int(class_token)
@@ -174,7 +176,7 @@ class VitEncoder(Part):
                     x, merged, plan[layer], proportional=merging.proportional, protected=self.prefix
                 )
             if layer in wanted:
-                levels[layer] = (x if merged is None else _spread(x, merged))[:, self.prefix :]
+                levels[layer] = (x if merged is None else merged.spread(x))[:, self.prefix :]
         x = x if self.mean_pooled else self.norm(x)
         return VitTokens(
             patches=x[:, self.prefix :],
@@ -205,11 +207,6 @@ class VitEncoder(Part):
             if not -self.depth <= layer < self.depth:
                 raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
         return tuple(layer % self.depth for layer in layers)
-
-
-def _spread(x: Tensor, merged: Merged) -> Tensor:
-    """Tokens [B, T, D] back to [B, N, D]."""
-    return x.gather(1, merged.group[..., None].expand(-1, -1, x.shape[-1]))
 
 
 def _channels(values: tuple[float, ...], channels: int, name: str) -> Tensor:

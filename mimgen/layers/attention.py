@@ -33,18 +33,21 @@ def attend(
     v: Tensor,
     *,
     mask: Tensor | None = None,
+    bias: Tensor | None = None,
     causal: bool = False,
     backend: Backend = "auto",
 ) -> Tensor:
-    """Scaled dot-product attention.
+    """Scaled dot-product attention softmax(q k / sqrt(D) + bias) v.
 
     Args:
         q: [B, T, H, D] queries.
         k: [B, S, H, D] keys.
         v: [B, S, H, D] values.
         mask: boolean, broadcastable to [B, H, T, S], true where a key may be seen.
+        bias: floating, broadcastable to [B, H, T, S], added to the logits; gradients reach it.
         causal: hide keys that come later than the query.
-        backend: "auto" takes xformers on a GPU where a probe call works, else PyTorch's own kernel.
+        backend: "auto" takes xformers for plain attention on a GPU where a probe call works, else PyTorch's
+            own kernel, which takes everything.
 
     Returns:
         [B, T, H, D].
@@ -58,23 +61,37 @@ def attend(
             f'unknown attention backend "{chosen}": choose one of {", ".join(get_args(Backend))}'
         )
     if chosen == "auto":
-        plain = mask is None and not causal
+        plain = mask is None and bias is None and not causal
         chosen = "xformers" if q.is_cuda and plain and xformers_works(q.device, q.dtype) else "sdpa"
-    if chosen == "math":
-        return _math(q, k, v, mask, causal)
     if chosen == "xformers":
-        return _xformers(q, k, v, mask, causal)
+        return _xformers(q, k, v, mask, bias, causal)
+    only_causal = causal and mask is None and bias is None
+    added = None if only_causal and chosen == "sdpa" else _logit_mask(q, k, mask, bias, causal)
+    if chosen == "math":
+        return _math(q, k, v, added)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal).transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=added, is_causal=only_causal).transpose(1, 2)
 
 
-def _math(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-    scores = torch.einsum("bthd,bshd->bhts", q, k).float() / q.shape[-1] ** 0.5
+def _logit_mask(
+    q: Tensor, k: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool
+) -> Tensor | None:
+    """Mask, bias and causality as one: boolean or to be added, of 4 dimensions, broadcastable to [B, H, T, S]."""
     if causal:
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
-        scores = scores.masked_fill(later, float("-inf"))
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
+        earlier = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool, device=q.device).tril()
+        mask = earlier if mask is None else mask & earlier
+    both = mask
+    if bias is not None:
+        bias = bias.to(q.dtype)
+        both = bias if mask is None else torch.where(mask, bias, float("-inf"))
+    # PyTorch's quick kernels refuse masks of 3 dimensions
+    return None if both is None else both[(None,) * (4 - both.ndim)]
+
+
+def _math(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None) -> Tensor:
+    scores = torch.einsum("bthd,bshd->bhts", q, k).float() / q.shape[-1] ** 0.5
+    if added is not None:
+        scores = scores.masked_fill(~added, float("-inf")) if added.dtype == torch.bool else scores + added
     return torch.einsum("bhts,bshd->bthd", scores.softmax(-1).to(v.dtype), v)
 
 
@@ -91,16 +108,26 @@ def xformers_works(device: torch.device, dtype: torch.dtype) -> bool:
     return True
 
 
-def _xformers(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+def _xformers(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool
+) -> Tensor:
     if not xformers_works(q.device, q.dtype):
         raise ValueError(
             f'xformers does not run on {q.device.type} with {q.dtype} here: use backend "sdpa" or "math", '
             "or install the xformers build made for this torch version"
         )
-    if mask is not None:
-        raise ValueError(
-            'the xformers backend takes no boolean mask: use backend "sdpa" or "math" for masked attention'
-        )
+    if mask is not None or (causal and bias is not None):
+        what = "no boolean mask" if mask is not None else "no bias in causal attention"
+        raise ValueError(f'the xformers backend takes {what}: use backend "auto", "sdpa" or "math"')
     from xformers.ops import LowerTriangularMask, memory_efficient_attention
 
+    if bias is not None:
+        return memory_efficient_attention(q, k, v, attn_bias=_aligned(bias, q, k))
     return memory_efficient_attention(q, k, v, attn_bias=LowerTriangularMask() if causal else None)
+
+
+def _aligned(bias: Tensor, q: Tensor, k: Tensor) -> Tensor:
+    """The bias in full, [B, H, T, S], in rows whose length in memory is a multiple of 8, as the kernel wants."""
+    keys = k.shape[1]
+    full = bias.to(q.dtype).expand(q.shape[0], q.shape[2], q.shape[1], keys)
+    return F.pad(full, (0, -keys % 8))[..., :keys]

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.layers.attention import attend
+from mimgen.layers.vit import Mlp
 
 
 def relative_index(height: int, width: int) -> Tensor:
@@ -84,27 +85,7 @@ class BeitAttention(nn.Module):
         if self.relative:
             own = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
             bias = own if bias is None else own + bias
-        mixed = attend(q, k, v) if bias is None else _attend_biased(q, k, v, bias)
-        return self.proj(mixed.flatten(2))
-
-
-def _attend_biased(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """q, k, v [B, T, H, D] and bias [H, T, T] to [B, T, H, D]."""
-    # PyTorch's own kernel directly: `attend` takes boolean masks, and this is added to the logits
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype)[None]).transpose(1, 2)
-
-
-class Mlp(nn.Module):
-    """Linear, GELU, linear."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., D] -> [..., D]."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.proj(attend(q, k, v, bias=bias).flatten(2))
 
 
 class BeitBlock(nn.Module):

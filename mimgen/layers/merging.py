@@ -84,6 +84,10 @@ class Merged:
         places = torch.arange(self.sizes.shape[1], device=self.group.device)
         return self.group[:, None] == places[:, None]
 
+    def spread(self, x: Tensor) -> Tensor:
+        """Copy tokens [B, T, D] back to the original ones: [B, N, D]."""
+        return _rows(x, self.group)
+
     def through(self, x: Tensor, matching: Matching) -> tuple[Tensor, Merged]:
         """Merge x [B, T, D] along `matching`: [B, M, D] and the new record."""
         x, sizes = merge(x, matching, self.sizes)
@@ -171,7 +175,7 @@ def combine(x: Tensor, matching: Matching, how: Literal["sum", "mean", "amax"] =
     """Reduce the tokens of each group, all counted alike: [B, T, D] -> [B, M, D]."""
     kept, moved = _rows(x, matching.kept), _rows(x, matching.moved)
     if how == "sum":
-        return _added(kept, matching.into, moved)
+        return _add_to(kept, matching.into, moved)
     return kept.scatter_reduce(1, matching.into[..., None].expand_as(moved), moved, how)
 
 
@@ -180,9 +184,10 @@ def merge(x: Tensor, matching: Matching, sizes: Tensor | None = None) -> tuple[T
     if sizes is None:
         sizes = torch.ones(*x.shape[:2], 1, dtype=x.dtype, device=x.device)
     kept, moved = _rows(sizes, matching.kept), _rows(sizes, matching.moved)
-    total = _added(_rows(x, matching.kept) * kept, matching.into, _rows(x, matching.moved) * moved)
-    sizes = _added(kept, matching.into, moved)
-    return total / sizes, sizes
+    # in place on the fresh copies: each further copy of all tokens costs as much as selecting them
+    total = _add_to(_rows(x, matching.kept).mul_(kept), matching.into, _rows(x, matching.moved).mul_(moved))
+    sizes = _add_to(kept.clone(), matching.into, moved)
+    return total.div_(sizes), sizes
 
 
 def unmerge(x: Tensor, matching: Matching) -> Tensor:
@@ -209,10 +214,10 @@ def _rows(x: Tensor, places: Tensor) -> Tensor:
     return x.flatten(0, 1).index_select(0, _flat(places, x.shape[1])).unflatten(0, places.shape)
 
 
-def _added(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
-    """x [B, M, D] with values [B, R, D] added at places [B, R]."""
-    flat = _flat(places, x.shape[1])
-    return x.flatten(0, 1).index_add(0, flat, values.flatten(0, 1)).view_as(x)
+def _add_to(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
+    """x [B, M, D], contiguous and changed in place, with values [B, R, D] added at places [B, R]."""
+    x.view(-1, x.shape[2]).index_add_(0, _flat(places, x.shape[1]), values.flatten(0, 1))
+    return x
 
 
 def _flat(places: Tensor, tokens: int) -> Tensor:

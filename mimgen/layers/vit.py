@@ -95,10 +95,7 @@ def attend_sized(q: Tensor, k: Tensor, v: Tensor, sizes: Tensor) -> Tensor:
     Returns:
         [B, T, H, d].
     """
-    # PyTorch's own kernel directly: `attend` takes boolean masks, and this is a bias on the logits
-    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    bias = size_bias(sizes).to(q.dtype).expand(-1, -1, q.shape[2], -1)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2)
+    return attend(q, k, v, bias=size_bias(sizes))
 
 
 class Mlp(nn.Module):

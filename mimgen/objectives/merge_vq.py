@@ -159,7 +159,13 @@ class MergeVQTraining(nn.Module):
                 f'alignment "ce" needs the label set "{self.label}", and the pictures have '
                 f"{', '.join(batch.labels) or 'none'}: give another label set, or a teacher"
             )
-        return label_loss(student, batch.labels[self.label])
+        labels = batch.labels[self.label]
+        if int(labels.max()) >= student.shape[1]:
+            raise UserError(
+                f'label set "{self.label}" has a class {int(labels.max())} and the head tells {student.shape[1]} '
+                f"classes apart: build MergeVQ with rep_dim={int(labels.max()) + 1} or more"
+            )
+        return label_loss(student, labels)
 
 
 def _check_alignment(tokenizer: MergeVQ, teacher: nn.Module | None, alignment: AlignmentKind | None) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.part import Part
-from mimgen.tokenizers.contract import check_images, latents_of
+from mimgen.tokenizers.contract import check_ids, check_images, latents_of
 from mimgen.tokenizers.kmeans import assign
 from mimgen.types import Codes
 
@@ -60,16 +60,24 @@ class CentroidTokenizer(Part):
         check_images(images, self.downsample)
         patches = F.pixel_unshuffle(images.float(), self.downsample).permute(0, 2, 3, 1)
         ids = assign(patches.flatten(0, 2), self.centroids).view(patches.shape[:3])
-        return Codes(ids, self.lookup(ids))
+        return Codes(ids, self._entries(ids))
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
         """Codes, latents or ids [B, h, w] to pictures [B, 3, H, W], clipped to [0, 1]."""
-        return self.reconstruct(latents_of(codes, self)).clamp(0, 1)
+        return self.reconstruct(latents_of(codes, self, self.centroids.shape[1])).clamp(0, 1)
 
     def reconstruct(self, latents: Tensor) -> Tensor:
         """Centroids [B, 3 patch^2, h, w] to pictures [B, 3, H, W], not clipped."""
         return F.pixel_shuffle(latents, self.downsample)
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """Ids [B, h, w] to centroids [B, 3 patch^2, h, w] float32."""
+        """Ids [B, h, w] to centroids [B, 3 patch^2, h, w] float32.
+
+        Raises:
+            UserError: ids outside 0..K-1.
+        """
+        check_ids(indices, self.codebook_size)
+        return self._entries(indices)
+
+    def _entries(self, indices: Tensor) -> Tensor:
         return self.centroids[indices].float().permute(0, 3, 1, 2)

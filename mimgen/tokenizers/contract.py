@@ -28,7 +28,7 @@ class Coder(Protocol):
         ...
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """Ids [B, h, w] to latents [B, D, h, w]."""
+        """Ids [B, h, w] to latents [B, D, h, w]; a `UserError` for ids out of range, see `check_ids`."""
         ...
 
 
@@ -55,18 +55,42 @@ def check_images(images: Tensor, downsample: int) -> None:
         )
 
 
-def latents_of(codes: Codes | Tensor, tokenizer: Coder) -> Tensor:
-    """The latents [B, D, h, w] of what `decode` was given."""
-    if isinstance(codes, Codes):
-        return codes.latents
-    if codes.is_floating_point():
-        return codes
-    if not tokenizer.codebook_size:
-        raise UserError("this tokenizer is continuous: decode its latents, it has no codes")
-    if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= tokenizer.codebook_size):
+def check_ids(indices: Tensor, codebook_size: int) -> None:
+    """Raise a `UserError` unless every id is an integer in 0..K-1."""
+    if indices.is_floating_point():
+        raise UserError(f"token ids must be integers, got {indices.dtype}: pass `codes.indices`")
+    if not indices.numel():
+        return
+    low, high = (int(bound) for bound in indices.aminmax())
+    if low < 0 or high >= codebook_size:
         raise UserError(
-            f"codes must lie in 0..{tokenizer.codebook_size - 1}, "
-            f"got {int(codes.min())} to {int(codes.max())}: "
+            f"codes must lie in 0..{codebook_size - 1}, got {low} to {high}: were they made by another tokenizer?"
+        )
+
+
+def latents_of(codes: Codes | Tensor, tokenizer: Coder, width: int | None = None) -> Tensor:
+    """The latents [B, D, h, w] of what `decode` was given.
+
+    Args:
+        codes: codes, latents [B, D, h, w] or ids [B, h, w].
+        tokenizer: who looks ids up.
+        width: D that its decoder reads; None leaves the check to the caller.
+
+    Raises:
+        UserError: ids out of range or not [B, h, w], ids for a continuous tokenizer, or latents of another
+            width.
+    """
+    if isinstance(codes, Codes) or codes.is_floating_point():
+        latents = codes.latents if isinstance(codes, Codes) else codes
+    else:
+        if not tokenizer.codebook_size:
+            raise UserError("this tokenizer is continuous: decode its latents, it has no codes")
+        if codes.ndim != 3:
+            raise UserError(f"ids must be [B, h, w], got {list(codes.shape)}: lay them out on their grid")
+        latents = tokenizer.lookup(codes.to(torch.long))
+    if width is not None and (latents.ndim != 4 or latents.shape[1] != width):
+        raise UserError(
+            f"this tokenizer has latents [B, {width}, h, w], got {list(latents.shape)}: "
             "were they made by another tokenizer?"
         )
-    return tokenizer.lookup(codes.to(torch.long))
+    return latents

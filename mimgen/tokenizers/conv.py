@@ -151,7 +151,7 @@ class ConvTokenizer(Part):
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
         """Codes, latents or ids [B, h, w] to pictures [B, 3, H, W], clipped to [0, 1]."""
-        return self.reconstruct(latents_of(codes, self)).clamp(0, 1)
+        return self.reconstruct(latents_of(codes, self, self.bottleneck.dim)).clamp(0, 1)
 
     def reconstruct(self, latents: Tensor) -> Tensor:
         """[B, D, h, w] to pictures before clipping, so that a loss has gradients everywhere."""

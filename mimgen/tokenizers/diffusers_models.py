@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.tokenizers.contract import check_images, latents_of
+from mimgen.tokenizers.contract import check_ids, check_images, latents_of
 from mimgen.types import Codes, Draws
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class _Wrapped(nn.Module):
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
         """Codes, latents [B, D, h, w] or ids [B, h, w] to pictures [B, 3, H, W] clipped to [0, 1]."""
-        return self.reconstruct(latents_of(codes, self)).clamp(0, 1)
+        return self.reconstruct(latents_of(codes, self, int(self.model.config.latent_channels))).clamp(0, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Codes]:
         """Pictures to (unclipped reconstruction [B, 3, H, W], codes); the training path."""
@@ -97,6 +97,7 @@ class DiffusersVQ(_Wrapped):
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Token ids [B, h, w] to latents [B, D, h, w]."""
+        check_ids(indices, self.codebook_size)
         return self.model.quantize.get_codebook_entry(indices.flatten(), (*indices.shape, -1))
 
     def reconstruct(self, latents: Tensor) -> Tensor:

@@ -11,31 +11,10 @@ from mimgen.layers.attention import attend
 from mimgen.part import Part
 from mimgen.tokenizers.codebook import GradientCodebook
 from mimgen.tokenizers.contract import check_images, latents_of
+from mimgen.tokenizers.residual import ResidualBlock, group_norm
 from mimgen.types import Codes
 
 GROUPS = 32
-
-
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(GROUPS, channels, eps=1e-6)
-
-
-class ResidualBlock(nn.Module):
-    """Norm, SiLU, convolution, twice, plus the input. [B, C, h, w] -> [B, C', h, w]."""
-
-    def __init__(self, channels: int, out: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = _norm(channels), _norm(out)
-        self.conv1 = nn.Conv2d(channels, out, 3, padding=1)
-        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
-        if channels != out:
-            self.nin_shortcut = nn.Conv2d(channels, out, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, h, w] -> [B, C', h, w]."""
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
-        return h + (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
 
 
 class MapAttention(nn.Module):
@@ -43,7 +22,7 @@ class MapAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = _norm(channels)
+        self.norm = group_norm(channels)
         self.q, self.k, self.v, self.proj_out = (nn.Conv2d(channels, channels, 1) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,7 +71,7 @@ class Level(nn.Module):
     def __init__(self, channels: int, out: int, blocks: int, attention: bool, resample: str | None) -> None:
         super().__init__()
         self.channels = out if blocks else channels
-        self.res = nn.ModuleList(ResidualBlock(out if i else channels, out) for i in range(blocks))
+        self.res = nn.ModuleList(ResidualBlock(out if i else channels, out, bias=True) for i in range(blocks))
         self.attn = nn.ModuleList(MapAttention(out) for _ in range(blocks if attention else 0))
         if resample == "downsample":
             self.downsample = Downsample(self.channels)
@@ -111,9 +90,8 @@ class Level(nn.Module):
 
 
 def _middle(channels: int) -> nn.ModuleList:
-    return nn.ModuleList(
-        [ResidualBlock(channels, channels), MapAttention(channels), ResidualBlock(channels, channels)]
-    )
+    first, last = (ResidualBlock(channels, channels, bias=True) for _ in range(2))
+    return nn.ModuleList([first, MapAttention(channels), last])
 
 
 class LlamaGenEncoder(nn.Module):
@@ -130,7 +108,7 @@ class LlamaGenEncoder(nn.Module):
         self.conv_blocks = nn.ModuleList(levels)
         width = levels[-1].channels
         self.mid = _middle(width)
-        self.norm_out = _norm(width)
+        self.norm_out = group_norm(width)
         self.conv_out = nn.Conv2d(width, z, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -156,7 +134,7 @@ class LlamaGenDecoder(nn.Module):
             levels.append(Level(width, out, blocks + 1, coarsest, "upsample" if number else None))
             width = levels[-1].channels
         self.conv_blocks = nn.ModuleList(levels)
-        self.norm_out = _norm(width)
+        self.norm_out = group_norm(width)
         self.conv_out = nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -237,13 +215,7 @@ class LlamaGenVQ(Part):
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
         """Codes, latents or ids [B, h, w] to pictures [B, 3, H, W], clipped to [0, 1]."""
-        latents = latents_of(codes, self)
-        if latents.ndim != 4 or latents.shape[1] != self.quantize.dim:
-            raise UserError(
-                f"this tokenizer has latents [B, {self.quantize.dim}, h, w], got {list(latents.shape)}: "
-                "were they made by another tokenizer?"
-            )
-        return self.reconstruct(latents).clamp(0, 1)
+        return self.reconstruct(latents_of(codes, self, self.quantize.dim)).clamp(0, 1)
 
     def reconstruct(self, latents: Tensor) -> Tensor:
         """[B, D, h, w] to pictures before clipping, so that a loss has gradients everywhere."""

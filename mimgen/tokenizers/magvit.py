@@ -12,14 +12,9 @@ from torch import Tensor, nn
 
 from mimgen.part import Part
 from mimgen.tokenizers.contract import check_images, latents_of
-from mimgen.tokenizers.magvit_layers import (
-    down_levels,
-    group_norm,
-    level_blocks,
-    residual_blocks,
-    up_levels,
-)
+from mimgen.tokenizers.magvit_layers import down_levels, level_blocks, residual_blocks, up_levels
 from mimgen.tokenizers.quantizers import LookupFreeQuantizer
+from mimgen.tokenizers.residual import group_norm
 from mimgen.types import Codes
 
 
@@ -141,7 +136,7 @@ class OpenMagvit2(Part):
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
         """Codes, latents or ids [B, h, w] to pictures [B, 3, H, W], clipped to [0, 1]."""
-        return self.reconstruct(latents_of(codes, self)).clamp(0, 1)
+        return self.reconstruct(latents_of(codes, self, self.bottleneck.dim)).clamp(0, 1)
 
     def reconstruct(self, latents: Tensor) -> Tensor:
         """[B, bits, h, w] to pictures before clipping, so that a loss has gradients everywhere."""

@@ -12,13 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-
-EPS = 1e-6
-
-
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Group norm of 32 groups, fewer where the channels do not divide by 32."""
-    return nn.GroupNorm(math.gcd(32, channels), channels, eps=EPS)
+from mimgen.tokenizers.residual import EPS, ResidualBlock
 
 
 def level_blocks(blocks: int | Sequence[int], levels: int) -> tuple[int, ...]:
@@ -33,24 +27,6 @@ def level_blocks(blocks: int | Sequence[int], levels: int) -> tuple[int, ...]:
             f"blocks {blocks} does not fit {levels} levels: give one number, or one of each level of `multipliers`"
         )
     return counts
-
-
-class ResidualBlock(nn.Module):
-    """Norm, SiLU, bias-free 3x3 convolution, twice, plus the input. [B, C, h, w] -> [B, C', h, w]."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = group_norm(inputs), group_norm(outputs)
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        if inputs != outputs:
-            self.nin_shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, h, w] -> [B, C', h, w]."""
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
-        return (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x) + h
 
 
 def residual_blocks(inputs: int, outputs: int, count: int) -> nn.ModuleList:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimgen.tokenizers.contract import check_ids
 from mimgen.tokenizers.kmeans import assign, spherical_kmeans, totals
 from mimgen.tokenizers.ranks import add_ranks, pick_rows
 from mimgen.types import Codes, mix_seed
@@ -73,7 +74,7 @@ class NormalisedCodebook(nn.Module):
             if self.training and not bool(self.embedding.initted.all()):
                 self.start(rows)
             indices = assign(rows, self.embedding.weight).view(len(z), *z.shape[2:])
-            code = self.lookup(indices)
+            code = self._entries(indices)
             losses = {"commitment": self.commitment * F.mse_loss(z, code)} if self.training else {}
             if self.training:
                 self.count(indices)
@@ -81,7 +82,15 @@ class NormalisedCodebook(nn.Module):
         return Codes(indices, (z + (code - z).detach()).to(latents.dtype), losses)
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """Ids [B, h, w] to unit codes [B, D, h, w] float32."""
+        """Ids [B, h, w] to unit codes [B, D, h, w] float32.
+
+        Raises:
+            UserError: ids outside 0..K-1.
+        """
+        check_ids(indices, self.codebook_size)
+        return self._entries(indices)
+
+    def _entries(self, indices: Tensor) -> Tensor:
         return self.embedding.weight[indices].permute(0, 3, 1, 2)
 
     @torch.no_grad()

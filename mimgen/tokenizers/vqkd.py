@@ -107,7 +107,7 @@ class VqKd(Part):
 
     def features(self, codes: Codes | Tensor) -> Tensor:
         """Codes, latents [B, code width, h, w] or ids [B, h, w] to features [B, N, feature width]."""
-        states, _ = self.decoder.states(latents_of(codes, self))
+        states, _ = self.decoder.states(latents_of(codes, self, self.quantize.dim))
         return self.decode_task_layer(self.decoder.closed(states[:, 1:]))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Codes]:

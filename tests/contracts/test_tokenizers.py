@@ -1,12 +1,14 @@
 """One contract for every tokenizer: pictures to codes and back, ids alone suffice, clear errors."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from mimgen.errors import UserError
+from mimgen.part import Part
 from mimgen.tokenizers import (
     CentroidTokenizer,
     ConvTokenizer,
@@ -17,6 +19,8 @@ from mimgen.tokenizers import (
     OpenMagvit2,
     Tokenizer,
 )
+from mimgen.tokenizers.titok import TiTok
+from mimgen.tokenizers.vqkd import VqKd
 
 
 def conv(quantizer: str) -> ConvTokenizer:
@@ -128,9 +132,44 @@ def test_wrong_input_is_named(tokenizer: Tokenizer) -> None:
         tokenizer.encode(pictures(18, 24))
     with pytest.raises(UserError, match="RGB"):
         tokenizer.encode(torch.rand(2, 1, 16, 16))
-    if tokenizer.codebook_size:
+    with pytest.raises(UserError, match="another tokenizer"):
+        tokenizer.decode(torch.zeros(1, 77, 4, 4))
+    if not tokenizer.codebook_size:
+        with pytest.raises(UserError, match="decode its latents"):
+            tokenizer.decode(torch.zeros(1, 4, 4, dtype=torch.int64))
+        return
+    for number in (-1, tokenizer.codebook_size):
         with pytest.raises(UserError, match="another tokenizer"):
-            tokenizer.decode(torch.full((1, 4, 4), tokenizer.codebook_size))
+            tokenizer.decode(torch.full((1, 4, 4), number))
+        with pytest.raises(UserError, match="another tokenizer"):
+            tokenizer.lookup(torch.full((1, 4, 4), number))
+    with pytest.raises(UserError, match=r"\[B, h, w\]"):
+        tokenizer.decode(torch.zeros(16, dtype=torch.int64))
+
+
+SMALL: dict[str, Callable[[], Part]] = {
+    "conv": lambda: conv("vq"),
+    "open_magvit2": lambda: OpenMagvit2(8, (1, 2), 1, bits=4),
+    "mergevq": lambda: MergeVQ(8, 8, (1, 2), 1, bits=4, layers=1, heads=2, keep=9, candidates=None),
+    "llamagen": lambda: LlamaGenVQ(32, (1,), None, 1, 8, 16, 4, usage_window=0),
+    "centroids": lambda: CentroidTokenizer(4, 8),
+    "titok": lambda: TiTok(8, 2, 4, None, (8, 1, 2)),
+    "vqkd": lambda: VqKd(8, 4, 8, 1, 2, decoder_depth=1, codebook_size=8, code_dim=4, feature_dim=5),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_checkpoint_of_another_tokenizer_is_named(name: str, tmp_path: Path) -> None:
+    part = SMALL[name]()
+    part.save_pretrained(tmp_path)
+    other = SMALL["conv" if name != "conv" else "titok"]()
+    with pytest.raises(UserError, match=f"pass the folder of a {type(other).__name__}"):
+        type(other).from_pretrained(tmp_path)
+    weights = tmp_path / "diffusion_pytorch_model.safetensors"
+    other.save_pretrained(tmp_path / "other")
+    weights.write_bytes((tmp_path / "other" / weights.name).read_bytes())
+    with pytest.raises(UserError, match=f"does not fit {type(part).__name__}.*missing"):
+        type(part).from_pretrained(tmp_path)
 
 
 @torch.no_grad()

@@ -62,6 +62,10 @@ def test_absolute_positions_take_other_sizes_and_relative_ones_say_no():
         encoder()(pictures(side=18))
     with pytest.raises(UserError, match="divide"):
         BeitEncoder(18, 4)
+    with pytest.raises(UserError, match="convert them"):
+        encoder()(pictures()[:, :1])
+    with pytest.raises(UserError, match="does not exist"):
+        encoder()(pictures(), layers=(-1,))
 
 
 def test_the_bottleneck_reaches_deep_blocks_through_the_class_token_only():

@@ -127,6 +127,8 @@ def test_bad_pictures_and_layers_are_refused():
         encoder()(images(), layers=(3,))
     with pytest.raises(UserError, match="pool"):
         encoder(class_token=False)
+    with pytest.raises(UserError, match="divide into patches"):
+        VitEncoder(image_size=26, patch=4, width=16, depth=1, heads=2)
 
 
 def test_saved_and_loaded(tmp_path):

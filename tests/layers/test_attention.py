@@ -1,5 +1,8 @@
 """The three attention kernels agree, and an absent one is refused by name."""
 
+import sys
+import types
+
 import pytest
 import torch
 
@@ -42,3 +45,56 @@ def test_context_overrides_argument() -> None:
 def test_unknown_backend_names_the_choices() -> None:
     with pytest.raises(ValueError, match="sdpa, xformers, math"):
         attend(*qkv(), backend="flash")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7), (2, 1, 1, 7), (5, 7)])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_bias_is_added_to_the_logits(shape: tuple[int, ...], masked: bool, causal: bool) -> None:
+    q, k, v = qkv()
+    bias = torch.randn(shape, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    seen = torch.ones(2, 1, 5, 7, dtype=torch.bool)
+    if masked:
+        seen = (torch.arange(7) != 3).expand(2, 1, 5, 7)
+    scores = torch.einsum("bthd,bshd->bhts", q, k) / 8**0.5 + bias
+    allowed = seen & torch.ones(5, 7, dtype=torch.bool).tril() if causal else seen
+    expected = torch.einsum("bhts,bshd->bthd", scores.masked_fill(~allowed, -torch.inf).softmax(-1), v)
+    wanted = torch.autograd.grad(expected.square().sum(), bias)[0]
+    for backend in ("auto", "sdpa", "math"):
+        found = attend(q, k, v, mask=seen if masked else None, bias=bias, causal=causal, backend=backend)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(torch.autograd.grad(found.square().sum(), bias)[0], wanted)
+
+
+def pretend_xformers(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor | None]:
+    """A stand-in for the library; returns the list of biases that its kernel was given."""
+    given: list[torch.Tensor | None] = []
+
+    def kernel(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, attn_bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        given.append(attn_bias)
+        return attend(q, k, v, bias=attn_bias, backend="math")
+
+    ops = types.ModuleType("xformers.ops")
+    ops.memory_efficient_attention, ops.LowerTriangularMask = kernel, lambda: None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "xformers", types.ModuleType("xformers"))
+    monkeypatch.setitem(sys.modules, "xformers.ops", ops)
+    monkeypatch.setattr("mimgen.layers.attention.xformers_works", lambda *_: True)
+    return given
+
+
+def test_xformers_gets_the_whole_bias_in_aligned_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, (q, k, v) = pretend_xformers(monkeypatch), qkv()
+    bias = torch.randn(2, 1, 1, 7, generator=torch.Generator().manual_seed(2))
+    found = attend(q, k, v, bias=bias, backend="xformers")
+    torch.testing.assert_close(found, attend(q, k, v, bias=bias, backend="math"))
+    assert given[0] is not None and given[0].shape == (2, 3, 5, 7) and given[0].stride(2) == 8
+
+
+def test_xformers_refuses_what_it_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_xformers(monkeypatch)
+    with pytest.raises(ValueError, match='boolean mask: use backend "auto"'):
+        attend(*qkv(), mask=torch.ones(5, 7, dtype=torch.bool), backend="xformers")
+    with pytest.raises(ValueError, match='bias in causal attention: use backend "auto"'):
+        attend(*qkv(), bias=torch.zeros(5, 7), causal=True, backend="xformers")

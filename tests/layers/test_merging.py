@@ -64,6 +64,15 @@ def test_merging_in_steps_gives_the_mean_of_all_tokens_behind():
     assert_close(record.sizes[..., 0], record.source.sum(2).float())
     assert_close(record.source.sum(1), torch.ones(2, 24, dtype=torch.int64))
     assert_close(merged, record.source.float() @ x / record.sizes)
+    assert torch.equal(record.spread(merged), spread(record.source, merged))
+
+
+def test_what_is_merged_stays_as_it_was():
+    x, sizes = tokens(), torch.full((2, 17, 1), 2.0)
+    before = x.clone()
+    merge(x, match(x, 5), sizes)
+    assert torch.equal(x, before)
+    assert bool((sizes == 2).all())
 
 
 def test_the_most_similar_pairs_merge():

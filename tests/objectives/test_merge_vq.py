@@ -1,5 +1,6 @@
 """Training MergeVQ: terms, gradients, keep counts, alignment."""
 
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -174,6 +175,8 @@ def test_alignment_that_cannot_be_is_refused():
         MergeVQTraining(tokenizer())
     with pytest.raises(UserError, match='label set "class"'):
         objective("ce", label="class")(batch())
+    with pytest.raises(UserError, match="rep_dim=10 or more"):
+        objective("ce")(dataclasses.replace(batch(), labels={"group": torch.tensor([0, 1, 9, 1])}))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -168,7 +168,7 @@ def test_wrong_input_names_the_fix(tokenizer: MergeVQ) -> None:
         tokenizer.encode(pictures(15, 16))
     with pytest.raises(UserError, match="another tokenizer"):
         tokenizer.decode_merged(torch.full((1, 9), 64), torch.ones(1, 9, 64))
-    with pytest.raises(UserError, match="give the source of these codes"):
+    with pytest.raises(UserError, match="give the source of these codes and the grid"):
         tokenizer.decode_merged(torch.zeros(1, 9, dtype=torch.int64), torch.ones(1, 16, 64))
 
 

@@ -44,6 +44,12 @@ def test_wrong_input_is_named():
         vqkd().encode(pictures(18))
     with pytest.raises(UserError, match="another tokenizer"):
         vqkd().features(torch.full((1, 4, 4), 20))
+    with pytest.raises(UserError, match="another tokenizer"):
+        vqkd().lookup(torch.full((1, 4, 4), -1))
+    with pytest.raises(UserError, match="another tokenizer"):
+        vqkd().features(torch.zeros(1, 7, 4, 4))
+    with pytest.raises(UserError, match="RGB"):
+        vqkd().encode(pictures()[:, :1])
 
 
 def test_gradients_reach_both_ends():

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.layers.vit import DropPath, LayerScale, SelfAttention
-from mimgen.tokenizers.magvit_layers import group_norm, level_blocks, up_levels
+from mimgen.tokenizers.magvit_layers import level_blocks, up_levels
 from mimgen.tokenizers.mergevq.encoder import LAYER_NORM_EPS, LAYER_SCALE, falling_rates
+from mimgen.tokenizers.residual import group_norm
 
 
 def depthwise(channels: int) -> nn.Conv2d:

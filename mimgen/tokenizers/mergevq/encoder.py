@@ -16,7 +16,8 @@ from mimgen.errors import UserError
 from mimgen.layers.merging import Merged
 from mimgen.layers.removals import possible
 from mimgen.layers.vit import VitBlock
-from mimgen.tokenizers.magvit_layers import EPS, down_levels, group_norm, level_blocks
+from mimgen.tokenizers.magvit_layers import down_levels, level_blocks
+from mimgen.tokenizers.residual import EPS, group_norm
 
 LAYER_SCALE = 1e-5
 LAYER_NORM_EPS = 1e-5
@@ -64,6 +65,13 @@ class Encoded:
         return self.merged.sizes[:, 1:, 0]
 
 
+def _blocks(width: int, layers: int, heads: int, drop_path: float) -> nn.ModuleList:
+    return nn.ModuleList(
+        VitBlock(width, heads, layer_scale=LAYER_SCALE, drop_path=rate, eps=LAYER_NORM_EPS)
+        for rate in falling_rates(drop_path, layers)
+    )
+
+
 class PlainBlocks(nn.Module):
     """Attention blocks without merging, blind to sizes. [B, T, D] -> [B, T, D].
 
@@ -76,10 +84,7 @@ class PlainBlocks(nn.Module):
 
     def __init__(self, width: int, layers: int, heads: int, drop_path: float = 0.0) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
-            VitBlock(width, heads, layer_scale=LAYER_SCALE, drop_path=rate, eps=LAYER_NORM_EPS)
-            for rate in falling_rates(drop_path, layers)
-        )
+        self.blocks = _blocks(width, layers, heads, drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]."""
@@ -103,10 +108,7 @@ class MergingBlocks(nn.Module):
     def __init__(self, width: int, layers: int, heads: int, drop_path: float = 0.0) -> None:
         super().__init__()
         self.cls_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
-        self.blocks = nn.ModuleList(
-            VitBlock(width, heads, layer_scale=LAYER_SCALE, drop_path=rate, eps=LAYER_NORM_EPS)
-            for rate in falling_rates(drop_path, layers)
-        )
+        self.blocks = _blocks(width, layers, heads, drop_path)
 
     def start(self, patches: Tensor) -> tuple[Tensor, Merged]:
         """Patches [B, N, D] to tokens [B, 1 + N, D] with nothing merged yet."""

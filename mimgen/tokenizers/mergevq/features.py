@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.layers.merging import Merged, spread
+from mimgen.layers.merging import Merged
 from mimgen.tokenizers.contract import check_images
 from mimgen.tokenizers.mergevq.model import MergeVQ
 from mimgen.types import Tokens
@@ -54,4 +54,4 @@ class MergeVQEncoder(nn.Module):
 
     def _patches(self, tokens: Tensor, merged: Merged) -> Tensor:
         """Tokens without the class token, on the full grid where asked for."""
-        return spread(merged.source[:, 1:, 1:], tokens[:, 1:]) if self.spread else tokens[:, 1:]
+        return (merged.spread(tokens) if self.spread else tokens)[:, 1:]

@@ -234,7 +234,7 @@ class MergeVQ(Part):
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
         """Codes, latents [B, bits, h, w] or ids [B, h, w] on the full grid to pictures, clipped to [0, 1]."""
-        return self.reconstruct(latents_of(codes, self)).clamp(0, 1)
+        return self.reconstruct(latents_of(codes, self, self.bottleneck.dim)).clamp(0, 1)
 
     def decode_merged(
         self, codes: Tensor, source: Tensor | None = None, grid: tuple[int, int] | None = None
@@ -255,11 +255,11 @@ class MergeVQ(Part):
             source = hard_source(self.recover(latents))
         side = math.isqrt(source.shape[2])
         rows, columns = grid or (side, side)
-        if source.shape[1] != latents.shape[2] or rows * columns != source.shape[2]:
+        if source.shape != (len(latents), latents.shape[2], rows * columns):
             raise UserError(
                 f"{latents.shape[2]} codes on a grid of {rows} x {columns} need a source "
-                f"[B, {latents.shape[2]}, {rows * columns}], got {list(source.shape)}: give the source of these "
-                "codes and the grid of their picture"
+                f"[{len(latents)}, {latents.shape[2]}, {rows * columns}], got {list(source.shape)}: give the "
+                "source of these codes and the grid of their picture"
             )
         return self.decode(self.unmerge(latents, source, (rows, columns)))
 

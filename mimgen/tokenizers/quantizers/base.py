@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.tokenizers.contract import check_ids
 from mimgen.types import Codes
 
 # Scores of one block of rows against all codes, 16 MiB: whatever the number of rows.
@@ -80,19 +81,6 @@ def _project(layer: nn.Module, rows: Tensor) -> Tensor:
     if not isinstance(layer, nn.Linear):
         return rows
     return F.linear(rows, layer.weight.float(), layer.bias.float())
-
-
-def check_ids(indices: Tensor, codebook_size: int) -> None:
-    """Raise a `UserError` unless every id is an integer in 0..K-1."""
-    if indices.is_floating_point():
-        raise UserError(f"token ids must be integers, got {indices.dtype}: pass `codes.indices`")
-    if not indices.numel():
-        return
-    low, high = (int(bound) for bound in indices.aminmax())
-    if low < 0 or high >= codebook_size:
-        raise UserError(
-            f"codes must lie in 0..{codebook_size - 1}, got {low} to {high}: were they made by another tokenizer?"
-        )
 
 
 @torch.no_grad()

@@ -5,31 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(32, channels, eps=1e-6)
-
-
-class ResidualBlock(nn.Module):
-    """Norm, SiLU, convolution without bias, twice, plus the input. [B, C, h, w] -> [B, C', h, w].
-
-    Where the width changes, the shortcut is a 1x1 convolution of the result and not of the input: so MaskGIT
-    has it, and released weights depend on it.
-    """
-
-    def __init__(self, channels: int, out: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = _norm(channels), _norm(out)
-        self.conv1 = nn.Conv2d(channels, out, 3, padding=1, bias=False)
-        self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
-        if channels != out:
-            self.nin_shortcut = nn.Conv2d(out, out, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, h, w] -> [B, C', h, w]."""
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
-        return h + (self.nin_shortcut(h) if hasattr(self, "nin_shortcut") else x)
+from mimgen.tokenizers.residual import ResidualBlock, group_norm
 
 
 class Level(nn.Module):
@@ -37,7 +13,9 @@ class Level(nn.Module):
 
     def __init__(self, channels: int, out: int, blocks: int, doubles: bool) -> None:
         super().__init__()
-        self.block = nn.ModuleList(ResidualBlock(out if i else channels, out) for i in range(blocks))
+        self.block = nn.ModuleList(
+            ResidualBlock(out if i else channels, out, shortcut_of_result=True) for i in range(blocks)
+        )
         if doubles:
             self.upsample_conv = nn.Conv2d(out, out, 3, padding=1)
 
@@ -70,7 +48,7 @@ class PixelDecoder(nn.Module):
         self.up = nn.ModuleList(
             Level(above[i], widths[i], blocks, doubles=i > 0) for i in range(len(multipliers))
         )
-        self.norm_out = _norm(widths[0])
+        self.norm_out = group_norm(widths[0])
         self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
 
     def forward(self, latents: Tensor) -> Tensor:

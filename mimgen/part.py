@@ -91,6 +91,10 @@ class Part(nn.Module):
         if not path.is_file():
             raise UserError(f"{folder} holds no config.json: pass the folder of a saved {cls.__name__}")
         config = json.loads(path.read_text(encoding="utf-8"))
+        if "_mimgen_version" in config and config.get("_class_name") != cls.__name__:
+            raise UserError(
+                f"{folder} holds a {config.get('_class_name')}: pass the folder of a saved {cls.__name__}"
+            )
         known = inspect.signature(cls.__init__).parameters
         unknown = [name for name in config if not name.startswith("_") and name not in known]
         if unknown:

@@ -80,9 +80,10 @@ def experiment(
 
     Command: mimgen train meissonic --size emoji64 --tokenizer runs/tokenizer --out runs/meissonic
 
-    Expected: (measured 2026-11-21, 2 CPU cores, seed 0) --size quickstart, 1,136 steps in 6.5 minutes: composition R@5
-    10.4 %, median rank 76 of 3,655. --size emoji64, 5,500 steps in 45 minutes: R@1 3.0 %, R@5 7.3 %, median
-    131, the loss still falling at 2.8 nats; the 50 % R@1 hoped for needs many times as long.
+    Expected: (measured 2026-11-21, 2 CPU cores, seed 0) --size quickstart, 904 steps in 6.5 minutes: composition R@5
+    19.5 %, median rank 25 of 3,655.
+    --size emoji64, 19,221 steps in three hours beside other work (up to step 8,236 without `whole`): R@1 25.6 %,
+    R@5 79.3 %, median 2; the loss was still falling.
 
     Args:
         size: tiny (seconds), quickstart (32 px, minutes), emoji64 (64 px, hours on a processor), base (the paper's).

@@ -54,4 +54,4 @@ def test_a_rerun_does_only_what_is_missing(out: Path, capsys: pytest.CaptureFixt
 
 def test_other_options_are_refused(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["quickstart", "--minutes", "3", "--out", str(out)]) == 2
-    assert "--minutes 0.05" in capsys.readouterr().err
+    assert "minutes 0.05" in capsys.readouterr().err

@@ -163,7 +163,7 @@ def test_a_checkpoint_of_another_tokenizer_is_named(name: str, tmp_path: Path) -
     part = SMALL[name]()
     part.save_pretrained(tmp_path)
     other = SMALL["conv" if name != "conv" else "titok"]()
-    with pytest.raises(UserError, match=f"pass the folder of a {type(other).__name__}"):
+    with pytest.raises(UserError, match=f"pass the folder of a saved {type(other).__name__}"):
         type(other).from_pretrained(tmp_path)
     weights = tmp_path / "diffusion_pytorch_model.safetensors"
     other.save_pretrained(tmp_path / "other")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mimgen.data.contract import Dataset, Sample
+from mimgen.data.contract import Dataset, DerivedDataset, Sample
 from mimgen.data.listing import digest
 from mimgen.errors import UserError
 
@@ -41,7 +41,7 @@ class CodesKey:
 
 
 @dataclass(frozen=True)
-class CachedCodes:
+class CachedCodes(DerivedDataset):
     """A data set read from cached ids instead of pictures; see `contract.Dataset`.
 
     Samples have `codes` [h, w] and every fact of the picture, but a black `image`: nothing is decoded.
@@ -55,7 +55,6 @@ class CachedCodes:
         flip: mirror half of the samples when a loader reads.
     """
 
-    dataset: Dataset
     codes: Any
     sources: Any
     conditions: Any
@@ -63,28 +62,9 @@ class CachedCodes:
     flip: bool = False
 
     @property
-    def name(self) -> str:
-        return self.dataset.name
-
-    @property
-    def fingerprint(self) -> str:
-        return self.dataset.fingerprint
-
-    @property
-    def label_names(self) -> dict[str, list[str]]:
-        return self.dataset.label_names
-
-    @property
-    def captions(self) -> list[str]:
-        return self.dataset.captions
-
-    @property
     def augments(self) -> bool:
         """Whether the generator of `draw` makes a difference."""
         return self.flip
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
         return self._sample(index, 0)

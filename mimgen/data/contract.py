@@ -63,6 +63,36 @@ class Dataset(Protocol):
         """Picture `index`, 0 <= index < len."""
 
 
+@dataclass(frozen=True)
+class DerivedDataset:
+    """What a data set made from another has in common with it; subclasses say what a sample is.
+
+    Attributes:
+        dataset: the other.
+    """
+
+    dataset: Dataset
+
+    @property
+    def name(self) -> str:
+        return self.dataset.name
+
+    @property
+    def fingerprint(self) -> str:
+        return self.dataset.fingerprint
+
+    @property
+    def label_names(self) -> dict[str, list[str]]:
+        return self.dataset.label_names
+
+    @property
+    def captions(self) -> list[str]:
+        return self.dataset.captions
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
 @runtime_checkable
 class StreamedDataset(Protocol):
     """A set that is read once from front to back, because it lies behind a pipe or a URL.

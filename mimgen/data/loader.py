@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from mimgen.data.contract import Dataset, Sample, StreamedDataset
+from mimgen.data.contract import Dataset, DerivedDataset, Sample, StreamedDataset
 from mimgen.errors import UserError
 from mimgen.types import Batch, Draws, mix_seed
 
@@ -139,30 +139,10 @@ class StreamLoader:
 
 
 @dataclass(frozen=True)
-class CodedDataset:
+class CodedDataset(DerivedDataset):
     """A data set with cached token ids; made by `with_codes`."""
 
-    dataset: Dataset
     codes: Tensor
-
-    @property
-    def name(self) -> str:
-        return self.dataset.name
-
-    @property
-    def fingerprint(self) -> str:
-        return self.dataset.fingerprint
-
-    @property
-    def label_names(self) -> dict[str, list[str]]:
-        return self.dataset.label_names
-
-    @property
-    def captions(self) -> list[str]:
-        return self.dataset.captions
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
         plain = self.dataset[index]

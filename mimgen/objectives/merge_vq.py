@@ -12,30 +12,9 @@ from mimgen.errors import UserError
 from mimgen.objectives.alignment import AlignmentKind, distillation_loss, label_loss
 from mimgen.objectives.reconstruction import Reconstruction
 from mimgen.tokenizers.mergevq import MergedCodes, MergeVQ, recovery_loss
-from mimgen.types import Batch, Codes, Losses, mix_seed
+from mimgen.types import Batch, Losses, mix_seed
 
 SWEEP = 100  # steps in which the released code runs through the keep counts once
-
-
-class KeptTokens(nn.Module):
-    """A MergeVQ at one keep count, as `Reconstruction` calls it; `merged` is what the last call computed."""
-
-    def __init__(self, tokenizer: MergeVQ) -> None:
-        super().__init__()
-        self.tokenizer = tokenizer
-        self.codebook_size = tokenizer.codebook_size
-        self.keep: int | None = None
-        self.merged: MergedCodes | None = None
-
-    @property
-    def last_layer(self) -> Tensor:
-        """Weight of the last convolution."""
-        return self.tokenizer.last_layer
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Codes]:
-        """[B, 3, H, W] in [0, 1] to (unclipped pictures [B, 3, H, W], codes)."""
-        self.merged = self.tokenizer.merge(images, self.keep)
-        return self.tokenizer.reconstruct(self.merged.codes.latents), self.merged.codes
 
 
 class MergeVQTraining(nn.Module):
@@ -82,7 +61,7 @@ class MergeVQTraining(nn.Module):
     ) -> None:
         super().__init__()
         _check_alignment(tokenizer, teacher, alignment)
-        self.reconstruction = Reconstruction(KeptTokens(tokenizer), discriminator, **fidelity)
+        self.reconstruction = Reconstruction(tokenizer, discriminator, **fidelity)
         self.teacher = teacher
         self.alignment: AlignmentKind | None = alignment
         self.weights = {"recovery": recovery_weight, "alignment": alignment_weight}
@@ -92,16 +71,12 @@ class MergeVQTraining(nn.Module):
     @property
     def tokenizer(self) -> MergeVQ:
         """What is trained."""
-        return self._kept.tokenizer
+        return cast(MergeVQ, self.reconstruction.tokenizer)
 
     @property
     def discriminator(self) -> nn.Module | None:
         """Who judges the pictures, if anybody."""
         return self.reconstruction.discriminator
-
-    @property
-    def _kept(self) -> KeptTokens:
-        return cast(KeptTokens, self.reconstruction.tokenizer)
 
     def clip_groups(self) -> list[list[nn.Parameter]]:
         """Parameters whose gradients are clipped together: the tokenizer's, the discriminator's."""
@@ -125,11 +100,9 @@ class MergeVQTraining(nn.Module):
         group is recovered.
         """
         keep = self.keep_at(int(self.reconstruction.step)) if self.training else self.tokenizer.keep
-        self._kept.keep = keep
-        losses = self.reconstruction(batch)
-        merged = self._kept.merged
-        assert merged is not None
-        self._kept.merged = None  # the pass must not live until the next one
+        merged = self.tokenizer.merge(batch.images, keep)
+        pictures = self.tokenizer.reconstruct(merged.codes.latents)
+        losses = self.reconstruction.score(batch, pictures, merged.codes)
         terms, metrics = dict(losses.terms), dict(losses.metrics)
         metrics["keep"] = torch.tensor(float(merged.indices.shape[1]))
         if self.tokenizer.recovery is not None:

@@ -106,7 +106,10 @@ class Reconstruction(nn.Module):
         """
         # a tokenizer with a posterior draws from it, one stream a picture
         noise = (batch.draws,) if getattr(self.tokenizer, "stochastic", False) else ()
-        pictures, codes = self.tokenizer(batch.images, *noise)
+        return self.score(batch, *self.tokenizer(batch.images, *noise))
+
+    def score(self, batch: Batch, pictures: Tensor, codes: Codes) -> Losses:
+        """Losses of a pass that is done: unclipped pictures [B, 3, H, W] in the [0, 1] scale and their codes."""
         real, fake = 2 * batch.images.float() - 1, 2 * pictures.float() - 1
         terms = self._fidelity(real, fake)
         fidelity = Losses(terms, self.weights).total

@@ -16,7 +16,7 @@ from mimgen.errors import UserError
 from mimgen.ops.launch import first_process
 from mimgen.part import Part, write_atomically
 from mimgen.recipes.pictures import Pictures, record
-from mimgen.training import Result
+from mimgen.training import Result, changes
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,11 @@ class Build:
         path = out / "settings.json"
         before = json.loads(path.read_text("utf-8"))["record"] if path.is_file() else {}
         now = json.loads(json.dumps(self.record()))
-        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-        if names:
-            told = "; ".join(f"{n} (was {before.get(n, 'absent')}, now {now.get(n, 'absent')})" for n in names)
-            raise UserError(f"{out} was built with other settings: {told}. Choose another --out, or delete {out}")
+        told = changes(before, now)
+        if told:
+            raise UserError(
+                f"{out} was built with other settings: {'; '.join(told)}. Choose another --out, or delete {out}"
+            )
 
     def record(self) -> dict[str, Any]:
         """What is known of the tokenizer besides its weights."""

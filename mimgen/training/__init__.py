@@ -26,6 +26,7 @@ Megatron are refused by name.
 
 from mimgen.training.checkpoint import load_ema
 from mimgen.training.loop import fit
+from mimgen.training.resume import changes
 from mimgen.training.settings import Batches, Result, Settings
 
-__all__ = ["Batches", "Result", "Settings", "fit", "load_ema"]
+__all__ = ["Batches", "Result", "Settings", "changes", "fit", "load_ema"]

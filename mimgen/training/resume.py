@@ -43,18 +43,19 @@ def identity(settings: Settings, record: Mapping[str, Any] | None) -> dict[str, 
     return json.loads(json.dumps({"settings": settings.binding(), "record": told}, default=str))
 
 
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """ "name (was old, now new)" of every field in which two records differ."""
+    pairs = {name: (before.get(name, "absent"), now.get(name, "absent")) for name in before.keys() | now.keys()}
+    return [f"{name} (was {old}, now {new})" for name, (old, new) in sorted(pairs.items()) if old != new]
+
+
 def check_same(now: Mapping[str, Any], before: Mapping[str, Any], folder: Path) -> None:
     """Refuse to continue a run under other settings.
 
     Raises:
         UserError: naming each field that differs, and the two ways out.
     """
-    differences = []
-    for part in ("settings", "record"):
-        for name in sorted(before[part].keys() | now[part].keys()):
-            old, new = before[part].get(name, "absent"), now[part].get(name, "absent")
-            if old != new:
-                differences.append(f"{name} (was {old}, now {new})")
+    differences = [text for part in ("settings", "record") for text in changes(before[part], now[part])]
     if differences:
         raise UserError(
             f"{folder} holds a run with other settings: {'; '.join(dict.fromkeys(differences))}. "

@@ -183,11 +183,16 @@ def merge(x: Tensor, matching: Matching, sizes: Tensor | None = None) -> tuple[T
     """Size-weighted averages [B, M, D] of x [B, T, D], and the new sizes [B, M, 1] (ones to start with)."""
     if sizes is None:
         sizes = torch.ones(*x.shape[:2], 1, dtype=x.dtype, device=x.device)
-    kept, moved = _rows(sizes, matching.kept), _rows(sizes, matching.moved)
-    # in place on the fresh copies: each further copy of all tokens costs as much as selecting them
-    total = _add_to(_rows(x, matching.kept).mul_(kept), matching.into, _rows(x, matching.moved).mul_(moved))
-    sizes = _add_to(kept.clone(), matching.into, moved)
-    return total.div_(sizes), sizes
+    into, kept, moved = matching.into, _rows(sizes, matching.kept), _rows(sizes, matching.moved)
+    total = _add_to(kept.clone(), into, moved)
+    arrivals = _add_to(torch.zeros_like(kept), into, torch.ones_like(moved))
+    # Added to the few tokens that receive, each of their arrivals bearing its part of the change of their own
+    # weight: a pass over all tokens would cost as much as selecting them.
+    own, new = _rows(kept, into), _rows(total, into)
+    change = (own / new - 1) / _rows(arrivals, into)
+    receivers = _rows(x, matching.kept.gather(1, into))
+    values = receivers.mul_(change).addcmul_(_rows(x, matching.moved), moved / new)
+    return _add_to(_rows(x, matching.kept), into, values), total
 
 
 def unmerge(x: Tensor, matching: Matching) -> Tensor:

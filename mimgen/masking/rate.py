@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mimgen.errors import UserError
 from mimgen.types import Draws, Mask
 
 
@@ -28,7 +29,7 @@ class CosineRate:
 
     def __post_init__(self) -> None:
         if not (0 <= self.whole < 1 and 0 <= self.least <= 1):
-            raise ValueError(f"CosineRate: least lies in [0, 1] and whole in [0, 1), got {self.least}, {self.whole}")
+            raise UserError(f"CosineRate: least lies in [0, 1] and whole in [0, 1), got {self.least}, {self.whole}")
 
     def __call__(self, tokens: int, draws: Draws) -> tuple[Mask, Tensor]:
         """Mask [B, N] for N = `tokens`, and the drawn rates [B]."""

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
-__all__ = ["Dataset", "Sample", "StreamedDataset"]
+__all__ = ["Augmented", "Dataset", "DerivedDataset", "Sample", "StreamedDataset"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Dataset(Protocol):
         fingerprint: hash of the list of contents and the transform.
         label_names: the class names of every label set, in the order of their ids.
         captions: one string a picture, empty strings where there are none.
+        labels: named class ids, each [n] int64.
     """
 
     @property
@@ -56,11 +58,24 @@ class Dataset(Protocol):
     @property
     def captions(self) -> list[str]: ...
 
+    @property
+    def labels(self) -> Mapping[str, Tensor]: ...
+
     def __len__(self) -> int:
         """The number of pictures."""
 
     def __getitem__(self, index: int) -> Sample:
         """Picture `index`, 0 <= index < len."""
+
+
+@runtime_checkable
+class Augmented(Protocol):
+    """A data set whose pictures may be cropped or flipped at random."""
+
+    @property
+    def augments(self) -> bool: ...
+
+    def draw(self, index: int, generator: torch.Generator) -> Sample: ...
 
 
 @dataclass(frozen=True)
@@ -88,6 +103,10 @@ class DerivedDataset:
     @property
     def captions(self) -> list[str]:
         return self.dataset.captions
+
+    @property
+    def labels(self) -> Mapping[str, Tensor]:
+        return self.dataset.labels
 
     def __len__(self) -> int:
         return len(self.dataset)

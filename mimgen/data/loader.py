@@ -8,26 +8,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from mimgen.data.contract import Dataset, DerivedDataset, Sample, StreamedDataset
+from mimgen.data.contract import Augmented, Dataset, DerivedDataset, Sample, StreamedDataset
 from mimgen.errors import UserError
 from mimgen.types import Batch, Draws, mix_seed
 
 __all__ = ["CodedDataset", "Loader", "StreamLoader", "collate", "with_codes"]
-
-
-@runtime_checkable
-class _Augmented(Protocol):
-    """A data set whose pictures may be cropped or flipped at random."""
-
-    @property
-    def augments(self) -> bool: ...
-
-    def draw(self, index: int, generator: torch.Generator) -> Sample: ...
 
 
 class Loader:
@@ -92,7 +81,7 @@ class Loader:
                        Draws.for_rows(self.seed, step, rows))  # fmt: skip
 
     def _read(self, step: int, row: int, index: int) -> Sample:
-        if isinstance(self.dataset, _Augmented) and self.dataset.augments:
+        if isinstance(self.dataset, Augmented) and self.dataset.augments:
             generator = torch.Generator().manual_seed(mix_seed(self.seed, "augment", step, row))
             return self.dataset.draw(index, generator)
         return self.dataset[index]
@@ -160,7 +149,7 @@ def with_codes(dataset: Dataset, codes: Tensor) -> CodedDataset:
     """
     if codes.ndim != 3 or len(codes) != len(dataset):
         raise UserError(f"codes have shape {list(codes.shape)}; {dataset.name} needs [{len(dataset)}, h, w]")
-    if isinstance(dataset, _Augmented) and dataset.augments:
+    if isinstance(dataset, Augmented) and dataset.augments:
         raise UserError(f"{dataset.name} is cropped or flipped at random; cached codes need a fixed picture")
     return CodedDataset(dataset, codes)
 

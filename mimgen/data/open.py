@@ -6,11 +6,13 @@ import difflib
 from pathlib import Path
 
 from mimgen.data.contract import Dataset, StreamedDataset
+from mimgen.data.digits import open_digits
 from mimgen.data.emoji import open_emoji
 from mimgen.data.folders import list_folder
 from mimgen.data.listing import Listing
 from mimgen.data.photos import open_photos
 from mimgen.data.pictures import PictureDataset
+from mimgen.data.scenes import open_scenes
 from mimgen.data.shards import expand_braces, list_shards
 from mimgen.data.stream import ShardStream, is_streamed
 from mimgen.data.tables import is_saved_dataset, list_parquet, list_saved
@@ -19,7 +21,7 @@ from mimgen.errors import UserError
 
 __all__ = ["BUILT_IN", "open_data", "training_split"]
 
-BUILT_IN = ("emoji", "photos")
+BUILT_IN = ("emoji", "photos", "digits", "scenes")
 
 
 def open_data(
@@ -28,7 +30,8 @@ def open_data(
     """Open a data set of any kind.
 
     Args:
-        spec: "emoji", "photos" (crops of the photographs in scikit-image and scikit-learn), or the
+        spec: "emoji", "photos" (crops of the photographs in scikit-image and scikit-learn), "digits"
+           (of scikit-learn), "scenes" (drawn shapes whose captions can be checked), or the
             path of a folder (with captions, with a folder per class, plain, of shards, of parquet
             files or saved by Hugging Face datasets), of a .parquet file, or of shards as
             "name-{000..099}.tar". These can be read in any order. A URL, "pipe:command" or
@@ -51,6 +54,14 @@ def open_data(
         if transform.augments:
             raise UserError("emoji are not cropped or flipped: clocks, flags and arrows would change")
         return open_emoji(size, split)
+    if spec == "digits":
+        if transform.augments:
+            raise UserError("digits are not cropped or flipped: leave out random_crop and flip")
+        return open_digits(size, split)
+    if spec == "scenes":
+        if transform.augments:
+            raise UserError("scenes are not cropped or flipped: their captions say where things are")
+        return open_scenes(size, split)
     if spec == "photos":
         if transform.augments:
             raise UserError("photos are a fixed list of crops: leave out random_crop and flip")
@@ -97,4 +108,4 @@ def _near_miss(path: Path) -> str:
         return f"; did you mean {close[0]}?"
     if not path.parent.is_dir():
         return f"; {path.parent} does not exist either"
-    return "; pass emoji or photos, or the path of a folder, of a .parquet file or of .tar shards"
+    return "; pass emoji, photos, digits or scenes, or the path of a folder, of a .parquet file or of .tar shards"

@@ -1,0 +1,78 @@
+"""Parts of a data set: nested ones of growing size, and what another set does not hold."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from mimgen.data.contract import Dataset, DerivedDataset, Sample
+from mimgen.errors import UserError
+from mimgen.types import mix_seed
+
+__all__ = ["Subset", "nested_subset", "without"]
+
+
+@dataclass(frozen=True)
+class Subset(DerivedDataset):
+    """The pictures of a data set at the given places, in their order, without its random crops and flips.
+
+    Attributes:
+        indices: places in the other data set.
+    """
+
+    indices: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset.name} ({len(self)} of {len(self.dataset)})"
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return hashlib.sha256(f"{self.dataset.fingerprint}/{self.indices}".encode()).hexdigest()[:16]
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @property
+    def captions(self) -> list[str]:
+        captions = self.dataset.captions
+        return [captions[index] for index in self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.name} holds {len(self)} pictures; there is no number {index}")
+        return self.dataset[self.indices[index]]
+
+
+def nested_subset(dataset: Dataset, count: int, seed: int = 0) -> Subset:
+    """`count` pictures drawn by `seed`; a larger subset with the same seed contains every smaller one.
+
+    Args:
+        dataset: what is drawn from.
+        count: how many; 0 takes all of them (in the order of the draw).
+        seed: of the draw.
+
+    Raises:
+        UserError: more pictures than there are, or a negative number.
+    """
+    if not 0 <= count <= len(dataset):
+        raise UserError(f"{dataset.name} holds {len(dataset)} pictures: a subset of {count} cannot be drawn")
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(mix_seed(seed, "subset")))
+    return Subset(dataset, tuple(order[: count or len(dataset)].tolist()))
+
+
+def without(dataset: Dataset, held_out: Dataset) -> Subset:
+    """The pictures of `dataset` of which `held_out` has no exact copy, by their pixels."""
+    known = {_digest(held_out[index]) for index in range(len(held_out))}
+    return Subset(dataset, tuple(i for i in range(len(dataset)) if _digest(dataset[i]) not in known))
+
+
+def _digest(sample: Sample) -> bytes:
+    return hashlib.sha256(sample.image.contiguous().numpy().tobytes()).digest()

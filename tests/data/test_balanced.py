@@ -1,0 +1,75 @@
+"""Rare classes are shown more often, everything else about the data stays."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from mimgen.data import BalancedDataset, Loader, MemoryDataset, with_codes
+from mimgen.errors import UserError
+
+
+def pictures(classes: list[int]) -> MemoryDataset:
+    count = len(classes)
+    return MemoryDataset(
+        name="made",
+        fingerprint="made",
+        images=torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4),
+        captions=[f"picture {i}" for i in range(count)],
+        keys=[str(i) for i in range(count)],
+        labels={"kind": torch.tensor(classes)},
+        label_names={"kind": ["common", "rare", "single"]},
+    )
+
+
+CLASSES = [0] * 64 + [1] * 16 + [2]
+
+
+def test_repetitions_follow_the_square_root_up_to_the_limit() -> None:
+    balanced = BalancedDataset(pictures(CLASSES), "kind", most=5)
+    times = Counter(balanced.places)
+    assert {times[i] for i in range(64)} == {1}
+    assert {times[i] for i in range(64, 80)} == {2}  # sqrt(64 / 16)
+    assert times[80] == 5  # sqrt(64) = 8, limited
+    assert len(balanced) == 64 + 32 + 5
+
+
+def test_samples_captions_labels_and_codes_stay_together() -> None:
+    codes = torch.arange(81)[:, None, None].expand(-1, 2, 2)
+    balanced = BalancedDataset(with_codes(pictures(CLASSES), codes), "kind")
+    for place in (0, 63, 64, len(balanced) - 1):
+        sample, source = balanced[place], balanced.places[place]
+        assert sample.caption == balanced.captions[place] == f"picture {source}"
+        assert sample.labels["kind"] == balanced.labels["kind"][place] == CLASSES[source]
+        assert sample.codes is not None and int(sample.codes[0, 0]) == source
+    assert balanced.fingerprint != pictures(CLASSES).fingerprint
+
+
+def test_an_epoch_shows_every_place_once() -> None:
+    balanced = BalancedDataset(pictures(CLASSES), "kind")
+    batches = Loader(balanced, 8, 0, prefetch=0)
+    seen = [i for step in range(len(balanced)) for i in batches.indices(step)]
+    assert Counter(seen[: len(balanced)]) == Counter(range(len(balanced)))
+
+
+def test_augmented_pictures_are_still_drawn() -> None:
+    class Flipping(MemoryDataset):
+        augments = True
+
+        def draw(self, index: int, generator: torch.Generator) -> object:
+            return ("drawn", index)
+
+    plain = pictures(CLASSES)
+    flipping = Flipping(
+        plain.name, "made", plain.images, plain.captions, plain.keys, labels=plain.labels, label_names=plain.label_names
+    )
+    balanced = BalancedDataset(flipping, "kind")
+    assert balanced.augments
+    assert balanced.draw(len(balanced) - 1, torch.Generator()) == ("drawn", 80)
+
+
+def test_labels_that_do_not_exist_are_named() -> None:
+    with pytest.raises(UserError, match="kind"):
+        len(BalancedDataset(pictures(CLASSES), "group"))

@@ -33,14 +33,14 @@ FLOORS = {
 WALLS = {
     "gradio": ("apps",),
     "accelerate": ("training", "probing", "evaluation", "commands"),
-    "torch_fidelity": ("evaluation/fid.py",),
+    "torch_fidelity": ("evaluation/generation",),
     "xformers": ("layers/attention.py",),
     "vector_quantize_pytorch": ("tokenizers/quantizers", "commands/bench_tokenizer.py"),
     "tyro": ("commands",),
     "webdataset": ("data",),
     "datasets": ("data",),
     "skimage": ("ops", "evaluation", "data"),
-    "sklearn": ("probing", "evaluation", "analysis"),
+    "sklearn": ("probing", "evaluation", "analysis", "commands/bench_probe.py"),
 }
 
 

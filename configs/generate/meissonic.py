@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, cast
 
@@ -13,7 +13,7 @@ from mimgen.generators import MeissonicTransformer
 from mimgen.masking import CosineRate
 from mimgen.objectives import MaskedTokens
 from mimgen.pipelines import Preset
-from mimgen.recipes import DiscreteTokenizer, Pictures, TrainGenerator, choose_size
+from mimgen.recipes import DiscreteTokenizer, FidWatch, Pictures, TrainGenerator, choose_size, given
 from mimgen.training import Settings
 
 
@@ -58,6 +58,8 @@ def experiment(
     tokenizer: str | None = None,
     codes: str | None = None,
     flips: bool = False,
+    balance: str | None = None,
+    whole: float | None = None,
     steps: int | None = None,
     pixels: int | None = None,
     batch_size: int | None = None,
@@ -70,6 +72,9 @@ def experiment(
     temperature: float = 0.5,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     time_limit: float | None = None,
+    fid_every: int = 0,
+    fid_pictures: int = 500,
+    fid_weights: str | None = None,
     tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
     seed: int = 0,
 ) -> TrainGenerator:
@@ -91,6 +96,8 @@ def experiment(
         tokenizer: folder of a trained tokenizer (its --out); without it one of the same size is trained first.
         codes: folder of `mimgen data cache-codes`; without it the code numbers are computed when the run starts.
         flips: mirror half of the pictures, drawn anew each time (own data and photos).
+        balance: name of the labels by whose classes rare pictures are shown more often, such as group of the emoji.
+        whole: share of pictures hidden entirely in training; by default the size's own.
         steps: optimiser steps; by default the size's own.
         pixels: side of the pictures; by default the size's own.
         batch_size: pictures a step; by default the size's own.
@@ -104,31 +111,40 @@ def experiment(
             better two of three tried on the toned emoji of `val` (1, 0.7, 0.4: R@5 5, 7, 13 %).
         precision: auto times both on this machine and takes the faster.
         time_limit: seconds after which training stops with a checkpoint.
+        fid_every: measure the FID to the training data every so many steps, into fid.jsonl; 0 for never.
+        fid_pictures: how many pictures are made for that.
+        fid_weights: file with Inception weights; without it the weight-free extractor lab-hog is taken.
         tracker: where curves go besides log.jsonl.
         seed: of weights, data order and noise.
     """
     chosen = choose_size(SIZES, size)
+    if whole is not None:
+        chosen = replace(chosen, whole=whole)
     settings = Settings(
         steps=chosen.steps if steps is None else steps,
-        batch_size=batch_size or chosen.batch,
+        batch_size=given(batch_size, chosen.batch),
         accumulation=accumulation,
-        base_lr=base_lr or chosen.base_lr,
+        base_lr=given(base_lr, chosen.base_lr),
         precision=precision,
         time_limit=time_limit,
         tracker=tracker,
         seed=seed,
     )
 
+    extractor = "inception-v3-compat" if fid_weights else "lab-hog"
+    watch = FidWatch(fid_every, fid_pictures, extractor=extractor, weights=fid_weights) if fid_every else None
     return TrainGenerator(
         "meissonic",
         size,
         partial(build, chosen, drop_condition, clip),
         tokenizer,
-        Pictures(data, pixels or chosen.pixels),
+        Pictures(data, given(pixels, chosen.pixels)),
         settings,
         Preset(steps=sampling_steps, guidance_scale=guidance, token_temperature=temperature),
         codes,
         flips,
+        balance=balance,
+        fid=watch,
     )
 
 

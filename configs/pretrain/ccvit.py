@@ -11,7 +11,7 @@ from mimgen.errors import UserError
 from mimgen.masking import Block
 from mimgen.objectives import CentroidModelling
 from mimgen.pipelines.parts import token_grid
-from mimgen.recipes import DiscreteTokenizer, Pictures, Pretrain, choose_size, load_tokenizer
+from mimgen.recipes import DiscreteTokenizer, Pictures, Pretrain, choose_size, given, load_tokenizer
 from mimgen.tokenizers import CentroidTokenizer, fit_centroids
 from mimgen.training import Settings
 
@@ -86,11 +86,11 @@ def experiment(
         seed: of weights, data order and noise.
     """
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, pixels or chosen.pixels)
+    pictures = Pictures(data, given(pixels, chosen.pixels))
     settings = Settings(
         steps=chosen.steps if steps is None else steps,
-        batch_size=batch_size or chosen.batch,
-        base_lr=base_lr or chosen.base_lr,
+        batch_size=given(batch_size, chosen.batch),
+        base_lr=given(base_lr, chosen.base_lr),
         warmup=chosen.warmup,
         betas=(0.9, 0.98),
         clip=3.0,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from mimgen.data import Dataset
-from mimgen.recipes import Build, Pictures, choose_size
+from mimgen.recipes import Build, Pictures, choose_size, given
 from mimgen.tokenizers import CentroidTokenizer, fit_centroids
 
 
@@ -59,12 +59,12 @@ def experiment(
     def build(dataset: Dataset) -> CentroidTokenizer:
         return fit_centroids(
             dataset,
-            patch=patch or chosen.patch,
-            codebook_size=codes or chosen.codes,
+            patch=given(patch, chosen.patch),
+            codebook_size=given(codes, chosen.codes),
             iterations=iterations,
             per_code=chosen.per_code,
             seed=seed,
             device="cuda" if torch.cuda.is_available() else "cpu",
         )
 
-    return Build("centroids", size, Pictures(data, pixels or chosen.pixels), seed, build)
+    return Build("centroids", size, Pictures(data, given(pixels, chosen.pixels)), seed, build)

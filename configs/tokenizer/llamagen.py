@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mimgen.objectives import Reconstruction, start_from
-from mimgen.recipes import Pictures, TrainTokenizer, choose_size
+from mimgen.recipes import Pictures, TrainTokenizer, choose_size, given
 from mimgen.tokenizers import LlamaGenVQ, open_discriminator, open_perceptual
 from mimgen.training import Settings
 
@@ -81,8 +81,8 @@ def experiment(
     chosen = choose_size(SIZES, size)
     settings = Settings(
         steps=chosen.steps if steps is None else steps,
-        batch_size=batch_size or chosen.batch,
-        base_lr=base_lr or chosen.base_lr,
+        batch_size=given(batch_size, chosen.batch),
+        base_lr=given(base_lr, chosen.base_lr),
         # the release trains with Adam, without decay and with a constant rate
         weight_decay=0.0,
         betas=(0.9, 0.95),
@@ -102,7 +102,7 @@ def experiment(
             code_dim=chosen.code_dim,
             entropy=entropy,
         )
-        judge = open_discriminator("patch", pixels or chosen.pixels) if adversarial else None
+        judge = open_discriminator("patch", given(pixels, chosen.pixels)) if adversarial else None
         objective = Reconstruction(
             tokenizer,
             judge,
@@ -116,4 +116,4 @@ def experiment(
         )
         return start_from(objective, start)
 
-    return TrainTokenizer("llamagen", size, build, Pictures(data, pixels or chosen.pixels), settings)
+    return TrainTokenizer("llamagen", size, build, Pictures(data, given(pixels, chosen.pixels)), settings)

@@ -9,7 +9,7 @@ from typing import Literal
 from mimgen.encoders.teachers import open_teacher
 from mimgen.errors import UserError
 from mimgen.objectives.merge_vq import MergeVQTraining
-from mimgen.recipes import Pictures, TrainTokenizer, choose_size
+from mimgen.recipes import Pictures, TrainTokenizer, choose_size, given
 from mimgen.tokenizers import PatchDiscriminator, open_perceptual
 from mimgen.tokenizers.mergevq import MergeVQ
 from mimgen.training import Settings
@@ -144,11 +144,11 @@ def experiment(
     if align in ("kl", "mse") and teacher is None:
         raise UserError(f"align {align} follows a teacher: pass --teacher FOLDER, or align ce, which reads labels")
     settings = Settings(
-        steps=chosen.steps if steps is None else steps, batch_size=batch_size or chosen.batch,
-        base_lr=base_lr or chosen.base_lr, weight_decay=0.0, betas=chosen.betas, clip=chosen.clip,
+        steps=chosen.steps if steps is None else steps, batch_size=given(batch_size, chosen.batch),
+        base_lr=given(base_lr, chosen.base_lr), weight_decay=0.0, betas=chosen.betas, clip=chosen.clip,
         precision=precision, time_limit=time_limit, tracker=tracker, seed=seed,
     )  # fmt: skip
-    pictures = Pictures(data, pixels or chosen.pixels)
+    pictures = Pictures(data, given(pixels, chosen.pixels))
     law = candidates or f"{VARIANTS[variant].law}-{chosen.variants[variant].counts}"
     model = Model(chosen, variant, pictures, keep, law, recovery)
     aim = Aim(teacher, ("kl" if teacher else "none") if align == "auto" else align, label, crop)

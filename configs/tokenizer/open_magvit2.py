@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mimgen.objectives import Reconstruction, start_from
-from mimgen.recipes import Pictures, TrainTokenizer, choose_size
+from mimgen.recipes import Pictures, TrainTokenizer, choose_size, given
 from mimgen.tokenizers import OpenMagvit2, open_discriminator, open_perceptual
 from mimgen.training import Settings
 
@@ -81,8 +81,8 @@ def experiment(
     chosen = choose_size(SIZES, size)
     settings = Settings(
         steps=chosen.steps if steps is None else steps,
-        batch_size=batch_size or chosen.batch,
-        base_lr=base_lr or chosen.base_lr,
+        batch_size=given(batch_size, chosen.batch),
+        base_lr=given(base_lr, chosen.base_lr),
         # the release trains with Adam, without decay and with little memory, for which few steps are too noisy
         weight_decay=0.0,
         betas=(0.5, 0.9) if chosen.batch > 8 else (0.9, 0.99),
@@ -100,7 +100,7 @@ def experiment(
             bits=chosen.bits,
             entropy=entropy,
         )
-        judge = open_discriminator("patch", pixels or chosen.pixels) if adversarial else None
+        judge = open_discriminator("patch", given(pixels, chosen.pixels)) if adversarial else None
         objective = Reconstruction(
             tokenizer,
             judge,
@@ -113,4 +113,4 @@ def experiment(
         )
         return start_from(objective, start)
 
-    return TrainTokenizer("open_magvit2", size, build, Pictures(data, pixels or chosen.pixels), settings)
+    return TrainTokenizer("open_magvit2", size, build, Pictures(data, given(pixels, chosen.pixels)), settings)

@@ -10,7 +10,7 @@ from torch import nn
 
 from mimgen.errors import UserError
 from mimgen.objectives import ProxyCodes, Reconstruction
-from mimgen.recipes import Pictures, TrainTokenizer, choose_size, load_coder
+from mimgen.recipes import Pictures, TrainTokenizer, choose_size, given, load_coder
 from mimgen.tokenizers import TiTok, TiTokLegacy, TiTokProxy, open_discriminator, open_perceptual
 from mimgen.training import Settings
 
@@ -94,13 +94,13 @@ def experiment(
         seed: of weights, data order and noise.
     """
     chosen = choose_size(SIZES, size)
-    side = pixels or chosen.pixels
+    side = given(pixels, chosen.pixels)
     if teacher is not None and stage1 is not None:
         raise UserError("pass teacher (stage 1) or stage1 (stage 2), not both: they are two runs")
     settings = Settings(
         steps=chosen.steps if steps is None else steps,
-        batch_size=batch_size or chosen.batch,
-        base_lr=base_lr or chosen.base_lr,
+        batch_size=given(batch_size, chosen.batch),
+        base_lr=given(base_lr, chosen.base_lr),
         betas=(0.9, 0.99),
         weight_decay=1e-4,
         precision=precision,
@@ -110,7 +110,7 @@ def experiment(
     )
     options: dict[str, Any] = {
         "image_size": side,
-        "tokens": tokens or chosen.tokens,
+        "tokens": given(tokens, chosen.tokens),
         "patch": chosen.patch,
         "encoder": chosen.encoder,
         "decoder": chosen.decoder,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mimgen.objectives import Reconstruction, start_from
-from mimgen.recipes import Pictures, TrainTokenizer, choose_size
+from mimgen.recipes import Pictures, TrainTokenizer, choose_size, given
 from mimgen.tokenizers import ConvTokenizer, open_discriminator, open_perceptual
 from mimgen.tokenizers.discriminators import DiscriminatorKind
 from mimgen.training import Settings
@@ -91,15 +91,15 @@ def experiment(
     chosen = choose_size(SIZES, size)
     settings = Settings(
         steps=chosen.steps if steps is None else steps,
-        batch_size=batch_size or chosen.batch,
-        base_lr=base_lr or chosen.base_lr,
+        batch_size=given(batch_size, chosen.batch),
+        base_lr=given(base_lr, chosen.base_lr),
         precision=precision,
         time_limit=time_limit,
         tracker=tracker,
         seed=seed,
     )
 
-    side = pixels or chosen.pixels
+    side = given(pixels, chosen.pixels)
 
     def build() -> Reconstruction:
         judge = open_discriminator(discriminator, side, discriminator_weights) if adversarial else None

@@ -7,7 +7,7 @@ from typing import Literal
 
 from mimgen.encoders import open_patch_teacher
 from mimgen.objectives import FeatureReconstruction
-from mimgen.recipes import Pictures, TrainTokenizer, choose_size
+from mimgen.recipes import Pictures, TrainTokenizer, choose_size, given
 from mimgen.targets import FeatureTarget, HogTarget, PixelTarget, Target
 from mimgen.tokenizers import VqKd
 from mimgen.training import Settings
@@ -77,8 +77,8 @@ def experiment(
     chosen = choose_size(SIZES, size)
     settings = Settings(
         steps=chosen.steps if steps is None else steps,
-        batch_size=batch_size or chosen.batch,
-        base_lr=base_lr or chosen.base_lr,
+        batch_size=given(batch_size, chosen.batch),
+        base_lr=given(base_lr, chosen.base_lr),
         warmup=chosen.warmup,
         min_lr_ratio=0.05,
         weight_decay=1e-4,
@@ -93,19 +93,19 @@ def experiment(
     def build() -> FeatureReconstruction:
         target = _target(teacher, chosen.patch)
         tokenizer = VqKd(
-            pixels=pixels or chosen.pixels,
+            pixels=given(pixels, chosen.pixels),
             patch=chosen.patch,
             width=chosen.width,
             depth=chosen.depth,
             heads=chosen.heads,
-            decoder_depth=decoder_depth or chosen.decoder_depth,
+            decoder_depth=given(decoder_depth, chosen.decoder_depth),
             codebook_size=chosen.codes,
             code_dim=chosen.code_dim,
             feature_dim=target.dim,
         )
         return FeatureReconstruction(tokenizer, target)
 
-    return TrainTokenizer("vqkd", size, build, Pictures(data, pixels or chosen.pixels), settings)
+    return TrainTokenizer("vqkd", size, build, Pictures(data, given(pixels, chosen.pixels)), settings)
 
 
 def _target(teacher: str, patch: int) -> Target:

@@ -1,7 +1,8 @@
-"""`mimgen evaluate reconstruction | composition | fid | probe`: measure a trained model."""
+"""`mimgen evaluate`: measure a trained model, or compare two measurements."""
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +15,21 @@ from mimgen.errors import UserError
 
 __all__ = ["main"]
 
-USAGE = """usage: mimgen evaluate reconstruction | composition | fid | probe --model MODEL [options]
+USAGE = """usage: mimgen evaluate MEASURE --model MODEL [options]
+       mimgen evaluate compare A.json B.json
 
   reconstruction  how faithfully a tokenizer gives pictures back (PSNR, SSIM, rFID), and how much of its
                   codebook it uses
   composition     does a generated picture show what its prompt says? prompts were held out of training
   fid             distance between generated and true pictures
-  probe           how well labels are read off the generator's blocks, against raw pixels
+  generation      FID, KID, IS, precision and recall of a model or a folder of pictures, with saved references
+  scenes          do pictures of drawn shapes show what their captions say? checked exactly, without a model
+  probe           how well labels are read off the generator's blocks, against raw pixels (more: mimgen probe)
+  compare         two results that --out wrote: differences, and whether they were measured alike
 
 MODEL is "bundled", a run folder, a pipeline folder or, for reconstruction, any tokenizer's folder.
-The numbers go to the terminal, and with --out to a JSON file that says how they were measured."""
+The numbers go to the terminal, and with --out to a JSON file that says how they were
+measured, with a page beside it."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,13 @@ class Arguments:
 
 
 MEASURES = ("reconstruction", "composition", "fid", "probe")
+OWN = {"generation": "evaluate_generation", "scenes": "evaluate_scenes", "compare": "compare"}
+SCORED = {
+    "reconstruction": ("psnr_mean_of_pictures", "psnr_of_mean_mse", "ssim", "l1", "codebook", "rfid"),
+    "composition": ("generated", "floor", "ceiling"),
+    "fid": ("fid",),
+    "probe": ("group", "subgroup"),
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -66,17 +79,21 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0
     name, *rest = arguments
-    choose(name, MEASURES, "measure")
+    if name in OWN:
+        module = importlib.import_module(f"mimgen.commands.{OWN[name]}")
+        status: int = module.main(rest)
+        return status
+    choose(name, [*MEASURES, *OWN], "measure")
     options = parse(Arguments, rest, f"mimgen evaluate {name}")
     if options.limit is not None and options.limit < 2:
         raise UserError(f"--limit {options.limit}: give at least 2")
     result = {"measure": name, "model": options.model, **_measure(name, options)}
 
-    from mimgen.evaluation import provenance, write_result
-
     print(json.dumps(_short(result), indent=1, ensure_ascii=False))
     if options.out is not None:
-        write_result(options.out, provenance(**result))
+        from mimgen.commands.outcome import write_outcome
+
+        write_outcome(options.out, _outcome(name, result))
         print(f"written to {options.out}")
     return 0
 
@@ -103,6 +120,13 @@ def _measure(name: str, options: Arguments) -> dict[str, Any]:
     facts = {key: scored.result[key] for key in ("seed", "steps", "guidance", "ema")}
     return {**measure.frechet(scored.made, true, options.extractor, options.weights), **facts,
             "reference_set": f"{options.data}/compose"}  # fmt: skip
+
+
+def _outcome(name: str, result: dict[str, Any]) -> dict[str, Any]:
+    """The result with its scores and its protocol apart, so that `compare` can read it."""
+    scored = SCORED[name]
+    protocol = {key: value for key, value in result.items() if key not in (*scored, "measure", "model")}
+    return {**result, "protocol": _short(protocol), "scores": {key: result[key] for key in scored if key in result}}
 
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:

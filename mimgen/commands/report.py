@@ -82,6 +82,7 @@ class Report:
     numbers: Sequence[Number]
     sections: Sequence[Gallery | Scores]
     curves: Sequence[Curve] = ()
+    curves_title: str = "How training went"
     next_steps: Sequence[Step] = ()
     provenance: Mapping[str, object] = field(default_factory=dict)
 
@@ -100,7 +101,7 @@ def render(report: Report) -> str:
         title=escape(report.title),
         lead=escape(report.lead),
         numbers="".join(_number(number) for number in report.numbers),
-        body=body + _curves(report.curves),
+        body=body + _curves(report.curves, report.curves_title),
         next="".join(_step(step) for step in report.next_steps),
         provenance="".join(_provenance(report.provenance)),
     )
@@ -161,9 +162,9 @@ def _cell(value: str | float) -> str:
     return f'<td>{share:.1f} %<span class="bar"><i style="width: {share:.1f}%"></i></span></td>'
 
 
-def _curves(curves: Sequence[Curve]) -> str:
+def _curves(curves: Sequence[Curve], title: str) -> str:
     panels = "".join(f'<div class="panel">{curve_svg(curve)}</div>' for curve in curves if curve.points)
-    return f'<h2>How training went</h2><div class="curves">{panels}</div>' if panels else ""
+    return f'<h2>{escape(title)}</h2><div class="curves">{panels}</div>' if panels else ""
 
 
 def _step(step: Step) -> str:

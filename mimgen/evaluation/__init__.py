@@ -1,5 +1,6 @@
 """Measuring generated and reconstructed pictures."""
 
+from mimgen.evaluation.clip_score import clip_score
 from mimgen.evaluation.composition import (
     CompositionScore,
     composition_score,
@@ -10,8 +11,10 @@ from mimgen.evaluation.composition import (
 from mimgen.evaluation.descriptor import DESCRIPTOR, describe
 from mimgen.evaluation.doctor import Examination, Thresholds, examine
 from mimgen.evaluation.fid import fid
+from mimgen.evaluation.masked import masked_loss
 from mimgen.evaluation.reconstruction import codebook_usage, evaluate_reconstruction, psnr, ssim
 from mimgen.evaluation.results import provenance, write_result
+from mimgen.evaluation.scenes import check_scene, evaluate_scenes, verify_scenes
 
 __all__ = [
     "DESCRIPTOR",
@@ -31,4 +34,9 @@ __all__ = [
     "psnr",
     "ssim",
     "write_result",
+    "masked_loss",
+    "check_scene",
+    "clip_score",
+    "evaluate_scenes",
+    "verify_scenes",
 ]

@@ -15,6 +15,7 @@ from torch import Tensor
 Backend = Literal["auto", "sdpa", "xformers", "math"]
 
 _override: ContextVar[Backend | None] = ContextVar("attention backend", default=None)
+_maps: ContextVar[list[Tensor] | None] = ContextVar("attention maps", default=None)
 
 
 @contextmanager
@@ -25,6 +26,20 @@ def attention_backend(backend: Backend) -> Iterator[None]:
         yield
     finally:
         _override.reset(token)
+
+
+@contextmanager
+def attention_maps() -> Iterator[list[Tensor]]:
+    """Collect the maps [B, H, T, S] float32 of every `attend` inside the block, in the order of the calls.
+
+    The fused kernels show no maps, so they are computed besides; meant for analysis, not for training.
+    """
+    found: list[Tensor] = []
+    token = _maps.set(found)
+    try:
+        yield found
+    finally:
+        _maps.reset(token)
 
 
 def attend(
@@ -63,6 +78,8 @@ def attend(
     if chosen == "auto":
         plain = mask is None and bias is None and not causal
         chosen = "xformers" if q.is_cuda and plain and xformers_works(q.device, q.dtype) else "sdpa"
+    if (maps := _maps.get()) is not None:
+        maps.append(_weights(q, k, _logit_mask(q, k, mask, bias, causal)))
     if chosen == "xformers":
         return _xformers(q, k, v, mask, bias, causal)
     only_causal = causal and mask is None and bias is None
@@ -88,11 +105,15 @@ def _logit_mask(
     return None if both is None else both[(None,) * (4 - both.ndim)]
 
 
-def _math(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None) -> Tensor:
+def _weights(q: Tensor, k: Tensor, added: Tensor | None) -> Tensor:
     scores = torch.einsum("bthd,bshd->bhts", q, k).float() / q.shape[-1] ** 0.5
     if added is not None:
         scores = scores.masked_fill(~added, float("-inf")) if added.dtype == torch.bool else scores + added
-    return torch.einsum("bhts,bshd->bthd", scores.softmax(-1).to(v.dtype), v)
+    return scores.softmax(-1)
+
+
+def _math(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None) -> Tensor:
+    return torch.einsum("bhts,bshd->bthd", _weights(q, k, added).to(v.dtype), v)
 
 
 @functools.cache

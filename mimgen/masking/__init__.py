@@ -2,10 +2,12 @@
 
 from mimgen.masking.block import Block
 from mimgen.masking.corruption import with_mask_token
+from mimgen.masking.random import Random
 from mimgen.masking.rate import CosineRate
 
 __all__ = [
     "Block",
     "CosineRate",
     "with_mask_token",
+    "Random",
 ]

@@ -3,6 +3,7 @@
 from mimgen.objectives.ccvit import CentroidModelling
 from mimgen.objectives.masked_tokens import MaskedTokens
 from mimgen.objectives.merge_vq import MergeVQTraining
+from mimgen.objectives.mim import MaskedModelling
 from mimgen.objectives.proxy_codes import ProxyCodes
 from mimgen.objectives.reconstruction import Reconstruction
 from mimgen.objectives.start import start_from
@@ -16,4 +17,5 @@ __all__ = [
     "ProxyCodes",
     "Reconstruction",
     "start_from",
+    "MaskedModelling",
 ]

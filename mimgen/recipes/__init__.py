@@ -5,8 +5,9 @@ are drawn after the run's seed is set.
 """
 
 from mimgen.recipes.build import Build
+from mimgen.recipes.generation_fid import FidWatch
 from mimgen.recipes.generator import TrainGenerator
-from mimgen.recipes.pictures import Pictures, choose_size
+from mimgen.recipes.pictures import Pictures, choose_size, given
 from mimgen.recipes.pretrain import Pretrain
 from mimgen.recipes.tokenizer import TrainTokenizer
 from mimgen.recipes.tokenizers import DiscreteTokenizer, encoder_of, load_coder, load_tokenizer, tokenize
@@ -25,7 +26,9 @@ __all__ = [
     "TrainingRun",
     "choose_size",
     "encoder_of",
+    "given",
     "load_coder",
     "load_tokenizer",
     "tokenize",
+    "FidWatch",
 ]

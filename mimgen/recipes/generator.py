@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,8 @@ from mimgen.objectives import MaskedTokens
 from mimgen.ops.launch import first_process
 from mimgen.pipelines import Preset, TextToImage
 from mimgen.pipelines.parts import token_grid
-from mimgen.recipes.pictures import Pictures, first, loader, record
+from mimgen.recipes.generation_fid import FidWatch
+from mimgen.recipes.pictures import Pictures, balanced, first, loader, record
 from mimgen.recipes.tokenizers import DiscreteTokenizer, encoder_of, load_tokenizer, tokenize
 from mimgen.training import Result, Settings, fit, load_ema
 
@@ -40,6 +42,8 @@ class TrainGenerator:
         codes: folder of `mimgen data cache-codes`; without it the ids are computed when the run starts.
         flips: mirror half of the pictures, drawn anew for each sample.
         options: further arguments of the config that differ from its defaults; a run goes on with the same only.
+        balance: name of the labels by whose classes rare pictures are shown more often; None for all alike.
+        fid: measure the FID to the training data in the course of the run, into `<out>/fid.jsonl`; None for never.
     """
 
     name: str
@@ -52,6 +56,8 @@ class TrainGenerator:
     codes: str | None = None
     flips: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    balance: str | None = None
+    fid: FidWatch | None = None
 
     def run(self, out: Path, watch: Watch | None = None) -> Result:
         """Train or go on training in the run folder `out`; returns the loop's result.
@@ -61,17 +67,25 @@ class TrainGenerator:
             watch: called with the pipeline under averaged weights and the step whenever samples are logged.
 
         Raises:
-            UserError: no tokenizer, one that does not divide the pictures, or cached codes of something else.
+            UserError: no tokenizer, one that does not divide the pictures, cached codes of something else, or an
+                FID that cannot be measured.
         """
         if self.tokenizer is None:
             raise UserError(f"{self.name} needs a tokenizer; train one (mimgen train vqgan) and pass --tokenizer")
         tokenizer = load_tokenizer(self.tokenizer)
         token_grid(tokenizer, self.pictures.size, self.pictures.size)
         dataset = self.pictures.open()
+        if self.balance is not None:
+            balanced(dataset, self.balance)  # wrong labels are refused before anything is computed
         prompts = [sample.caption for sample in first(dataset)]
+        measure = self.fid.start(dataset, out) if self.fid is not None and self.fid.every else None
 
         def images(objective: nn.Module, step: int) -> dict[str, Tensor]:
             pipeline = self.pipeline(cast(MaskedTokens, objective))
+            if measure is not None and self._due(measure.watch.every, step):
+                measure(pipeline, step)
+            if not self._due(self.settings.sample_every, step):
+                return {}
             if watch is not None:
                 watch(pipeline, step)
             return {"samples": pipeline(prompts).images}
@@ -79,8 +93,11 @@ class TrainGenerator:
         torch.manual_seed(self.settings.seed)
         objective = self.build(tokenizer)
         coded = self._coded(dataset, tokenizer)
-        result = fit(objective, loader(coded, self.settings), self.settings, out, images=images,
-                     record=self.record())  # fmt: skip
+        coded = coded if self.balance is None else balanced(coded, self.balance)
+        settings = self.settings
+        if measure is not None:  # the loop asks for pictures whenever grids or the FID are due
+            settings = replace(settings, sample_every=math.gcd(settings.sample_every, measure.watch.every))
+        result = fit(objective, loader(coded, settings), settings, out, images=images, record=self.record())
         if first_process():
             load_ema(out, objective)
             self.pipeline(objective).save(out / "pipeline")
@@ -104,6 +121,9 @@ class TrainGenerator:
     def with_tokenizer(self, folder: Path) -> TrainGenerator:
         """The same run on the tokenizer in `folder`."""
         return replace(self, tokenizer=str(folder))
+
+    def _due(self, every: int, step: int) -> bool:
+        return step % every == 0 or step == self.settings.steps
 
     def _coded(self, dataset: Dataset | StreamedDataset, tokenizer: DiscreteTokenizer) -> Dataset | StreamedDataset:
         """The data with ids: from the cache, or computed here and kept in memory."""

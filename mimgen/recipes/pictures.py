@@ -9,13 +9,23 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from mimgen.data import Dataset, Loader, Sample, StreamedDataset, StreamLoader, open_data, training_split
+from mimgen.data import (
+    BalancedDataset,
+    Dataset,
+    Loader,
+    Sample,
+    StreamedDataset,
+    StreamLoader,
+    open_data,
+    training_split,
+)
 from mimgen.errors import UserError
 from mimgen.training import Settings
 
 SHOWN = 8  # pictures in the grids that a run logs
 
 Size = TypeVar("Size")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -32,9 +42,31 @@ class Pictures:
     size: int = 64
     split: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise UserError(f"pictures of {self.size} pixels a side: give at least 1, such as 64")
+
     def open(self) -> Dataset | StreamedDataset:
         """Open the data."""
         return open_data(self.spec, size=self.size, split=self.split or training_split(self.spec))
+
+
+def balanced(dataset: Dataset | StreamedDataset, label: str) -> BalancedDataset:
+    """The data with rare classes of `label` shown more often.
+
+    Raises:
+        UserError: the data is streamed, so its classes are not known beforehand, or has no such labels.
+    """
+    if not isinstance(dataset, Dataset):
+        raise UserError(f"{dataset.name} is a stream, whose classes are not known: leave out --balance")
+    found = BalancedDataset(dataset, label)
+    len(found)  # tells at once whether there are such labels
+    return found
+
+
+def given(value: Value | None, default: Value) -> Value:
+    """`value`, or `default` where it was left out; 0 is a value, which its reader may refuse."""
+    return default if value is None else value
 
 
 def choose_size(sizes: Mapping[str, Size], name: str) -> Size:

@@ -1,11 +1,14 @@
-"""Pixels of a patch as the target, each patch normalised by itself (MAE, section 3)."""
+"""Pixels of a patch as the target, raw (SimMIM) or each patch normalised by itself (MAE, section 3)."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimgen.errors import UserError
 from mimgen.tokenizers.contract import check_images
 from mimgen.types import Mask
 
@@ -13,27 +16,63 @@ EPSILON = 1e-6
 
 
 class PixelTarget(nn.Module):
-    """Patches [B, N, 3 patch^2], channel first: (channel, row, column).
+    """Patches [B, N, 3 patch^2].
 
     Args:
         patch: side of a patch in pixels.
         normalise: (x - mean) / sqrt(variance + 1e-6) over the numbers of a patch, variance unbiased.
+        mean: of each channel, taken off first; matters with `normalise` too, as channels differ.
+        std: of each channel, divided by.
+        last: order of the numbers of a patch: false is (channel, row, column), true is (row, column,
+            channel), that of MAE's releases.
+        distance: "squared" (MAE) or "absolute" (SimMIM), averaged over the numbers of a patch.
+
+    Raises:
+        UserError: an unknown distance.
     """
 
-    def __init__(self, patch: int = 16, *, normalise: bool = True) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        patch: int = 16,
+        *,
+        normalise: bool = True,
+        mean: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        std: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        last: bool = False,
+        distance: Literal["squared", "absolute"] = "squared",
+    ) -> None:
         super().__init__()
+        if distance not in ("squared", "absolute"):
+            raise UserError(f'distance {distance!r} is unknown: choose "squared" or "absolute"')
         self.patch, self.dim, self.normalise = patch, 3 * patch * patch, normalise
+        self.last, self.distance = last, distance
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
     @torch.no_grad()
     def forward(self, images: Tensor, mask: Mask | None = None) -> Tensor:
         """[B, 3, H, W] in [0, 1] to [B, N, 3 patch^2] float32."""
         check_images(images, self.patch)
-        patches = F.pixel_unshuffle(images.float(), self.patch).flatten(2).transpose(1, 2)
+        pixels = (images.float() - self.mean) / self.std
+        patches = F.pixel_unshuffle(pixels, self.patch).flatten(2).transpose(1, 2)
+        if self.last:
+            patches = patches.unflatten(2, (3, -1)).transpose(2, 3).flatten(2)
         if not self.normalise:
             return patches
         variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
         return (patches - mean) / (variance + EPSILON).sqrt()
 
     def loss(self, predicted: Tensor, goal: Tensor) -> Tensor:
-        """Mean squared error [M] of [M, D] and [M, D]."""
-        return (predicted.float() - goal).square().mean(-1)
+        """Mean squared or absolute error [M] of [M, D] and [M, D]."""
+        difference = predicted.float() - goal
+        return (difference.abs() if self.distance == "absolute" else difference.square()).mean(-1)
+
+    def images(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Patches [B, N, 3 patch^2], not normalised by patch, to pictures [B, 3, H, W] in [0, 1] where true."""
+        if self.last:
+            patches = patches.unflatten(2, (-1, 3)).transpose(2, 3).flatten(2)
+        pixels = F.pixel_shuffle(patches.transpose(1, 2).unflatten(2, grid), self.patch)
+        return pixels * self.std + self.mean

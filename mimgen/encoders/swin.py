@@ -1,0 +1,143 @@
+"""Swin transformer: attention in windows, four times fewer and twice as wide tokens from stage to stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
+from mimgen.errors import UserError
+from mimgen.layers.patch_embed import PatchEmbed
+from mimgen.layers.swin import PatchMerging, SwinBlock
+from mimgen.part import Part
+from mimgen.types import Mask, Tokens
+
+
+class SwinEncoder(Part):
+    """Swin (Liu et al., 2021, arXiv 2103.14030) with the mask token of SimMIM (arXiv 2111.09886, section 3.3).
+
+    Hidden patches of the first grid are shown as the mask token, so the whole grid is always there. Names
+    are those of the first release, apart from the order of inputs of `PatchMerging`.
+
+    Args:
+        embed_patch: side in pixels of the patches of the first grid, the one that is masked.
+        width: D of the first stage; each stage doubles it.
+        depths: blocks of each stage.
+        heads: attention heads of each stage.
+        window: side of a window in tokens.
+        mlp_ratio: hidden width of the MLPs over D.
+        qkv_bias: whether projections of queries, keys and values have a bias.
+        drop_path: rate of the last block, rising linearly from 0.
+        eps: of the layer norms.
+        channels: C of the pictures.
+        mean: of each channel, taken off pictures in [0, 1].
+        std: by which they are then divided.
+
+    Attributes:
+        dim: width of the output.
+        depth: blocks of all stages together.
+        patch: side in pixels of an output token.
+
+    Raises:
+        UserError: as many depths as heads are needed.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        embed_patch: int = 4,
+        width: int = 128,
+        depths: tuple[int, ...] = (2, 2, 18, 2),
+        heads: tuple[int, ...] = (4, 8, 16, 32),
+        window: int = 6,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        drop_path: float = 0.0,
+        eps: float = 1e-5,
+        channels: int = 3,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        if len(depths) != len(heads) or not depths:
+            raise UserError(f"depths {depths} and heads {heads} must name the same stages, at least one")
+        if len(mean) != channels or len(std) != channels:
+            raise UserError(f"mean {mean} and std {std} need one number for each of {channels} channels")
+        self.dim, self.depth = width * 2 ** (len(depths) - 1), sum(depths)
+        self.patch = embed_patch * 2 ** (len(depths) - 1)
+        self.patch_embed = PatchEmbed(embed_patch, width, channels)
+        self.patch_norm = nn.LayerNorm(width, eps)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        rates = iter(torch.linspace(0, drop_path, self.depth).tolist())
+        self.layers = nn.ModuleList()
+        for stage, (depth, count) in enumerate(zip(depths, heads, strict=True)):
+            blocks = [
+                SwinBlock(width * 2**stage, count, window, index % 2 == 1, mlp_ratio=mlp_ratio, qkv_bias=qkv_bias,
+                          drop_path=next(rates), eps=eps)
+                for index in range(depth)
+            ]  # fmt: skip
+            down = PatchMerging(width * 2**stage, eps) if stage + 1 < len(depths) else nn.Identity()
+            self.layers.append(nn.ModuleDict({"blocks": nn.ModuleList(blocks), "downsample": down}))
+        self.norm = nn.LayerNorm(self.dim, eps)
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+        self._start()
+
+    def _start(self) -> None:
+        """Initial weights of Swin: truncated normal 0.02, zero biases."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    def embed(self, images: Tensor, mask: Mask | None = None) -> Tensor:
+        """Pictures [B, C, H, W] in [0, 1] to tokens [B, h, w, D] of the first grid.
+
+        Raises:
+            UserError: pictures that do not divide into patches, or a mask of another grid.
+        """
+        grid = self.patch_embed.grid(images)
+        x = self.patch_norm(self.patch_embed((images.to(self.dtype) - self.mean) / self.std))
+        if mask is not None:
+            if mask.hidden.shape[1] != x.shape[1]:
+                raise UserError(
+                    f"the mask is of {mask.hidden.shape[1]} patches, the first grid has {x.shape[1]}: mask patches of "
+                    f"{self.patch_embed.patch} pixels"
+                )
+            x = torch.where(mask.hidden.to(x.device)[..., None], self.mask_token, x)
+        return x.unflatten(1, grid)
+
+    def forward(self, images: Tensor, mask: Mask | None = None, *, layers: Sequence[int] = ()) -> Tokens:
+        """Pictures to tokens of the last grid.
+
+        Args:
+            images: [B, C, H, W] in [0, 1], sides multiples of `embed_patch`.
+            mask: of the first grid; hidden patches are shown as the mask token.
+            layers: blocks, counted from 0 over all stages or negative from the end, whose tokens are returned as
+                `levels`, each with the width and the number of tokens of its stage, before the last norm.
+
+        Raises:
+            UserError: pictures or a mask that do not fit, or a layer that does not exist.
+        """
+        for layer in layers:
+            if not -self.depth <= layer < self.depth:
+                raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
+        wanted = tuple(layer % self.depth for layer in layers)
+        x, levels, number = self.embed(images, mask), {}, 0
+        for stage in self.layers:
+            assert isinstance(stage, nn.ModuleDict)
+            for block in stage["blocks"]:  # type: ignore[attr-defined]
+                x = block(x)
+                if number in wanted:
+                    levels[number] = x.flatten(1, 2)
+                number += 1
+            x = stage["downsample"](x)
+        grid = (x.shape[1], x.shape[2])
+        patches = self.norm(x.flatten(1, 2))
+        return Tokens(patches, grid, patches[:, :0], tuple(levels[layer] for layer in wanted))

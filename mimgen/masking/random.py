@@ -1,0 +1,66 @@
+"""Uniform masks with a fixed share of hidden patches, single or in square units (MAE, SimMIM)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mimgen.errors import UserError
+from mimgen.types import Draws, Mask
+
+# Products such as 100 * 0.9 may come out a hair above the whole number that is meant.
+_SLACK = 1e-9
+
+
+@dataclass(frozen=True)
+class Random:
+    """ceil(ratio * units) hidden units in each row, every choice of them equally likely.
+
+    Attributes:
+        ratio: share of hidden units; 0.75 in MAE (section 3), 0.6 in SimMIM (section 3.2).
+        unit: side of a unit in patches; SimMIM hides squares of 32 pixels, that is 8 patches of 4.
+
+    Raises:
+        UserError: a ratio outside 0..1 or a unit without patches.
+    """
+
+    ratio: float = 0.75
+    unit: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio < 1:
+            raise UserError(f"mask ratio {self.ratio}: choose a share above 0 and below 1")
+        if self.unit < 1:
+            raise UserError(f"mask unit {self.unit}: choose at least 1 patch")
+
+    def __call__(self, grid: tuple[int, int], draws: Draws) -> Mask:
+        """Mask [B, N] of a grid of rows and columns.
+
+        Raises:
+            UserError: the grid does not divide into units, or everything would be hidden.
+        """
+        rows, columns = grid[0] // self.unit, grid[1] // self.unit
+        if (rows * self.unit, columns * self.unit) != tuple(grid):
+            raise UserError(f"a grid of {grid[0]} x {grid[1]} patches does not divide into units of {self.unit}")
+        units = rows * columns
+        count = math.ceil(self.ratio * units - _SLACK)
+        if count >= units:
+            raise UserError(f"mask ratio {self.ratio} hides all {units} units of a picture: choose a smaller one")
+        return Mask(in_units(largest(draws.uniform(units), count), (rows, columns), self.unit))
+
+
+def largest(noise: Tensor, count: int) -> Tensor:
+    """The `count` largest of each row of noise [B, N] as a boolean set; of equal ones the later are larger.
+
+    MAE keeps the patches that come first in a stable sort of uniform noise and hides these.
+    """
+    places = noise.argsort(dim=1, stable=True).argsort(dim=1)
+    return places >= noise.shape[1] - count
+
+
+def in_units(hidden: Tensor, grid: tuple[int, int], unit: int) -> Tensor:
+    """A set of units [B, h w] of a grid (h, w) as the set of their patches [B, h w unit^2], row-major."""
+    cells = hidden.unflatten(1, grid)
+    return cells.repeat_interleave(unit, 1).repeat_interleave(unit, 2).flatten(1)

@@ -1,0 +1,32 @@
+"""Folders of small pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mimgen.evaluation.generation import eight_bit
+
+Maker = Callable[..., Path]
+
+
+@pytest.fixture
+def folder_of(tmp_path: Path) -> Maker:
+    """make(name, n, seed, red=0.5, side=32) writes n smooth random .png pictures and returns the folder."""
+
+    def make(name: str, n: int, seed: int, red: float = 0.5, side: int = 32) -> Path:
+        draws = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+        draws[:, 0] = (draws[:, 0] + red - 0.5).clamp(0, 1)
+        pictures = eight_bit(torch.nn.functional.interpolate(draws, (side, side), mode="bilinear"))
+        folder = tmp_path / name
+        folder.mkdir()
+        for number, picture in enumerate(pictures):
+            Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).numpy())).save(folder / f"{number:04d}.png")
+        return folder
+
+    return make

@@ -1,4 +1,4 @@
-"""`mimgen bench sampler | train | tokenizer | study`: how fast this machine is, and how good what it trains."""
+"""`mimgen bench sampler | train | tokenizer | probe | study`: how fast this machine is, and how good what it trains."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from mimgen.commands.options import choose, parse
 
 __all__ = ["main"]
 
-USAGE = """usage: mimgen bench sampler | train | tokenizer | study [options]
+USAGE = """usage: mimgen bench sampler | train | tokenizer | probe | study [options]
 
   sampler    logits of the masked tokens only against logits of all tokens
   train      steps of a config in fp32 and in bf16: which is faster on this machine
   tokenizer  entropy of binary codes, search in a codebook, token merging: time and memory
-  study      tokenizers | mergevq, trained with equal budgets, side by side"""
+  probe      many probe settings at once against one by one, nearest neighbours, attentive poolings
+  study      tokenizers | mergevq | probes | scaling, trained with equal budgets, side by side"""
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,9 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0
     name, *rest = arguments
-    choose(name, ["sampler", "train", "tokenizer", "study"], "benchmark")
-    if name in ("tokenizer", "study"):
-        module = importlib.import_module(f"mimgen.commands.{'bench_tokenizer' if name == 'tokenizer' else 'study'}")
+    choose(name, ["sampler", "train", "tokenizer", "probe", "study"], "benchmark")
+    if name in ("tokenizer", "probe", "study"):
+        module = importlib.import_module(f"mimgen.commands.{'study' if name == 'study' else f'bench_{name}'}")
         status: int = module.main(rest)
         return status
     return _sampler(rest) if name == "sampler" else _train(rest)

@@ -94,13 +94,13 @@ def open_tokenizer(
         )
     if torch.cuda.is_available():
         cast(torch.nn.Module, tokenizer).to("cuda")
-    side = pixels or _trained_at(root) or getattr(tokenizer, "image_size", None)
+    side = pixels or trained_at(root) or getattr(tokenizer, "image_size", None)
     if side is None:
         raise UserError(f"{root} does not say at which size it was trained; pass {flag}")
     return tokenizer, int(side)
 
 
-def _trained_at(root: Path) -> int | None:
+def trained_at(root: Path) -> int | None:
     """Side in pixels that a pipeline folder, or the run that a tokenizer comes from, states."""
     for place in (root, root / "pipeline", root.parent):
         index, settings = place / "model_index.json", place / "settings.json"

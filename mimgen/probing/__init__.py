@@ -1,7 +1,26 @@
 """Reading labels off frozen encoders."""
 
+from mimgen.probing.attentive import AttentiveProbe, AttentiveTraining, attentive_probe
+from mimgen.probing.cache import (
+    CachedFeatures,
+    FeatureKey,
+    cached_features,
+    check_comparable,
+    key_of,
+    open_features,
+)
 from mimgen.probing.features import POOLINGS, Encoder, Features, Pooling, extract, raw_pixels
-from mimgen.probing.linear import ProbeResult, linear_probe
+from mimgen.probing.finetune import FineTune, fine_tune
+from mimgen.probing.intervals import Interval, bootstrap, bootstrap_difference, over_seeds
+from mimgen.probing.knn import knn_probe, neighbours
+from mimgen.probing.linear import linear_probe
+from mimgen.probing.logistic import logistic_probe
+from mimgen.probing.mae_protocol import MaeProtocol, mae_probe
+from mimgen.probing.maps import PointingGame, attention_pictures, patch_maps, pointing_game, query_strips
+from mimgen.probing.problem import ProbeResult
+from mimgen.probing.repeats import draw_shots, few_shot, layerwise, repeated
+from mimgen.probing.segmentation import SegmentationResult, knn_segmentation, linear_segmentation
+from mimgen.probing.sweep import Sweep, sweep_probe
 
 __all__ = [
     "POOLINGS",
@@ -12,4 +31,38 @@ __all__ = [
     "extract",
     "linear_probe",
     "raw_pixels",
+    "AttentiveProbe",
+    "AttentiveTraining",
+    "CachedFeatures",
+    "FeatureKey",
+    "FineTune",
+    "Interval",
+    "MaeProtocol",
+    "PointingGame",
+    "SegmentationResult",
+    "Sweep",
+    "attention_pictures",
+    "attentive_probe",
+    "bootstrap",
+    "bootstrap_difference",
+    "cached_features",
+    "check_comparable",
+    "draw_shots",
+    "few_shot",
+    "fine_tune",
+    "key_of",
+    "knn_probe",
+    "knn_segmentation",
+    "layerwise",
+    "linear_segmentation",
+    "logistic_probe",
+    "mae_probe",
+    "neighbours",
+    "open_features",
+    "over_seeds",
+    "patch_maps",
+    "pointing_game",
+    "query_strips",
+    "repeated",
+    "sweep_probe",
 ]

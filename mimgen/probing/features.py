@@ -1,8 +1,9 @@
-"""Features of a frozen encoder, one vector a picture."""
+"""Features of a frozen encoder: one vector a picture, or all of its tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -13,8 +14,9 @@ from torch import Tensor
 from mimgen.errors import UserError
 from mimgen.types import Tokens
 
-Pooling = Literal["mean", "grid", "prefix"]
+Pooling = Literal["mean", "grid", "prefix", "tokens", "all"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
+_OUTPUT_ONLY = ("prefix", "all")  # `Tokens.levels` hold patches alone
 _GRID = 4
 
 
@@ -40,17 +42,22 @@ class Features:
     """Pooled features of a set of pictures.
 
     Attributes:
-        levels: for each layer asked for, [n, F] float32 on the CPU; layer `depth` is the output.
-        pooling: how tokens became one vector.
+        levels: for each layer asked for, [n, F] float32 on the CPU; layer `depth` is the output. With pooling
+            "tokens" [n, N, D], with "all" [n, P + N, D].
+        pooling: how tokens became features.
+        grid: rows and columns of the output's patches.
+        prefix: number P of class and register tokens in front, with pooling "all"; else 0.
     """
 
     levels: Mapping[int, Tensor]
     pooling: str
+    grid: tuple[int, int] | None = None
+    prefix: int = 0
 
     @property
     def joined(self) -> Tensor:
-        """[n, F * layers], all layers side by side."""
-        return torch.cat(list(self.levels.values()), dim=1)
+        """[n, F * layers] (of tokens [n, N, D * layers]), all layers side by side."""
+        return torch.cat(list(self.levels.values()), dim=-1)
 
 
 @torch.no_grad()
@@ -70,25 +77,21 @@ def extract(
             None at all means the output alone.
         pooling: "mean" over patches [n, D]; "grid", means over a 4 x 4 grid, which keep where
             things are [n, 16 D]; "prefix", the first class or register token [n, D], of the
-            output only.
+            output only; "tokens", all patches [n, N, D]; "all", class and register tokens in
+            front of them [n, P + N, D], of the output only.
         batch_size: pictures at a time.
 
     Raises:
         UserError: unknown pooling, a layer that does not exist, no pictures, or prefix pooling of
             an encoder without prefix tokens.
     """
-    if pooling not in POOLINGS:
-        raise UserError(f"pooling {pooling!r} is unknown; choose from {', '.join(POOLINGS)}")
     if images.dim() != 4 or not len(images):
         raise UserError(f"probing wants pictures [n, 3, H, W], at least one, got {list(images.shape)}")
-    wanted = _resolve(layers, encoder.depth, pooling)
-    training = bool(getattr(encoder, "training", False))
-    device = _set_training(encoder, False)
-    try:
-        parts = [_pooled(encoder, part.to(device), wanted, pooling) for part in images.split(batch_size)]
-    finally:
-        _set_training(encoder, training)
-    return Features({layer: torch.cat([part[layer] for part in parts]) for layer in wanted}, pooling)
+    wanted = resolve_layers(layers, encoder.depth, pooling)
+    with evaluating(encoder) as device:
+        parts = [pooled(encoder, part.to(device), wanted, pooling) for part in images.split(batch_size)]
+    levels = {layer: torch.cat([part.levels[layer] for part in parts]) for layer in wanted}
+    return Features(levels, pooling, parts[0].grid, parts[0].prefix)
 
 
 def raw_pixels(images: Tensor, side: int = 16) -> Tensor:
@@ -110,28 +113,56 @@ def raw_pixels(images: Tensor, side: int = 16) -> Tensor:
     return torch.cat(small).flatten(1).cpu()
 
 
-def _resolve(layers: Sequence[int], depth: int, pooling: str) -> tuple[int, ...]:
+def resolve_layers(layers: Sequence[int], depth: int, pooling: str) -> tuple[int, ...]:
+    """Layers counted from 0 without repetition, `depth` the output; none at all means the output.
+
+    Raises:
+        UserError: unknown pooling, a layer that does not exist, or a pooling that exists for the output only.
+    """
+    if pooling not in POOLINGS:
+        raise UserError(f"pooling {pooling!r} is unknown; choose from {', '.join(POOLINGS)}")
     for layer in layers:
         if not -depth <= layer <= depth:
             raise UserError(
                 f"layer {layer} does not exist: blocks are 0 to {depth - 1}, {depth} is the output"
             )
     resolved = tuple(dict.fromkeys(layer + depth if layer < 0 else layer for layer in layers)) or (depth,)
-    if pooling == "prefix" and resolved != (depth,):
-        raise UserError("prefix pooling exists for the output only; drop `layers` or pool by mean")
+    if pooling in _OUTPUT_ONLY and resolved != (depth,):
+        raise UserError(f"{pooling} pooling exists for the output only; drop `layers` or pool by mean")
     return resolved
 
 
-def _pooled(encoder: Encoder, images: Tensor, wanted: tuple[int, ...], pooling: str) -> dict[int, Tensor]:
+@contextmanager
+def evaluating(encoder: Encoder) -> Iterator[torch.device]:
+    """Put an encoder that has modes into evaluation mode for the block; gives where it lives."""
+    if not isinstance(encoder, torch.nn.Module):
+        yield torch.device("cpu")
+        return
+    training = encoder.training
+    encoder.eval()
+    try:
+        yield next((parameter.device for parameter in encoder.parameters()), torch.device("cpu"))
+    finally:
+        encoder.train(training)
+
+
+@torch.no_grad()
+def pooled(encoder: Encoder, images: Tensor, wanted: tuple[int, ...], pooling: str) -> Features:
+    """Features of one batch [B, 3, H, W] on the encoder's device; `wanted` of `resolve_layers`."""
     blocks = tuple(layer for layer in wanted if layer < encoder.depth)
     tokens = encoder(images, layers=blocks)
     found = dict(zip(blocks, tokens.levels, strict=True)) | {encoder.depth: tokens.patches}
-    return {layer: _pool(found[layer], tokens, pooling).float().cpu() for layer in wanted}
+    levels = {layer: _pool(found[layer], tokens, pooling).float().cpu() for layer in wanted}
+    return Features(levels, pooling, tokens.grid, tokens.prefix.shape[1] if pooling == "all" else 0)
 
 
 def _pool(patches: Tensor, tokens: Tokens, pooling: str) -> Tensor:
     if pooling == "mean":
         return patches.mean(1)
+    if pooling == "tokens":
+        return patches
+    if pooling == "all":
+        return torch.cat([tokens.prefix, patches], dim=1)
     if pooling == "prefix":
         if not tokens.prefix.shape[1]:
             raise UserError("this encoder has no prefix tokens; use pooling='mean' or 'grid'")
@@ -141,11 +172,3 @@ def _pool(patches: Tensor, tokens: Tokens, pooling: str) -> Tensor:
         raise UserError(f"grid pooling needs {rows} x {columns} patches, got {patches.shape[1]}; use 'mean'")
     plane = patches.transpose(1, 2).unflatten(2, (rows, columns))
     return F.adaptive_avg_pool2d(plane, _GRID).flatten(1)
-
-
-def _set_training(encoder: Encoder, on: bool) -> torch.device:
-    """Set the mode of an encoder that has one; where it lives."""
-    if not isinstance(encoder, torch.nn.Module):
-        return torch.device("cpu")
-    encoder.train(on)
-    return next((parameter.device for parameter in encoder.parameters()), torch.device("cpu"))

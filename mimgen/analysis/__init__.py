@@ -1,0 +1,46 @@
+"""What an encoder looks at and how its layers differ, without labels."""
+
+from mimgen.analysis.cka import MinibatchCka, linear_cka, unbiased_hsic
+from mimgen.analysis.contrast import SIGNS, Sign, cross_cka, late, signs
+from mimgen.analysis.encoder import Encoder, has_attention, levels_of, look, resting
+from mimgen.analysis.layers import Analysis, analyse
+from mimgen.analysis.pictures import alike, components, heat, heat_table, looked_at, overlay
+from mimgen.analysis.rank import effective_rank, stable_rank
+from mimgen.analysis.similarity import between_pictures, depth_similarity, token_similarity
+from mimgen.ops.attention_maps import attention_distance, attention_nmi, grid_distances, head_similarity
+from mimgen.ops.spectrum import relative_log_amplitude, singular_values
+
+__all__ = [
+    "SIGNS",
+    "Analysis",
+    "Encoder",
+    "MinibatchCka",
+    "Sign",
+    "alike",
+    "analyse",
+    "attention_distance",
+    "attention_nmi",
+    "between_pictures",
+    "components",
+    "cross_cka",
+    "depth_similarity",
+    "effective_rank",
+    "grid_distances",
+    "has_attention",
+    "head_similarity",
+    "heat",
+    "heat_table",
+    "late",
+    "levels_of",
+    "linear_cka",
+    "look",
+    "looked_at",
+    "overlay",
+    "relative_log_amplitude",
+    "resting",
+    "signs",
+    "singular_values",
+    "stable_rank",
+    "token_similarity",
+    "unbiased_hsic",
+]

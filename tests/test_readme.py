@@ -58,8 +58,9 @@ def systems() -> str:
     from mimgen.commands.systems import SYSTEMS
 
     rows = ["| system | paper | state | measured |", "|---|---|---|---|"]
-    for system in sorted(SYSTEMS, key=lambda system: system.config is None):
-        state = f"`configs/{system.config}.py`" if system.config else "planned"
+    for system in sorted(SYSTEMS, key=lambda system: not system.built):
+        place = f"configs/{system.config}.py" if system.config else system.command
+        state = f"`{place}`" if place else "planned"
         rows.append(f"| {system.slug} | {system.title} | {state} | {system.result or '-'} |")
     return "\n".join(rows)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mimgen.commands import systems
+from mimgen.commands.help import COMMANDS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -81,11 +82,18 @@ def test_every_config_exists_and_names_its_system() -> None:
         assert system.title in text, f"{path} does not give the paper's title"
 
 
+def test_every_command_exists() -> None:
+    commands = [system.command.split() for system in systems.SYSTEMS if system.command]
+    assert commands
+    for program, name, *_ in commands:
+        assert program == "mimgen" and name in COMMANDS
+
+
 def test_table_says_what_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
     assert systems.main([]) == 0
     table = capsys.readouterr().out
     assert all(system.title in table for system in systems.SYSTEMS)
-    assert table.count("planned") == sum(system.config is None for system in systems.SYSTEMS) + 1
+    assert table.count("planned") == sum(not system.built for system in systems.SYSTEMS) + 1
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,7 +54,7 @@ def experiment(
     tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
     seed: int = 0,
 ) -> Pretrain:
-    """Pretrain an encoder: tell the pixels of hidden patches from the visible ones, which alone it sees.
+    """Pretrain an encoder: tell the pixels of hidden patches from the visible ones alone.
 
     Paper: "Masked Autoencoders Are Scalable Vision Learners" (arXiv 2111.06377).
 

@@ -52,7 +52,7 @@ def experiment(
     tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
     seed: int = 0,
 ) -> Pretrain:
-    """Pretrain a Swin encoder: tell the raw pixels of hidden squares, shown as a learned token.
+    """Pretrain a Swin encoder: tell the pixels of hidden squares, shown as a learned token.
 
     Paper: "SimMIM: A Simple Framework for Masked Image Modeling" (arXiv 2111.09886).
 

@@ -25,6 +25,7 @@ class System:
         cases: recorded runs of the official code that it is compared with.
         config: path of its config below configs/, None while it is planned.
         result: one measured figure with its unit and data, empty while there is none.
+        command: what to type where the system is no training but a use or a study; empty otherwise.
     """
 
     slug: str
@@ -33,6 +34,12 @@ class System:
     cases: tuple[str, ...] = ()
     config: str | None = None
     result: str = ""
+    command: str = ""
+
+    @property
+    def built(self) -> bool:
+        """Whether there is something to run."""
+        return self.config is not None or bool(self.command)
 
 
 SYSTEMS: tuple[System, ...] = (
@@ -63,7 +70,10 @@ SYSTEMS: tuple[System, ...] = (
         "hap", "align", "HAP: Structure-Aware Masked Image Modeling for Human-Centric Perception", ("hap",),
     ),
     System("supmim", "align", "Improve Supervised Representation Learning with Masked Image Modeling"),
-    System("datascaling", "reconstruct", "On Data Scaling in Masked Image Modeling", ("simmim",)),
+    System(
+        "datascaling", "reconstruct", "On Data Scaling in Masked Image Modeling", ("simmim",),
+        command="mimgen bench study scaling",
+    ),
     System(
         "mimdet", "use",
         "Unleashing Vanilla Vision Transformer with Masked Image Modeling for Object Detection", ("mimdet",),
@@ -80,6 +90,7 @@ SYSTEMS: tuple[System, ...] = (
     System(
         "efficient_probing", "use",
         "Attention, Please! Revisiting Attentive Probing for Masked Image Modeling", ("efficient_probing",),
+        command="mimgen probe --probes efficient",
     ),
     System("ropim", "reconstruct", "Pre-training with Random Orthogonal Projection Image Modeling"),
     System(
@@ -135,7 +146,10 @@ SYSTEMS: tuple[System, ...] = (
         "SatVision-TOA: A Geospatial Foundation Model for Coarse-Resolution All-Sky Remote Sensing Imagery",
         ("satvision",),
     ),
-    System("cl_vs_mim", "use", "What Do Self-Supervised Vision Transformers Learn?", ("clvsmim",)),
+    System(
+        "cl_vs_mim", "use", "What Do Self-Supervised Vision Transformers Learn?", ("clvsmim",),
+        command="mimgen analyse --against",
+    ),
     System("uta", "align", "Enhancing Vision-Language Model with Unmasked Token Alignment", ("uta",)),
     System("itpn", "reconstruct", "Integrally Pre-Trained Transformer Pyramid Networks", ("itpn",)),
     System(
@@ -197,18 +211,18 @@ class Arguments:
 
 def table(systems: tuple[System, ...] = SYSTEMS) -> str:
     """The systems as aligned text, built ones first."""
-    rows = [("system", "kind", "config", "parity cases", "measured", "title")]
-    for system in sorted(systems, key=lambda system: system.config is None):
+    rows = [("system", "kind", "config or command", "parity cases", "measured", "title")]
+    for system in sorted(systems, key=lambda system: not system.built):
         cases = f"{len(system.cases)} recorded" if system.cases else "-"
         rows.append(
-            (system.slug, system.kind, system.config or "planned", cases, system.result or "-", system.title)
+            (system.slug, system.kind, system.config or system.command or "planned", cases, system.result or "-", system.title)
         )
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[5]]).rstrip() for row in rows
     ]
-    built = sum(system.config is not None for system in systems)
-    return "\n".join([*lines, "", f"{built} of {len(systems)} systems have a config; the others are planned."])
+    built = sum(system.built for system in systems)
+    return "\n".join([*lines, "", f"{built} of {len(systems)} systems have a config or a command; the others are planned."])
 
 
 def main(arguments: list[str]) -> int:

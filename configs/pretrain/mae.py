@@ -1,4 +1,4 @@
-"""MAE: hide most patches, show the encoder the rest, let a light decoder tell the pixels."""
+"""MAE: hide most patches, encode the rest, let a light decoder tell the pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SimMIM: show the encoder a token in the place of hidden squares, tell their pixels by one linear map."""
+"""SimMIM: show a token in the place of hidden squares, tell their pixels linearly."""
 
 from __future__ import annotations
 

@@ -90,7 +90,10 @@ def test_what_is_no_encoder_is_answered_with_the_forms(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_bundled_generator_and_tokenizer() -> None:
     generator = open_encoder("bundled")
-    assert (generator.pixels, generator.facts["kind"], generator.facts["attention"]) == (64, "generator", False)
+    assert (generator.pixels, generator.facts["kind"], generator.facts["attention"]) == (64, "generator", True)
+    maps = generator.encoder(torch.rand(2, 3, 64, 64), attention=(0, 1)).attention
+    assert [tuple(each.shape) for each in maps] == [(2, 6, 64, 64)] * 2
+    assert all(bool((each.sum(-1) < 1).all()) for each in maps)  # what is missing goes to the caption
     tokenizer = open_encoder("bundled-tokenizer")
     assert (tokenizer.pixels, tokenizer.facts["kind"], tokenizer.facts["depth"]) == (64, "tokenizer", 0)
     codes = open_encoder(f"{pipeline_folder() / 'vqvae'}@codes")

@@ -171,7 +171,7 @@ def test_other_mistakes(tmp_path: Path) -> None:
 
 def test_releases_are_known_by_name() -> None:
     assert list(releases()) == [
-        "meissonic", "open_magvit2", "mergevq", "llamagen", "titok", "beitv2_tokenizer", "kl16",
+        "meissonic", "open_magvit2", "mergevq", "llamagen", "titok", "beitv2_tokenizer", "kl16", "mae",
     ]  # fmt: skip
     assert all(release.about for release in releases().values())
 

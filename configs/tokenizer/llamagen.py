@@ -60,8 +60,8 @@ def experiment(
 
     Command: mimgen train llamagen --size emoji64 --out runs/llamagen
 
-    Expected: (measured 2026-11-21, 2 loaded CPU cores, seed 0) --size emoji64, 3,200 pictures seen, emoji `val`: 20.2 dB,
-    59 % of 1,024 codes in use.
+    Expected: (measured 2026-11-21, 2 loaded CPU cores, seed 0) --size emoji64, 3,200 pictures seen, emoji `val`:
+    20.2 dB, 59 % of 1,024 codes in use.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes on a processor), base (VQ-16, 256 px), vq8 (VQ-8, 256 px).

@@ -183,16 +183,22 @@ def merge(x: Tensor, matching: Matching, sizes: Tensor | None = None) -> tuple[T
     """Size-weighted averages [B, M, D] of x [B, T, D], and the new sizes [B, M, 1] (ones to start with)."""
     if sizes is None:
         sizes = torch.ones(*x.shape[:2], 1, dtype=x.dtype, device=x.device)
-    into, kept, moved = matching.into, _rows(sizes, matching.kept), _rows(sizes, matching.moved)
-    total = _add_to(kept.clone(), into, moved)
-    arrivals = _add_to(torch.zeros_like(kept), into, torch.ones_like(moved))
+    width, length = x.shape[2], matching.kept.shape[1]
+    # places in the whole batch, worked out once: with few tokens the many small steps cost more than the sums
+    kept, moved = _flat(matching.kept, x.shape[1]), _flat(matching.moved, x.shape[1])
+    into = _flat(matching.into, length)
+    tokens, counts = x.flatten(0, 1), sizes.flatten(0, 1)
+    own, arriving = counts.index_select(0, kept), counts.index_select(0, moved)
+    total = own.index_add(0, into, arriving)
+    arrivals = torch.zeros_like(own).index_add_(0, into, torch.ones_like(arriving)).index_select(0, into)
+    new = total.index_select(0, into)
     # Added to the few tokens that receive, each of their arrivals bearing its part of the change of their own
     # weight: a pass over all tokens would cost as much as selecting them.
-    own, new = _rows(kept, into), _rows(total, into)
-    change = (own / new - 1) / _rows(arrivals, into)
-    receivers = _rows(x, matching.kept.gather(1, into))
-    values = receivers.mul_(change).addcmul_(_rows(x, matching.moved), moved / new)
-    return _add_to(_rows(x, matching.kept), into, values), total
+    change = (own.index_select(0, into) / new - 1) / arrivals
+    values = tokens.index_select(0, kept.index_select(0, into)).mul_(change)
+    values.addcmul_(tokens.index_select(0, moved), arriving / new)
+    result = tokens.index_select(0, kept).index_add_(0, into, values)
+    return result.view(-1, length, width), total.view(-1, length, 1)
 
 
 def unmerge(x: Tensor, matching: Matching) -> Tensor:

@@ -5,35 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from mimgen.encoders.contract import Encoder
 from mimgen.errors import UserError
 from mimgen.types import Tokens
 
 __all__ = ["Encoder", "has_attention", "in_batches", "level_grid", "levels_of", "look", "resting"]
-
-
-class Encoder(Protocol):
-    """What can be analysed; see the encoder contract.
-
-    Attributes:
-        dim: width D of a token.
-        depth: number of blocks that can be asked for.
-        patch: side of a patch in pixels.
-    """
-
-    dim: int
-    depth: int
-    patch: int
-
-    def __call__(self, images: Tensor, /, *, layers: Sequence[int] = ()) -> Tokens:
-        """[B, 3, H, W] in [0, 1] -> Tokens with one level for each of `layers`.
-
-        Encoders that can show their attention take `attention=`, a sequence of blocks, too.
-        """
 
 
 def has_attention(encoder: Encoder) -> bool:

@@ -8,49 +8,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimgen.data.contract import DerivedDataset
+from mimgen.data.subset import Subset
 from mimgen.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mimgen.data import Sample
 
 __all__ = ["Part", "ProbeData", "masks_of", "probe_data"]
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
-@dataclass(frozen=True)
-class Part(DerivedDataset):
-    """Some pictures of a data set.
-
-    Attributes:
-        dataset: the whole.
-        rows: which of its pictures.
-    """
-
-    rows: tuple[int, ...] = ()
-
-    @property
-    def fingerprint(self) -> str:
-        import hashlib
-
-        return hashlib.sha256(repr((self.dataset.fingerprint, self.rows)).encode()).hexdigest()[:16]
-
-    @property
-    def captions(self) -> list[str]:
-        return [self.dataset.captions[row] for row in self.rows]
-
-    @property
-    def labels(self) -> dict[str, Tensor]:
-        return {name: ids[list(self.rows)] for name, ids in self.dataset.labels.items()}
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.dataset[self.rows[index]]
+class Part(Subset):
+    """Some pictures of a data set."""
 
     @cached_property
     def images(self) -> Tensor:

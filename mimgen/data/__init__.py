@@ -1,6 +1,6 @@
 """Pictures with captions and labels: the embedded emoji, photographs at hand and one's own data."""
 
-from mimgen.data.balanced import BalancedDataset
+from mimgen.data.balanced import balanced
 from mimgen.data.contract import Dataset, Sample, StreamedDataset
 from mimgen.data.describe import describe
 from mimgen.data.digits import open_digits
@@ -19,7 +19,6 @@ from mimgen.data.transforms import Transform
 
 __all__ = [
     "BUILT_IN",
-    "BalancedDataset",
     "Dataset",
     "Loader",
     "MemoryDataset",
@@ -31,6 +30,7 @@ __all__ = [
     "StreamedDataset",
     "Summary",
     "Transform",
+    "balanced",
     "build_emoji",
     "describe",
     "open_data",

@@ -1,14 +1,16 @@
-"""Parts of a data set: nested ones of growing size, and what another set does not hold."""
+"""Other views of a data set: chosen places, nested parts of growing size, what another set does not hold."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
-from mimgen.data.contract import Dataset, DerivedDataset, Sample
+from mimgen.data.contract import Augmented, Dataset, DerivedDataset, Sample
 from mimgen.errors import UserError
 from mimgen.types import mix_seed
 
@@ -17,7 +19,7 @@ __all__ = ["Subset", "nested_subset", "without"]
 
 @dataclass(frozen=True)
 class Subset(DerivedDataset):
-    """The pictures of a data set at the given places, in their order, without its random crops and flips.
+    """The pictures of a data set at the given places, in their order; a place may occur more than once.
 
     Attributes:
         indices: places in the other data set.
@@ -41,6 +43,21 @@ class Subset(DerivedDataset):
     def captions(self) -> list[str]:
         captions = self.dataset.captions
         return [captions[index] for index in self.indices]
+
+    @property
+    def labels(self) -> Mapping[str, Tensor]:
+        return {name: ids[list(self.indices)] for name, ids in self.dataset.labels.items()}
+
+    @property
+    def augments(self) -> bool:
+        """Whether the other set crops or flips its pictures at random."""
+        return bool(getattr(self.dataset, "augments", False))
+
+    def draw(self, index: int, generator: torch.Generator) -> Sample:
+        """The picture at place `index`, cropped and flipped at random as the other set does."""
+        if not isinstance(self.dataset, Augmented):
+            return self[index]
+        return self.dataset.draw(self.indices[index], generator)
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -3,6 +3,7 @@
 from mimgen.encoders.beit import BeitEncoder
 from mimgen.encoders.beit_pretraining import BeitPretraining
 from mimgen.encoders.clip import ClipTextEncoder
+from mimgen.encoders.contract import Encoder
 from mimgen.encoders.decoders import LinearDecoder, MaeDecoder
 from mimgen.encoders.digest import digest_of
 from mimgen.encoders.foreign import TransformersEncoder, open_transformers
@@ -21,6 +22,7 @@ __all__ = [
     "BeitPretraining",
     "ByteTextEncoder",
     "ClipTextEncoder",
+    "Encoder",
     "Merging",
     "PatchTeacher",
     "Teacher",

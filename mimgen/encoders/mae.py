@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD, VitEncoder
+from mimgen.encoders.vit import VitEncoder
 from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.layers.position import resize_position_table, sincos_2d
 from mimgen.types import Mask
@@ -59,29 +59,8 @@ class MaskTokenVit(VitEncoder):
     Without a mask it works like a `VitEncoder`, whose arguments these are.
     """
 
-    def __init__(
-        self,
-        image_size: int | tuple[int, int] = 224,
-        patch: int = 16,
-        width: int = 768,
-        depth: int = 12,
-        heads: int = 12,
-        mlp_ratio: float = 4.0,
-        qkv_bias: bool = True,
-        layer_scale: float | None = None,
-        drop_path: float = 0.0,
-        eps: float = 1e-6,
-        class_token: bool = True,
-        pool: Literal["class", "mean"] = "class",
-        classes: int = 0,
-        channels: int = 3,
-        mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
-    ) -> None:
-        super().__init__(
-            image_size, patch, width, depth, heads, mlp_ratio, qkv_bias, layer_scale, drop_path, eps, class_token,
-            pool, classes, channels, mean, std,
-        )  # fmt: skip
+    def _start(self) -> None:
+        super()._start()
         self.mask_token = nn.Parameter(torch.empty(1, 1, self.dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 

@@ -11,6 +11,7 @@ from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.layers.swin import PatchMerging, SwinBlock
+from mimgen.layers.vit import start_linears
 from mimgen.part import Part
 from mimgen.types import Mask, Tokens
 
@@ -89,11 +90,7 @@ class SwinEncoder(Part):
 
     def _start(self) -> None:
         """Initial weights of Swin: truncated normal 0.02, zero biases."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        start_linears(self)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def embed(self, images: Tensor, mask: Mask | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from mimgen.errors import UserError
 from mimgen.layers.merging import Merged
 from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.layers.position import resize_position_table
-from mimgen.layers.vit import VitBlock
+from mimgen.layers.vit import VitBlock, start_linears
 from mimgen.part import Part
 from mimgen.types import Mask, Tokens
 
@@ -115,11 +115,7 @@ class VitEncoder(Part):
 
     def _start(self) -> None:
         """Initial weights of ViT: truncated normal 0.02, zero biases."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        start_linears(self)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         if self.cls_token is not None:
             nn.init.trunc_normal_(self.cls_token, std=0.02)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.evaluation.descriptor import check_pictures
+from mimgen.evaluation.generation.extractors import file_digest
 
 __all__ = ["clip_score", "clip_similarities"]
 
@@ -116,11 +117,4 @@ def _load(folder: Path) -> tuple[Any, Any]:
 
 def _named(folder: Path) -> dict[str, str]:
     """Name of a model's folder and digest of its weights."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for file in sorted(folder.expanduser().glob("*.safetensors")):
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                digest.update(block)
-    return {"folder": str(folder), "weights": digest.hexdigest()[:16]}
+    return {"folder": str(folder), "weights": file_digest(sorted(folder.expanduser().glob("*.safetensors")))}

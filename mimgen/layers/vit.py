@@ -14,6 +14,15 @@ from mimgen.layers.attention import attend
 from mimgen.layers.merging import Merged, match
 
 
+def start_linears(module: nn.Module) -> None:
+    """Initial weights of ViT and Swin for every linear layer inside: truncated normal 0.02, zero biases."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
 class LayerScale(nn.Module):
     """x * gamma over the last dimension (CaiT, arXiv 2103.17239, equation 4)."""
 

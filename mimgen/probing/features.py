@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mimgen.encoders.contract import Encoder
 from mimgen.errors import UserError
 from mimgen.types import Tokens
 
@@ -18,23 +19,6 @@ Pooling = Literal["mean", "grid", "prefix", "tokens", "all"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 _OUTPUT_ONLY = ("prefix", "all")  # `Tokens.levels` hold patches alone
 _GRID = 4
-
-
-class Encoder(Protocol):
-    """What can be probed; see the encoder contract.
-
-    Attributes:
-        dim: width D of a token.
-        depth: number of layers that can be asked for.
-        patch: side of a patch in pixels.
-    """
-
-    dim: int
-    depth: int
-    patch: int
-
-    def __call__(self, images: Tensor, /, *, layers: Sequence[int] = ()) -> Tokens:
-        """[B, 3, H, W] in [0, 1] -> Tokens with one level for each of `layers`."""
 
 
 @dataclass(frozen=True)

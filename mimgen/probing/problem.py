@@ -100,7 +100,7 @@ class Problem:
         _check_classes(labels, counts, test_y.cpu(), least)
         if all(bool((rows == train_x[:1]).all()) for rows in train_x.split(_ROWS)):
             raise UserError("probe: all training features are the same; the encoder has collapsed")
-        test = torch.searchsorted(labels, test_y.cpu()).clamp(max=len(labels) - 1)
+        test = torch.searchsorted(labels, test_y.cpu().contiguous()).clamp(max=len(labels) - 1)
         test = torch.where(labels[test] == test_y.cpu(), test, -1)
         return cls(labels, classes, test, test_y.cpu(), train_x.shape[-1])
 

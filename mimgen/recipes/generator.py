@@ -20,7 +20,7 @@ from mimgen.ops.launch import first_process
 from mimgen.pipelines import Preset, TextToImage
 from mimgen.pipelines.parts import token_grid
 from mimgen.recipes.generation_fid import FidWatch
-from mimgen.recipes.pictures import Pictures, balanced, first, loader, record
+from mimgen.recipes.pictures import Pictures, first, loader, rarer_shown_more, record
 from mimgen.recipes.tokenizers import DiscreteTokenizer, encoder_of, load_tokenizer, tokenize
 from mimgen.training import Result, Settings, fit, load_ema
 
@@ -76,7 +76,7 @@ class TrainGenerator:
         token_grid(tokenizer, self.pictures.size, self.pictures.size)
         dataset = self.pictures.open()
         if self.balance is not None:
-            balanced(dataset, self.balance)  # wrong labels are refused before anything is computed
+            rarer_shown_more(dataset, self.balance)  # wrong labels are refused before anything is computed
         prompts = [sample.caption for sample in first(dataset)]
         measure = self.fid.start(dataset, out) if self.fid is not None and self.fid.every else None
 
@@ -93,7 +93,7 @@ class TrainGenerator:
         torch.manual_seed(self.settings.seed)
         objective = self.build(tokenizer)
         coded = self._coded(dataset, tokenizer)
-        coded = coded if self.balance is None else balanced(coded, self.balance)
+        coded = coded if self.balance is None else rarer_shown_more(coded, self.balance)
         settings = self.settings
         if measure is not None:  # the loop asks for pictures whenever grids or the FID are due
             settings = replace(settings, sample_every=math.gcd(settings.sample_every, measure.watch.every))

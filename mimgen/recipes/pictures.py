@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from mimgen.data import (
-    BalancedDataset,
     Dataset,
     Loader,
     Sample,
     StreamedDataset,
     StreamLoader,
+    Subset,
+    balanced,
     open_data,
     training_split,
 )
@@ -51,17 +52,15 @@ class Pictures:
         return open_data(self.spec, size=self.size, split=self.split or training_split(self.spec))
 
 
-def balanced(dataset: Dataset | StreamedDataset, label: str) -> BalancedDataset:
-    """The data with rare classes of `label` shown more often.
+def rarer_shown_more(dataset: Dataset | StreamedDataset, label: str) -> Subset:
+    """The data balanced by the classes of `label`.
 
     Raises:
         UserError: the data is streamed, so its classes are not known beforehand, or has no such labels.
     """
     if not isinstance(dataset, Dataset):
         raise UserError(f"{dataset.name} is a stream, whose classes are not known: leave out --balance")
-    found = BalancedDataset(dataset, label)
-    len(found)  # tells at once whether there are such labels
-    return found
+    return balanced(dataset, label)
 
 
 def given(value: Value | None, default: Value) -> Value:

@@ -84,7 +84,7 @@ def test_pictures_without_the_label_are_left_out_and_said(monkeypatch: pytest.Mo
     data = MemoryDataset("few", "mark", images, [""] * 6, list("uvwxyz"), {"kind": labels}, {"kind": names})
     monkeypatch.setattr("mimgen.data.open_data", lambda spec, **options: data)
     found = probe_data("few", 4)
-    assert found.train_y.tolist() == [0, 1, 0, 1] and found.train.rows == (0, 2, 3, 5)
+    assert found.train_y.tolist() == [0, 1, 0, 1] and found.train.indices == (0, 2, 3, 5)
     assert "2 of 6 pictures of train" in found.notes[0]
     assert (found.train.images[:, 0, 0, 0] * 255).tolist() == [0, 2, 3, 5]
     with pytest.raises(UserError, match="kinds"):

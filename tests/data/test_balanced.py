@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
-from mimgen.data import BalancedDataset, Loader, MemoryDataset, with_codes
+from mimgen.data import Loader, MemoryDataset, balanced, with_codes
 from mimgen.errors import UserError
 
 
@@ -28,30 +28,30 @@ CLASSES = [0] * 64 + [1] * 16 + [2]
 
 
 def test_repetitions_follow_the_square_root_up_to_the_limit() -> None:
-    balanced = BalancedDataset(pictures(CLASSES), "kind", most=5)
-    times = Counter(balanced.places)
+    shown = balanced(pictures(CLASSES), "kind", most=5)
+    times = Counter(shown.indices)
     assert {times[i] for i in range(64)} == {1}
     assert {times[i] for i in range(64, 80)} == {2}  # sqrt(64 / 16)
     assert times[80] == 5  # sqrt(64) = 8, limited
-    assert len(balanced) == 64 + 32 + 5
+    assert len(shown) == 64 + 32 + 5
 
 
 def test_samples_captions_labels_and_codes_stay_together() -> None:
     codes = torch.arange(81)[:, None, None].expand(-1, 2, 2)
-    balanced = BalancedDataset(with_codes(pictures(CLASSES), codes), "kind")
-    for place in (0, 63, 64, len(balanced) - 1):
-        sample, source = balanced[place], balanced.places[place]
-        assert sample.caption == balanced.captions[place] == f"picture {source}"
-        assert sample.labels["kind"] == balanced.labels["kind"][place] == CLASSES[source]
+    shown = balanced(with_codes(pictures(CLASSES), codes), "kind")
+    for place in (0, 63, 64, len(shown) - 1):
+        sample, source = shown[place], shown.indices[place]
+        assert sample.caption == shown.captions[place] == f"picture {source}"
+        assert sample.labels["kind"] == shown.labels["kind"][place] == CLASSES[source]
         assert sample.codes is not None and int(sample.codes[0, 0]) == source
-    assert balanced.fingerprint != pictures(CLASSES).fingerprint
+    assert shown.fingerprint != pictures(CLASSES).fingerprint
 
 
 def test_an_epoch_shows_every_place_once() -> None:
-    balanced = BalancedDataset(pictures(CLASSES), "kind")
-    batches = Loader(balanced, 8, 0, prefetch=0)
-    seen = [i for step in range(len(balanced)) for i in batches.indices(step)]
-    assert Counter(seen[: len(balanced)]) == Counter(range(len(balanced)))
+    shown = balanced(pictures(CLASSES), "kind")
+    batches = Loader(shown, 8, 0, prefetch=0)
+    seen = [i for step in range(len(shown)) for i in batches.indices(step)]
+    assert Counter(seen[: len(shown)]) == Counter(range(len(shown)))
 
 
 def test_augmented_pictures_are_still_drawn() -> None:
@@ -65,11 +65,11 @@ def test_augmented_pictures_are_still_drawn() -> None:
     flipping = Flipping(
         plain.name, "made", plain.images, plain.captions, plain.keys, labels=plain.labels, label_names=plain.label_names
     )
-    balanced = BalancedDataset(flipping, "kind")
-    assert balanced.augments
-    assert balanced.draw(len(balanced) - 1, torch.Generator()) == ("drawn", 80)
+    shown = balanced(flipping, "kind")
+    assert shown.augments
+    assert shown.draw(len(shown) - 1, torch.Generator()) == ("drawn", 80)
 
 
 def test_labels_that_do_not_exist_are_named() -> None:
     with pytest.raises(UserError, match="kind"):
-        len(BalancedDataset(pictures(CLASSES), "group"))
+        balanced(pictures(CLASSES), "group")

@@ -76,13 +76,15 @@ class Batch:
     """What the loader hands to an objective.
 
     Attributes:
-        images: [B, 3, H, W] float32 in [0, 1].
+        images: [B, 3, H, W] float32 in [0, 1]; other data may have other channels, units or a third dimension.
         captions: B strings, empty where a picture has none.
         keys: B sample names (for logs).
         labels: named class labels, each [B] int64, for example "group".
         draws: random streams, one a row.
         codes: [B, h, w] int64 cached token ids, when a tokenizer was run beforehand.
         sizes: [B, 5] float32 micro-conditions (width, height, crop left, crop top, score).
+        extras: what else some data have, one row a picture: "second" [B, 3, H, W], another view of the same scene;
+            "keypoints" [B, J, 3], column and row in pixels and 1 where the joint was seen, else 0.
     """
 
     images: Tensor
@@ -92,6 +94,7 @@ class Batch:
     labels: Mapping[str, Tensor] = field(default_factory=dict)
     codes: Tensor | None = None
     sizes: Tensor | None = None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)

@@ -17,13 +17,15 @@ class Sample:
     """One picture and what is known about it.
 
     Attributes:
-        image: [3, size, size] uint8.
+        image: [3, size, size] uint8; data that are no pictures (rasters of many bands, volumes) may have float32
+            of any shape, which is handed on as it is.
         caption: its text, empty where there is none.
         labels: named class ids, for example {"group": 3}; indices into `Dataset.label_names`.
         key: its name in the set, unique there.
         conditions: [5] float32 micro-conditions (width, height, crop left, crop top, score) of the
             original file.
         codes: [h, w] int64 cached token ids, when `with_codes` added them.
+        extras: further tensors by name, see `Batch.extras`; uint8 ones are pictures.
     """
 
     image: Tensor
@@ -32,6 +34,7 @@ class Sample:
     key: str = ""
     conditions: Tensor | None = None
     codes: Tensor | None = None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @runtime_checkable

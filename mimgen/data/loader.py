@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count
 
@@ -135,9 +135,7 @@ class CodedDataset(DerivedDataset):
 
     def __getitem__(self, index: int) -> Sample:
         plain = self.dataset[index]
-        return Sample(
-            plain.image, plain.caption, plain.labels, plain.key, plain.conditions, self.codes[index]
-        )
+        return replace(plain, codes=self.codes[index])
 
 
 def with_codes(dataset: Dataset, codes: Tensor) -> CodedDataset:
@@ -155,17 +153,24 @@ def with_codes(dataset: Dataset, codes: Tensor) -> CodedDataset:
 
 
 def collate(samples: Sequence[Sample], draws: Draws) -> Batch:
-    """Join samples to a batch: pictures to float32 in [0, 1], labels that all of them have."""
+    """Join samples to a batch: pictures to float32 in [0, 1], labels and extras that all of them have."""
     shared = [name for name in samples[0].labels if all(name in sample.labels for sample in samples)]
+    extras = [name for name in samples[0].extras if all(name in sample.extras for sample in samples)]
     return Batch(
-        images=torch.stack([sample.image for sample in samples]).float() / 255,
+        images=_floats(torch.stack([sample.image for sample in samples])),
         captions=tuple(sample.caption for sample in samples),
         keys=tuple(sample.key for sample in samples),
         draws=draws,
         labels={name: torch.tensor([sample.labels[name] for sample in samples]) for name in shared},
         codes=_stack([sample.codes for sample in samples]),
         sizes=_stack([sample.conditions for sample in samples]),
+        extras={name: _floats(torch.stack([sample.extras[name] for sample in samples])) for name in extras},
     )
+
+
+def _floats(values: Tensor) -> Tensor:
+    """Bytes of pictures to [0, 1]; other numbers as they are."""
+    return values.float() / 255 if values.dtype == torch.uint8 else values.float()
 
 
 def _stack(parts: Sequence[Tensor | None]) -> Tensor | None:

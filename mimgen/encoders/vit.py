@@ -190,7 +190,7 @@ class VitEncoder(Part):
         if tokens.merged is None:
             return self.fc_norm(tokens.patches.mean(1))
         sizes = tokens.merged.sizes[:, self.prefix :]
-        return self.fc_norm((tokens.patches * sizes).sum(1) / (tokens.merged.group.shape[1] - self.prefix))
+        return self.fc_norm((tokens.patches * sizes).sum(1) / (tokens.merged.count - self.prefix))
 
     def classify(self, images: Tensor, *, merging: Merging | None = None) -> Tensor:
         """Pictures [B, C, H, W] in [0, 1] to logits [B, classes]."""

@@ -17,6 +17,8 @@ from torch import Tensor
 from mimgen.errors import UserError
 from mimgen.layers.removals import check_removal, most_removable, removals, removals_to_keep
 
+_SHORTEST = 1e-12  # of a vector that is divided by its length
+
 __all__ = [
     "Matching",
     "Merged",
@@ -61,11 +63,13 @@ class Merged:
 
     Attributes:
         sizes: [B, T, 1] number of original tokens behind each of the T tokens.
-        group: [B, N] int64, the token that each original token is part of.
+        first: [B, N] int64, the token that each original token was part of before `steps`.
+        steps: the matchings since then. They are followed only where somebody asks: a classifier never does.
     """
 
     sizes: Tensor
-    group: Tensor
+    first: Tensor
+    steps: tuple[Matching, ...] = ()
 
     @classmethod
     def start(cls, x: Tensor) -> Merged:
@@ -74,9 +78,22 @@ class Merged:
         return cls(sizes, torch.arange(x.shape[1], device=x.device).expand(x.shape[:2]))
 
     @property
+    def count(self) -> int:
+        """Number N of original tokens."""
+        return self.first.shape[1]
+
+    @property
     def any(self) -> bool:
         """Whether tokens have merged at all."""
-        return self.sizes.shape[1] < self.group.shape[1]
+        return self.sizes.shape[1] < self.count
+
+    @cached_property
+    def group(self) -> Tensor:
+        """[B, N] int64, the token that each original token is part of."""
+        group = self.first
+        for step in self.steps:
+            group = step.group.gather(1, group)
+        return group
 
     @property
     def source(self) -> Tensor:
@@ -91,7 +108,7 @@ class Merged:
     def through(self, x: Tensor, matching: Matching) -> tuple[Tensor, Merged]:
         """Merge x [B, T, D] along `matching`: [B, M, D] and the new record."""
         x, sizes = merge(x, matching, self.sizes)
-        return x, Merged(sizes, matching.group.gather(1, self.group))
+        return x, Merged(sizes, self.first, (*self.steps, matching))
 
 
 @torch.no_grad()
@@ -111,22 +128,20 @@ def match(metric: Tensor, remove: int, *, protected: int = 1) -> Matching:
         UserError: `remove` is negative or above half of the unprotected tokens.
     """
     check_removal(metric.shape[1], remove, protected)
-    metric = F.normalize(metric, dim=-1)
-    scores = metric[:, ::2] @ metric[:, 1::2].transpose(1, 2)
-    even, odd = (protected + 1) // 2, protected // 2
-    scores[:, :even] = -torch.inf
-    scores[:, :, :odd] = -torch.inf
-    best, partner = scores.max(dim=-1)
+    # the first proposer and the first receiver behind the protected tokens
+    even, odd = protected + protected % 2, protected + 1 - protected % 2
+    ask, receive = metric[:, even::2], F.normalize(metric[:, odd::2], dim=-1)
+    best, partner = (ask @ receive.transpose(1, 2)).max(dim=-1)
+    # which receiver is nearest does not depend on the length of who asks; who asks best does
+    best = best / ask.norm(dim=-1).clamp(min=_SHORTEST)
     order = best.argsort(dim=-1, descending=True)
     moved, stay = order[:, :remove], order[:, remove:]
     if protected:
         stay = stay.sort(dim=1).values
-    partner = partner.gather(1, moved)
-    odds = torch.arange(scores.shape[2], device=metric.device).expand(len(metric), -1)
-    first = torch.arange(protected, device=metric.device).expand(len(metric), -1)
-    kept = torch.cat([first, 2 * stay[:, even:], 2 * odds[:, odd:] + 1], dim=1)
-    # odd tokens end the result, and the protected ones among them never receive
-    return Matching(kept, 2 * moved, partner + kept.shape[1] - scores.shape[2])
+    fixed = torch.arange(metric.shape[1], device=metric.device).expand(len(metric), -1)
+    kept = torch.cat([fixed[:, :protected], 2 * stay + even, fixed[:, odd::2]], dim=1)
+    into = partner.gather(1, moved) + (kept.shape[1] - receive.shape[1])
+    return Matching(kept, 2 * moved + even, into)
 
 
 @torch.no_grad()

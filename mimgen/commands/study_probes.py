@@ -10,6 +10,7 @@ from typing import Any
 
 from mimgen.commands import configs
 from mimgen.commands.folder import claim
+from mimgen.commands.operations import operations
 from mimgen.commands.options import parse
 from mimgen.commands.probe_kinds import VECTORS, check_probes
 from mimgen.commands.study_probes_row import TRAINED, Asked, row
@@ -33,7 +34,7 @@ class Options:
         data: data sets with labels, with commas between; the finest label of each is read.
         probes: as of `mimgen probe`.
         seeds: with commas between; each is a row.
-        pictures: pictures that each train:CONFIG may see.
+        pictures: pictures that train:mae may see; any other config as many as cost the same operations.
         seconds: most seconds of training for each.
         train_data: what train:CONFIG is trained on.
         size: size of their configs.
@@ -65,8 +66,9 @@ def main(arguments: list[str]) -> int:
     for model in models:
         if model.startswith(TRAINED):
             _checked(model)
-    budget = Budget(options.pictures or None, options.seconds)
-    asked = {"study": "probes", "probes": list(probes), "budget": budget.words(), "train_data": options.train_data,
+    told = Budget(options.pictures or None, options.seconds).words()
+    told = f"operations of MAE for {told}" if options.pictures else told
+    asked = {"study": "probes", "probes": list(probes), "budget": told, "train_data": options.train_data,
              "size": options.size, "pixels": options.pixels, "limit": options.limit}  # fmt: skip
     claim(options.out, asked, "study")
     rows, places = [], [(model, name, seed) for model in models for seed in seeds for name in data]
@@ -104,9 +106,17 @@ def _trained(options: Options, model: str, seed: int, folder: Path) -> Row:
     run = _run(options, model, seed)
     # held-out pictures stay out of training
     run = replace(run, pictures=replace(run.pictures, split=training_split(options.train_data) or "train"))
-    facts = train(run, folder, Budget(options.pictures or None, options.seconds))
+    facts = train(run, folder, Budget(_affordable(options, run, seed), options.seconds))
     write_result(done, facts)
     return facts
+
+
+def _affordable(options: Options, run: Any, seed: int) -> int | None:
+    """Pictures that the run may see for the operations that MAE needs for the budget's."""
+    if not options.pictures:
+        return None
+    share = operations(_run(options, f"{TRAINED}mae", seed)) / operations(run)
+    return max(run.settings.batch_size, int(options.pictures * share))
 
 
 def _run(options: Options, model: str, seed: int) -> Any:

@@ -85,8 +85,8 @@ def experiment(
 
     Command: mimgen train meissonic --size emoji64 --tokenizer runs/tokenizer --out runs/meissonic
 
-    Expected: (measured 2026-11-21, 2 CPU cores, seed 0) --size quickstart, 904 steps in 6.5 minutes: composition R@5
-    19.5 %, median rank 25 of 3,655.
+    Expected: (measured 2026-11-21, 2 CPU cores, seed 0) --size quickstart, 898 steps in 8 minutes: composition R@5
+    20.7 %, median rank 26.5 of 3,655.
     --size emoji64, 33,257 steps in about 6 hours beside other work (the last quarter with --balance group,
     --whole 0.7, then 0.9), one step without guidance at temperature 0: R@1 54.3 %, R@5 88.4 %, median 1.
 

@@ -12,8 +12,11 @@ from torch import Tensor, nn
 from mimgen.convert.cases import Case, Replay
 from mimgen.encoders.beit import Relative
 from mimgen.encoders.beit_pretraining import BeitPretraining
+from mimgen.objectives.beitv2 import CodeModelling
 from mimgen.part import load_strictly
+from mimgen.tokenizers.centroids import CentroidTokenizer
 from mimgen.tokenizers.vqkd import VqKd
+from mimgen.types import Mask
 
 
 def relative_of(config: Mapping[str, Any]) -> Relative:
@@ -141,16 +144,16 @@ def replay_beitv2(case: Case) -> dict[str, Tensor]:
     """Logits, tokens and gradients of masked code prediction, with and without the bottleneck."""
     network = pretraining_network(case.config, case.weights)
     maps, hidden = case.inputs["samples"], case.inputs["bool_masked_pos"].flatten(1).bool()
-    goal = case.inputs["input_ids"].flatten(1)[hidden]
     predictions = network.predict_maps(maps, hidden, hidden)
     final, second = network.streams(maps, hidden)
-    losses = [F.cross_entropy(predictions.codes, goal)]
-    outputs = {"logits": predictions.codes, "patch_tokens": final[:, 1:], "loss_1": losses[0]}
+    # stands for the tokenizer, whose ids were recorded
+    coder = CentroidTokenizer(network.patch, network.lm_head.out_features)
+    losses = CodeModelling(network, coder).of_maps(maps, case.inputs["input_ids"].flatten(1), Mask(hidden))
+    outputs = {"logits": predictions.codes, "patch_tokens": final[:, 1:], "loss_1": losses.terms["code"]}
     if predictions.second is not None and second is not None:
-        losses.append(F.cross_entropy(predictions.second, goal))
         outputs["logits_cls_pt"], outputs["patch_tokens_cls_pt"] = predictions.second, second[:, 1:]
-        outputs["loss_2"] = losses[1]
-    outputs["loss"] = torch.stack(losses).sum()
+        outputs["loss_2"] = losses.terms["bottleneck"]
+    outputs["loss"] = losses.total
     names = [name.removeprefix("grad/") for name in case.outputs if name.startswith("grad/")]
     outputs |= gradients(outputs["loss"], network, names)
     # Scalars are recorded as [1].

@@ -25,8 +25,8 @@ SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _USUAL = ("diffusion_pytorch_model.safetensors", "model.safetensors", "pytorch_model.bin")
 _CONFIGS = ("config.json", "config.yaml", "config.yml")
 # entries of a pickled dictionary that hold the state dict, and those that hold its moving average
-_MODEL = ("state_dict", "model_state_dict", "model", "module", "net", "params")
-_EMA = ("model_ema", "ema", "ema_model", "state_dict_ema", "ema_state_dict", "params_ema")
+_MODEL = ("state_dict", "model_state_dict", "model", "module", "net", "params", "student")
+_EMA = ("model_ema", "ema", "ema_model", "state_dict_ema", "ema_state_dict", "params_ema", "teacher")
 # entries that hold the arguments of the run
 _ARGUMENTS = ("config", "hyper_parameters", "args")
 # put in front of every key by data parallelism and by torch.compile

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,31 +46,65 @@ class Block:
             )
         hidden = torch.zeros(len(draws), height, width, dtype=torch.bool)
         numbers = draws.uniform(ROUNDS, 4)
-        for tries in numbers.unbind(1):
-            missing = self.count - hidden.sum((1, 2))
-            if not bool(missing.any()):
+        rows, found, missing = torch.arange(len(draws)), hidden, torch.full((len(draws),), self.count)
+        for place in range(ROUNDS):
+            tries = numbers[rows, place]
+            found = grown(found, rectangles(tries, missing, grid, self.least, self.aspect), missing)
+            missing = self.count - found.sum((1, 2))
+            # most rows are done after a few rounds: only the others go on
+            unfinished = missing > 0
+            if not bool(unfinished.all()):
+                hidden[rows] = found
+                rows, found, missing = rows[unfinished], found[unfinished], missing[unfinished]
+            if not len(rows):
                 break
-            hidden = _grown(hidden, self._rectangles(tries, missing, grid), missing)
+        hidden[rows] = found
         return Mask(_filled(hidden.flatten(1), self.count, draws))
 
-    def _rectangles(self, tries: Tensor, missing: Tensor, grid: tuple[int, int]) -> Tensor:
-        """One rectangle a row [B, h, w] boolean, empty where it does not fit; `tries` [B, 4] uniform."""
-        area = self.least + (missing - self.least) * tries[:, 0]
-        aspect = (math.log(self.aspect) * (1 - 2 * tries[:, 1])).exp()
-        spans = []
-        sides = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
-        for cells, side, place in zip(sides, grid, tries[:, 2:].unbind(1), strict=True):
-            start = (place * (side - cells + 1)).floor()
-            position = torch.arange(side)
-            inside = (position >= start[:, None]) & (position < (start + cells)[:, None])
-            spans.append(inside & (cells < side)[:, None])
-        return spans[0][:, :, None] & spans[1][:, None]
+
+def rectangles(tries: Tensor, missing: Tensor, grid: tuple[int, int], least: float, aspect: float) -> Tensor:
+    """One random rectangle a row, empty where it does not fit in the grid.
+
+    Args:
+        tries: [B, 4] uniform numbers: area, aspect, place down, place across.
+        missing: [B] cells that may still be hidden; the area lies between `least` and this.
+        grid: rows and columns.
+        least: smallest area, as long as that many cells are missing.
+        aspect: smallest height over width; the largest is its inverse.
+
+    Returns:
+        [B, h, w] boolean.
+    """
+    spans = []
+    cells_of = sides(tries, missing, least, aspect)
+    for cells, side, place in zip(cells_of, grid, tries[:, 2:].unbind(1), strict=True):
+        start = (place * (side - cells + 1)).floor()
+        position = torch.arange(side)
+        inside = (position >= start[:, None]) & (position < (start + cells)[:, None])
+        spans.append(inside & (cells < side)[:, None])
+    return spans[0][:, :, None] & spans[1][:, None]
 
 
-def _grown(hidden: Tensor, rectangles: Tensor, missing: Tensor) -> Tensor:
-    """Add each row's rectangle [B, h, w] where that hides no more than the `missing` [B]."""
-    fits = (rectangles & ~hidden).sum((1, 2)) <= missing
-    return hidden | (rectangles & fits[:, None, None])
+def sides(tries: Tensor, missing: Tensor, least: float, aspect: float) -> tuple[Tensor, Tensor]:
+    """Height and width [B] in cells of the rectangles that the first two numbers of `tries` [B, 4] give."""
+    shape = (math.log(aspect) * (1 - 2 * tries[:, 1])).exp().numpy()
+    # numpy's calls cost a fifth of torch's where tensors are as small as here; the numbers are the same
+    numbers, lacking = tries.numpy(), (missing - least).float().numpy()
+    area = least + lacking * numbers[:, 0]
+    spans = []
+    sides = np.round(np.sqrt(area * shape)), np.round(np.sqrt(area / shape))
+    for cells, side, place in zip(sides, grid, numbers[:, 2:].T, strict=True):
+        start = np.floor(place * (side - cells + 1))
+        end = np.where(cells < side, start + cells, start)
+        position = np.arange(side)
+        spans.append((position >= start[:, None]) & (position < end[:, None]))
+    return torch.from_numpy(spans[0][:, :, None] & spans[1][:, None])
+
+
+def grown(hidden: Tensor, added: Tensor, missing: Tensor) -> Tensor:
+    """Add each row's rectangle `added` to hidden cells [B, h, w] where that hides no more than the `missing` [B]."""
+    fits = (added & ~hidden).sum((1, 2)) <= missing
+    return hidden | (added & fits[:, None, None])
 
 
 def _filled(hidden: Tensor, count: int, draws: Draws) -> Tensor:

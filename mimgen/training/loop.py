@@ -18,6 +18,7 @@ from mimgen.training.ema import Ema
 from mimgen.training.guard import Guard, blame, save_batch
 from mimgen.training.guard import stop as stopped
 from mimgen.training.log import Log, Meter, peak_memory_mib, trim
+from mimgen.training.optim import set_decay
 from mimgen.training.processes import (
     agree_precision,
     check_division,
@@ -28,7 +29,7 @@ from mimgen.training.processes import (
     wrap,
 )
 from mimgen.training.resume import check_same, identity, random_state, restore_random
-from mimgen.training.schedule import learning_rate
+from mimgen.training.schedule import learning_rate, weight_decay
 from mimgen.training.settings import Batches, Result, Settings
 from mimgen.training.shard import whole
 from mimgen.training.signals import Stop, stop_signals
@@ -159,6 +160,9 @@ class _Run:
             warmup=settings.warmup,
             min_ratio=settings.min_lr_ratio,
         )
+        if settings.weight_decay_end is not None:
+            ends = {"start": settings.weight_decay, "end": settings.weight_decay_end}
+            set_decay(self.optimizer, weight_decay(self.step, **ends, steps=settings.steps))
         outcome = self.stepper(micro, step, lr, self.stop.asked)
         self.step = step
         self._judge(outcome, micro)

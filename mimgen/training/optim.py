@@ -55,6 +55,13 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
+def set_decay(optimizer: torch.optim.Optimizer, decay: float) -> None:
+    """Give the groups that decay the weight decay `decay`; the exempt stay exempt."""
+    for group in optimizer.param_groups:
+        if group["weight_decay"]:
+            group["weight_decay"] = decay
+
+
 def clip_groups(objective: nn.Module) -> list[list[nn.Parameter]]:
     """The groups that are clipped apart: the objective's own, or all parameters together.
 

@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the step, so that a resumed run needs no state for it."""
+"""Learning rate and weight decay as pure functions of the step, so that a resumed run needs no state for them."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def learning_rate(step: int, *, peak: float, steps: int, warmup: int, min_ratio:
         return peak * (step + 1) / (warmup + 1)
     progress = min(1.0, (step - warmup) / max(1, steps - warmup))
     return peak * (min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def weight_decay(step: int, *, start: float, end: float, steps: int) -> float:
+    """From `start` to `end` by half a cosine over the whole run (DINO, section 3.2); `step` steps are made."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps))))

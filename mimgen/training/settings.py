@@ -39,6 +39,7 @@ class Settings:
         warmup: steps of linear warm-up.
         min_lr_ratio: share of the effective learning rate at which the cosine ends.
         weight_decay: decoupled decay of matrices and kernels (not of biases, norms, embeddings).
+        weight_decay_end: reached by half a cosine at the last step (DINO, iBOT); None keeps the decay as it is.
         betas: AdamW's two decays.
         clip: largest gradient norm of a clipping group; 0 turns clipping off.
         ema: decay of the averaged weights; 0 keeps them equal to the live ones.
@@ -72,6 +73,7 @@ class Settings:
     non_finite_limit: int = 10
     time_limit: float | None = None
     tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+    weight_decay_end: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulation", "log_every", "save_every", "sample_every", "keep"):
@@ -81,6 +83,11 @@ class Settings:
             raise UserError(f"steps={self.steps} must not be negative")
         if not 0 <= self.ema < 1:
             raise UserError(f"ema={self.ema} must lie in [0, 1); 0 turns averaging off")
+        if self.weight_decay_end is not None and min(self.weight_decay, self.weight_decay_end) <= 0:
+            raise UserError(
+                f"weight decay from {self.weight_decay} to {self.weight_decay_end}: both must be above 0, or leave out "
+                "weight_decay_end"
+            )
         if self.precision not in ("auto", "fp32", "bf16"):
             raise UserError(f"precision={self.precision!r} is unknown; choose auto, fp32 or bf16")
         if self.tracker not in ("tensorboard", "wandb", "none"):
@@ -93,7 +100,11 @@ class Settings:
 
     def binding(self) -> dict[str, Any]:
         """The settings that a resumed run must share with the run it continues."""
-        return {name: value for name, value in asdict(self).items() if name not in FREE}
+        binding = {name: value for name, value in asdict(self).items() if name not in FREE}
+        if self.weight_decay_end is None:
+            # as in the records of runs from before there was this setting
+            del binding["weight_decay_end"]
+        return binding
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,157 @@
+"""AttMask: iBOT in which the attention of the encoder's moving average chooses what is hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from mimgen.data.views import MultiCrop
+from mimgen.encoders.ibot import IbotVit
+from mimgen.encoders.prototype_head import PrototypeHead
+from mimgen.masking.attention import AttentionMasking
+from mimgen.masking.varied import VariedBlock
+from mimgen.objectives.attmask import AttentionGuided
+from mimgen.objectives.ibot import SelfDistillation
+from mimgen.objectives.moving_average import Momentum
+from mimgen.objectives.prototypes import Temperature
+from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.training import Settings
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers of one size.
+
+    Crops have `crop` and `small_crop` pixels, cut from pictures of `pixels`; `small` is the number of small ones.
+    The temperature of patches rises for `rise` steps, and prototypes do not move for `freeze`.
+    """
+
+    pixels: int
+    crop: int
+    small_crop: int
+    small: int
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    prototypes: int
+    hidden: int
+    bottleneck: int
+    fixed_gain: bool
+    drop_path: float
+    blur: float
+    batch: int
+    base_lr: float
+    warmup: int
+    rise: int
+    freeze: int
+    steps: int
+
+
+SIZES = {
+    "tiny": Size(16, 16, 8, 2, 4, 32, 2, 2, 32, 32, 16, True, 0.0, 0.5, 8, 3e-2, 10, 20, 2, 100),
+    "emoji64": Size(64, 64, 32, 2, 8, 192, 6, 3, 1024, 512, 128, True, 0.0, 0.6, 64, 4e-3, 100, 150, 25, 1000),
+    "small": Size(
+        384, 224, 96, 10, 16, 384, 12, 6, 8192, 2048, 256, False, 0.1, 2.0, 240, 5e-4, 53_400, 160_200, 5340, 534_000
+    ),
+}
+
+
+def experiment(
+    size: str = "emoji64",
+    data: str = "emoji",
+    mode: Literal["high", "low", "hints", "random"] = "high",
+    shown: float = 0.1,
+    chance: float = 0.5,
+    small_crops: int | None = None,
+    colours: bool = True,
+    steps: int | None = None,
+    pixels: int | None = None,
+    batch_size: int | None = None,
+    base_lr: float | None = None,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    time_limit: float | None = None,
+    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
+    seed: int = 0,
+) -> Pretrain:
+    """Pretrain an encoder: hide what its moving average looks at, and tell what that says of it.
+
+    Paper: "What to Hide from Your Students: Attention-Guided Masked Image Modeling" (arXiv 2203.12719).
+
+    Command: mimgen train attmask --size emoji64 --out runs/attmask
+
+    Expected: not measured yet
+
+    Args:
+        size: tiny (seconds), emoji64 (64 px, an hour), small (ViT-S/16 at 224 px, 100 epochs of ImageNet, the
+            paper's).
+        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        mode: hide the most attended patches, the least ("low"), the most but for some hints, or random blocks (iBOT).
+        shown: share of the most attended patches that hints are drawn from.
+        chance: of a crop to be masked at all.
+        small_crops: number of small crops; by default the size's own.
+        colours: change the colours of crops at random.
+        steps: optimiser steps; by default the size's own.
+        pixels: side of the pictures that crops are cut from; by default the size's own.
+        batch_size: pictures a step; by default the size's own. Below 64 the centres are noisy.
+        base_lr: learning rate for 256 pictures; by default the size's own.
+        precision: auto times both on this machine and takes the faster.
+        time_limit: seconds after which training stops with a checkpoint.
+        tracker: where curves go besides log.jsonl.
+        seed: of weights, data order, crops and masks.
+    """
+    chosen = choose_size(SIZES, size)
+    pictures = Pictures(data, given(pixels, chosen.pixels))
+    settings = Settings(
+        steps=chosen.steps if steps is None else steps,
+        batch_size=given(batch_size, chosen.batch),
+        base_lr=given(base_lr, chosen.base_lr),
+        warmup=chosen.warmup,
+        min_lr_ratio=2e-3,
+        weight_decay=0.04,
+        weight_decay_end=0.4,
+        betas=(0.9, 0.999),
+        clip=3.0,
+        ema=0.0,
+        precision=precision,
+        time_limit=time_limit,
+        tracker=tracker,
+        seed=seed,
+    )
+    count = given(small_crops, chosen.small)
+
+    def build() -> SelfDistillation:
+        encoder = IbotVit(
+            chosen.crop, chosen.patch, chosen.width, chosen.depth, chosen.heads, drop_path=chosen.drop_path
+        )
+        head = PrototypeHead(
+            chosen.width, chosen.prototypes, None, chosen.hidden, chosen.bottleneck, fixed_gain=chosen.fixed_gain
+        )
+        views = views_of(chosen, count, colours)
+        kind = SelfDistillation if mode == "random" else AttentionGuided
+        return kind(
+            encoder,
+            head,
+            views,
+            VariedBlock(chance=chance) if mode == "random" else AttentionMasking(mode, pool=shown, chance=chance),
+            momentum=Momentum(0.996, 1.0, settings.steps),
+            patch_temperature=Temperature(0.04, 0.07, chosen.rise),
+            freeze=chosen.freeze,
+        )
+
+    differing = {
+        "mode": (mode, "high"),
+        "shown": (shown, 0.1),
+        "chance": (chance, 0.5),
+        "small_crops": (count, chosen.small),
+        "colours": (colours, True),
+    }
+    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    return Pretrain("attmask", size, build, pictures, settings, options)
+
+
+def views_of(size: Size, small: int, colours: bool) -> MultiCrop:
+    """The crops of a size; without small ones a large one may show less of the picture."""
+    views = MultiCrop(size.crop, size.small_crop, small=small, large_scale=(0.25 if small else 0.14, 1.0))
+    changes = tuple(replace(change, sigma=(0.1, size.blur)) for change in views.colours) if colours else ()
+    return replace(views, colours=changes)

@@ -1,0 +1,139 @@
+"""BEiT v2: masked image modelling with the codes of a tokenizer that tells what a teacher sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mimgen.data import Dataset
+from mimgen.encoders import BeitPretraining
+from mimgen.errors import UserError
+from mimgen.masking import Block
+from mimgen.objectives.beitv2 import CodeModelling
+from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.recipes.tokenizers import load_coder
+from mimgen.tokenizers import CentroidTokenizer, Coder, fit_centroids
+from mimgen.training import Settings
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers of one size; `hidden` of (`pixels` / `patch`)^2 patches enter the loss."""
+
+    pixels: int
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    early_layers: int
+    head_layers: int
+    codes: int
+    per_code: int
+    hidden: int
+    least: int
+    layer_scale: float
+    batch: int
+    base_lr: float
+    warmup: int
+    steps: int
+
+
+SIZES = {
+    "tiny": Size(16, 4, 32, 2, 2, 1, 1, 32, 64, 6, 2, 0.1, 8, 3e-2, 10, 100),
+    "emoji64": Size(64, 8, 192, 6, 3, 4, 1, 512, 128, 24, 4, 0.1, 64, 4e-3, 200, 4000),
+    "base": Size(224, 16, 768, 12, 12, 9, 2, 8192, 256, 75, 16, 0.1, 2048, 1.875e-4, 6250, 187_500),
+    "large": Size(224, 16, 1024, 24, 16, 21, 2, 8192, 256, 75, 16, 1e-5, 2048, 1.875e-4, 6250, 187_500),
+}
+
+
+def experiment(
+    size: str = "emoji64",
+    data: str = "emoji",
+    tokenizer: str | None = None,
+    steps: int | None = None,
+    pixels: int | None = None,
+    batch_size: int | None = None,
+    base_lr: float | None = None,
+    bottleneck: bool = True,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    time_limit: float | None = None,
+    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
+    seed: int = 0,
+) -> Pretrain:
+    """Pretrain an encoder: tell the codes of hidden patches, also through the class token alone.
+
+    Paper: "BEiT v2: Masked Image Modeling with Vector-Quantized Visual Tokenizers" (arXiv 2208.06366).
+
+    Command: mimgen train beitv2 --size emoji64 --tokenizer runs/vqkd --out runs/beitv2
+
+    Expected: not measured yet
+
+    Args:
+        size: tiny (seconds), emoji64 (64 px, minutes), base and large (ViT-B/16 and ViT-L/16 at 224 px, 300
+            epochs of ImageNet, the paper's).
+        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        tokenizer: folder of a `vqkd` run, a converted release, or any tokenizer with the size's patch. Without it
+            centroids of patches are built first: codes of how a patch looks, not of what it shows.
+        steps: optimiser steps; by default the size's own.
+        pixels: side of the pictures; by default the size's own.
+        batch_size: pictures a step; by default the size's own.
+        base_lr: learning rate for 256 pictures; by default the size's own.
+        bottleneck: tell the codes a second time from shallow patches and the deep class token.
+        precision: auto times both on this machine and takes the faster.
+        time_limit: seconds after which training stops with a checkpoint.
+        tracker: where curves go besides log.jsonl.
+        seed: of weights, data order and noise.
+    """
+    chosen = choose_size(SIZES, size)
+    pictures = Pictures(data, given(pixels, chosen.pixels))
+    settings = Settings(
+        steps=chosen.steps if steps is None else steps,
+        batch_size=given(batch_size, chosen.batch),
+        base_lr=given(base_lr, chosen.base_lr),
+        warmup=chosen.warmup,
+        min_lr_ratio=0.0067,
+        betas=(0.9, 0.98),
+        clip=3.0,
+        ema=0.0,
+        precision=precision,
+        time_limit=time_limit,
+        tracker=tracker,
+        seed=seed,
+    )
+
+    def build() -> CodeModelling:
+        codes = _codes_of(tokenizer, chosen.patch) if tokenizer else _centroids(pictures, chosen)
+        encoder = BeitPretraining(
+            pixels=pictures.size,
+            patch=chosen.patch,
+            width=chosen.width,
+            depth=chosen.depth,
+            heads=chosen.heads,
+            layer_scale=chosen.layer_scale,
+            codes=codes.codebook_size,
+            early_layers=chosen.early_layers if bottleneck else None,
+            head_layers=chosen.head_layers,
+        )
+        return CodeModelling(encoder, codes, Block(chosen.hidden, chosen.least))
+
+    options = {} if bottleneck else {"bottleneck": False}
+    return Pretrain("beitv2", size, build, pictures, settings, options)
+
+
+def _codes_of(folder: str, patch: int) -> Coder:
+    """A tokenizer with one code a patch."""
+    codes = load_coder(folder)
+    if not codes.codebook_size or codes.downsample != patch:
+        raise UserError(
+            f"the tokenizer in {folder} has {codes.codebook_size or 'no'} codes, one for {codes.downsample} pixels; "
+            f"patches of {patch} px need one each: pass another --tokenizer, or none"
+        )
+    return codes
+
+
+def _centroids(pictures: Pictures, size: Size) -> CentroidTokenizer:
+    """Centroids of the run's own pictures."""
+    dataset = pictures.open()
+    if not isinstance(dataset, Dataset):
+        raise UserError(f"{dataset.name} is a stream: build centroids from a part on disk and pass --tokenizer")
+    return fit_centroids(dataset, patch=size.patch, codebook_size=size.codes, per_code=size.per_code)

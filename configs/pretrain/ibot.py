@@ -1,0 +1,167 @@
+"""iBOT: the moving average of the encoder gives hidden patches, and other crops, their prototypes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from mimgen.data.views import MultiCrop
+from mimgen.encoders.ibot import IbotVit
+from mimgen.encoders.prototype_head import PrototypeHead
+from mimgen.masking.varied import VariedBlock
+from mimgen.objectives.ibot import SelfDistillation
+from mimgen.objectives.moving_average import Momentum
+from mimgen.objectives.prototypes import Temperature
+from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.training import Settings
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers of one size.
+
+    Crops have `crop` and `small_crop` pixels, cut from pictures of `pixels`; `small` is the number of small ones.
+    The temperature of patches rises for `rise` steps, and prototypes do not move for `freeze`.
+    """
+
+    pixels: int
+    crop: int
+    small_crop: int
+    small: int
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    prototypes: int
+    hidden: int
+    bottleneck: int
+    fixed_gain: bool
+    drop_path: float
+    blur: float
+    batch: int
+    base_lr: float
+    warmup: int
+    rise: int
+    freeze: int
+    steps: int
+
+
+SIZES = {
+    "tiny": Size(16, 16, 8, 2, 4, 32, 2, 2, 32, 32, 16, True, 0.0, 0.5, 8, 3e-2, 10, 20, 2, 100),
+    "emoji64": Size(64, 64, 32, 2, 8, 192, 6, 3, 1024, 512, 128, True, 0.0, 0.6, 64, 4e-3, 100, 150, 25, 1000),
+    "small": Size(
+        384, 224, 96, 10, 16, 384, 12, 6, 8192, 2048, 256, False, 0.1, 2.0, 1024, 5e-4, 12_500, 37_500, 1250, 1_000_000
+    ),
+    "base": Size(
+        384, 224, 96, 10, 16, 768, 12, 12, 8192, 2048, 256, True, 0.1, 2.0, 1024, 5e-4, 12_500, 37_500, 1250, 500_000
+    ),
+}
+
+
+def experiment(
+    size: str = "emoji64",
+    data: str = "emoji",
+    class_weight: float = 1.0,
+    patch_weight: float = 1.0,
+    separate_heads: bool = False,
+    centring: bool = True,
+    small_crops: int | None = None,
+    colours: bool = True,
+    steps: int | None = None,
+    pixels: int | None = None,
+    batch_size: int | None = None,
+    base_lr: float | None = None,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    time_limit: float | None = None,
+    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
+    seed: int = 0,
+) -> Pretrain:
+    """Pretrain an encoder: tell what its moving average says of hidden patches and other crops.
+
+    Paper: "iBOT: Image BERT Pre-Training with Online Tokenizer" (arXiv 2111.07832).
+
+    Command: mimgen train ibot --size emoji64 --out runs/ibot
+
+    Expected: not measured yet
+
+    Args:
+        size: tiny (seconds), emoji64 (64 px, an hour), small and base (ViT-S/16 and ViT-B/16 at 224 px, 800 and 400
+            epochs of ImageNet, the paper's).
+        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        class_weight: weight of the cross-entropy across crops; 0 leaves the hidden patches alone.
+        patch_weight: weight of that of hidden patches; 0 leaves DINO.
+        separate_heads: patches have prototypes of their own.
+        centring: take the mean off what the teacher says; without, it collapses.
+        small_crops: number of small crops; by default the size's own.
+        colours: change the colours of crops at random.
+        steps: optimiser steps; by default the size's own.
+        pixels: side of the pictures that crops are cut from; by default the size's own.
+        batch_size: pictures a step; by default the size's own. Below 64 the centres are noisy.
+        base_lr: learning rate for 256 pictures; by default the size's own.
+        precision: auto times both on this machine and takes the faster.
+        time_limit: seconds after which training stops with a checkpoint.
+        tracker: where curves go besides log.jsonl.
+        seed: of weights, data order, crops and masks.
+    """
+    chosen = choose_size(SIZES, size)
+    pictures = Pictures(data, given(pixels, chosen.pixels))
+    settings = Settings(
+        steps=chosen.steps if steps is None else steps,
+        batch_size=given(batch_size, chosen.batch),
+        base_lr=given(base_lr, chosen.base_lr),
+        warmup=chosen.warmup,
+        min_lr_ratio=5e-4,
+        weight_decay=0.04,
+        weight_decay_end=0.4,
+        betas=(0.9, 0.999),
+        clip=3.0,
+        ema=0.0,
+        precision=precision,
+        time_limit=time_limit,
+        tracker=tracker,
+        seed=seed,
+    )
+    count = given(small_crops, chosen.small)
+
+    def build() -> SelfDistillation:
+        encoder = IbotVit(
+            chosen.crop, chosen.patch, chosen.width, chosen.depth, chosen.heads, drop_path=chosen.drop_path
+        )
+        head = PrototypeHead(
+            chosen.width,
+            chosen.prototypes,
+            chosen.prototypes if separate_heads else None,
+            chosen.hidden,
+            chosen.bottleneck,
+            fixed_gain=chosen.fixed_gain,
+        )
+        return SelfDistillation(
+            encoder,
+            head,
+            views_of(chosen, count, colours),
+            VariedBlock(),
+            momentum=Momentum(0.996, 1.0, settings.steps),
+            patch_temperature=Temperature(0.04, 0.07, chosen.rise),
+            centre_momentum=(0.9, 0.9) if centring else (1.0, 1.0),
+            class_weight=class_weight,
+            patch_weight=patch_weight,
+            freeze=chosen.freeze,
+        )
+
+    differing = {
+        "class_weight": (class_weight, 1.0),
+        "patch_weight": (patch_weight, 1.0),
+        "separate_heads": (separate_heads, False),
+        "centring": (centring, True),
+        "small_crops": (count, chosen.small),
+        "colours": (colours, True),
+    }
+    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    return Pretrain("ibot", size, build, pictures, settings, options)
+
+
+def views_of(size: Size, small: int, colours: bool) -> MultiCrop:
+    """The crops of a size; without small ones a large one may show less of the picture."""
+    views = MultiCrop(size.crop, size.small_crop, small=small, large_scale=(0.25 if small else 0.14, 1.0))
+    changes = tuple(replace(change, sigma=(0.1, size.blur)) for change in views.colours) if colours else ()
+    return replace(views, colours=changes)

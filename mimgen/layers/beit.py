@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.layers.attention import attend
-from mimgen.layers.vit import Mlp
+from mimgen.layers.vit import DropPath, Mlp
 
 
 def relative_index(height: int, width: int) -> Tensor:
@@ -99,6 +99,7 @@ class BeitBlock(nn.Module):
         qkv_bias: whether q and v have biases.
         grid: rows and columns, for a relative position bias of this block's own.
         eps: of the layer norms.
+        drop_path: probability of skipping a branch while training.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class BeitBlock(nn.Module):
         qkv_bias: bool = True,
         grid: tuple[int, int] | None = None,
         eps: float = 1e-6,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width, eps=eps), nn.LayerNorm(width, eps=eps)
@@ -118,11 +120,12 @@ class BeitBlock(nn.Module):
         self.mlp = Mlp(width, int(width * mlp_ratio))
         self.gamma_1 = nn.Parameter(torch.full((width,), layer_scale)) if layer_scale else None
         self.gamma_2 = nn.Parameter(torch.full((width,), layer_scale)) if layer_scale else None
+        self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """[B, T, D] -> [B, T, D]; `bias` [H, T, T] is added to the attention logits."""
-        x = x + _scaled(self.attn(self.norm1(x), bias), self.gamma_1)
-        return x + _scaled(self.mlp(self.norm2(x)), self.gamma_2)
+        x = x + self.drop_path(_scaled(self.attn(self.norm1(x), bias), self.gamma_1))
+        return x + self.drop_path(_scaled(self.mlp(self.norm2(x)), self.gamma_2))
 
 
 def _scaled(x: Tensor, gamma: Tensor | None) -> Tensor:

@@ -1,0 +1,141 @@
+"""HPM: a teacher says which patches are hard to reconstruct, and these are hidden more and more often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mimgen.encoders.loss_predictor import LossPredictor
+from mimgen.encoders.mae import mae_vit
+from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
+from mimgen.masking.hard import Hard
+from mimgen.objectives.hpm import HardPatches
+from mimgen.objectives.moving_average import Momentum
+from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.targets import PixelTarget
+from mimgen.training import Settings
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers of one size; the teacher's momentum rises from one value to the other in the first half of the run."""
+
+    pixels: int
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    decoder_width: int
+    decoder_depth: int
+    decoder_heads: int
+    momentum: tuple[float, float]
+    batch: int
+    base_lr: float
+    warmup: int
+    steps: int
+
+
+SIZES = {
+    "tiny": Size(16, 4, 32, 2, 2, 24, 1, 2, (0.9, 0.99), 8, 3e-2, 10, 100),
+    "emoji64": Size(64, 8, 192, 6, 3, 128, 2, 4, (0.99, 0.998), 64, 4e-3, 200, 4000),
+    "base": Size(224, 16, 768, 12, 12, 512, 8, 16, (0.999, 0.9999), 2048, 1.5e-4, 25_000, 125_000),
+    "large": Size(224, 16, 1024, 24, 16, 512, 8, 16, (0.999, 0.9999), 2048, 1.5e-4, 25_000, 125_000),
+}
+
+
+def experiment(
+    size: str = "emoji64",
+    data: str = "emoji",
+    mask_ratio: float = 0.75,
+    hard_share: float = 0.5,
+    predictor_weight: float = 1.0,
+    comparison: Literal["relative", "absolute"] = "relative",
+    normalise: bool = False,
+    steps: int | None = None,
+    pixels: int | None = None,
+    batch_size: int | None = None,
+    base_lr: float | None = None,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    time_limit: float | None = None,
+    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
+    seed: int = 0,
+) -> Pretrain:
+    """Pretrain an encoder: tell the pixels of hidden patches, the hard ones more and more.
+
+    Paper: "Hard Patches Mining for Masked Image Modeling" (arXiv 2304.05919).
+
+    Command: mimgen train hpm --size emoji64 --out runs/hpm
+
+    Expected: not measured yet
+
+    Args:
+        size: tiny (seconds), emoji64 (64 px, minutes), base and large (ViT-B/16 and ViT-L/16 at 224 px, 200 epochs
+            of ImageNet, the paper's).
+        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        mask_ratio: share of hidden patches.
+        hard_share: of the hidden patches, the share that the teacher has chosen at the end; it grows evenly from 0.
+            0 hides at random throughout, and the loss is predicted all the same.
+        predictor_weight: of the prediction of the loss; 0 leaves the predictor untrained.
+        comparison: predict which of two patches is harder, or the standardised loss itself.
+        normalise: tell pixels normalised by patch; the paper's runs tell them as they are.
+        steps: optimiser steps; by default the size's own.
+        pixels: side of the pictures; by default the size's own.
+        batch_size: pictures a step; by default the size's own.
+        base_lr: learning rate for 256 pictures; by default the size's own.
+        precision: auto times both on this machine and takes the faster.
+        time_limit: seconds after which training stops with a checkpoint.
+        tracker: where curves go besides log.jsonl.
+        seed: of weights, data order and masks.
+    """
+    chosen = choose_size(SIZES, size)
+    pictures = Pictures(data, given(pixels, chosen.pixels))
+    settings = Settings(
+        steps=chosen.steps if steps is None else steps,
+        batch_size=given(batch_size, chosen.batch),
+        base_lr=given(base_lr, chosen.base_lr),
+        warmup=chosen.warmup,
+        betas=(0.9, 0.95),
+        clip=5.0,
+        ema=0.0,
+        precision=precision,
+        time_limit=time_limit,
+        tracker=tracker,
+        seed=seed,
+    )
+
+    def build() -> HardPatches:
+        encoder = mae_vit(
+            image_size=pictures.size,
+            patch=chosen.patch,
+            width=chosen.width,
+            depth=chosen.depth,
+            heads=chosen.heads,
+        )
+        decoder = LossPredictor(
+            pictures.size,
+            chosen.patch,
+            chosen.width,
+            chosen.decoder_width,
+            chosen.decoder_depth,
+            chosen.decoder_heads,
+        )
+        return HardPatches(
+            encoder,
+            decoder,
+            PixelTarget(chosen.patch, normalise=normalise, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True),
+            Hard(mask_ratio, hard_share),
+            steps=settings.steps,
+            momentum=Momentum(*chosen.momentum, settings.steps // 2, linear=True),
+            relative=comparison == "relative",
+            predictor_weight=predictor_weight,
+        )
+
+    differing = {
+        "mask_ratio": (mask_ratio, 0.75),
+        "hard_share": (hard_share, 0.5),
+        "predictor_weight": (predictor_weight, 1.0),
+        "comparison": (comparison, "relative"),
+        "normalise": (normalise, False),
+    }
+    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    return Pretrain("hpm", size, build, pictures, settings, options)

@@ -1,0 +1,139 @@
+"""LUT: MAE, and the visible patches of one view must tell what a teacher sees in the whole other view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mimgen.data.shifts import ShiftedViews
+from mimgen.encoders.decoders import MaeDecoder
+from mimgen.encoders.mae import mae_vit
+from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
+from mimgen.layers.projection import projection_head
+from mimgen.masking.disjoint import Disjoint
+from mimgen.objectives.lut import UnmaskedContext
+from mimgen.objectives.moving_average import Momentum
+from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.targets import PixelTarget
+from mimgen.training import Settings
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers of one size; `shift` pixels at most between two views, `hidden` the width inside of the heads."""
+
+    pixels: int
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    decoder_width: int
+    decoder_depth: int
+    decoder_heads: int
+    hidden: int
+    shift: int
+    batch: int
+    base_lr: float
+    warmup: int
+    steps: int
+
+
+SIZES = {
+    "tiny": Size(16, 4, 32, 2, 2, 24, 1, 2, 64, 1, 8, 3e-2, 10, 100),
+    "emoji64": Size(64, 8, 192, 6, 3, 128, 2, 4, 512, 4, 64, 4e-3, 200, 4000),
+    "small": Size(224, 16, 384, 12, 6, 512, 8, 16, 4096, 4, 4096, 1.5e-4, 12_500, 500_000),
+    "base": Size(224, 16, 768, 12, 12, 512, 8, 16, 4096, 4, 4096, 1.5e-4, 12_500, 500_000),
+    "large": Size(224, 16, 1024, 24, 16, 512, 8, 16, 4096, 4, 4096, 1.5e-4, 12_500, 500_000),
+}
+
+
+def experiment(
+    size: str = "emoji64",
+    data: str = "emoji",
+    mask_ratio: float = 0.75,
+    context_weight: float = 0.25,
+    normalise: bool = True,
+    steps: int | None = None,
+    pixels: int | None = None,
+    batch_size: int | None = None,
+    base_lr: float | None = None,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    time_limit: float | None = None,
+    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
+    seed: int = 0,
+) -> Pretrain:
+    """Pretrain an encoder: MAE, and visible patches tell what a teacher sees in another view.
+
+    Paper: "Learning with Unmasked Tokens Drives Stronger Vision Learners" (arXiv 2310.13593).
+
+    Command: mimgen train lut --size emoji64 --out runs/lut
+
+    Expected: not measured yet
+
+    Args:
+        size: tiny (seconds), emoji64 (64 px, minutes), small, base and large (ViT-S/16, ViT-B/16 and ViT-L/16 at
+            224 px, 1600 epochs of ImageNet, the paper's).
+        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        mask_ratio: share of hidden patches of each view; from 0.5 on no place is visible in both.
+        context_weight: of what the teacher sees; 0 leaves MAE, at the cost of LUT.
+        normalise: tell pixels normalised by patch; without, the decoder's pictures can be looked at as they are.
+        steps: optimiser steps; by default the size's own.
+        pixels: side of the pictures; by default the size's own.
+        batch_size: pictures a step; by default the size's own.
+        base_lr: learning rate for 256 pictures; by default the size's own.
+        precision: auto times both on this machine and takes the faster.
+        time_limit: seconds after which training stops with a checkpoint.
+        tracker: where curves go besides log.jsonl.
+        seed: of weights, data order, views and masks.
+    """
+    chosen = choose_size(SIZES, size)
+    pictures = Pictures(data, given(pixels, chosen.pixels))
+    settings = Settings(
+        steps=chosen.steps if steps is None else steps,
+        batch_size=given(batch_size, chosen.batch),
+        base_lr=given(base_lr, chosen.base_lr),
+        warmup=chosen.warmup,
+        betas=(0.9, 0.95),
+        clip=0.0,
+        ema=0.0,
+        precision=precision,
+        time_limit=time_limit,
+        tracker=tracker,
+        seed=seed,
+    )
+
+    def build() -> UnmaskedContext:
+        encoder = mae_vit(
+            image_size=pictures.size,
+            patch=chosen.patch,
+            width=chosen.width,
+            depth=chosen.depth,
+            heads=chosen.heads,
+        )
+        decoder = MaeDecoder(
+            pictures.size,
+            chosen.patch,
+            chosen.width,
+            chosen.decoder_width,
+            chosen.decoder_depth,
+            chosen.decoder_heads,
+        )
+        return UnmaskedContext(
+            encoder,
+            decoder,
+            PixelTarget(chosen.patch, normalise=normalise, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True),
+            projection_head(chosen.width, chosen.hidden),
+            projection_head(chosen.width, chosen.hidden),
+            ShiftedViews(chosen.shift),
+            Disjoint(mask_ratio, unit=1),
+            momentum=Momentum(0.996, 1.0, settings.steps),
+            context_weight=context_weight,
+        )
+
+    differing = {
+        "mask_ratio": (mask_ratio, 0.75),
+        "context_weight": (context_weight, 0.25),
+        "normalise": (normalise, True),
+    }
+    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    return Pretrain("lut", size, build, pictures, settings, options)

@@ -48,7 +48,7 @@ def eps_of(said: str) -> float:
     return float(found[1]) if found else 1e-6
 
 
-def _recorded_mask(noise: Tensor, ratio: float) -> tuple[Mask, Tensor]:
+def recorded_mask(noise: Tensor, ratio: float) -> tuple[Mask, Tensor]:
     """The mask that the official code draws from noise [B, N], and its order of the patches [B, N]."""
     keep = int(noise.shape[1] * (1 - ratio))
     return Mask(largest(noise, noise.shape[1] - keep)), noise.argsort(dim=1, stable=True)
@@ -73,24 +73,24 @@ def replay_mae(case: Case) -> dict[str, Tensor]:
     load_strictly(whole, {rename(key): value for key, value in case.weights.items()}, "the case")
     target = PixelTarget(arguments["patch"], normalise=bool(config.get("norm_pix_loss", False)), last=True)
     ratio = float(case.metadata.get("mask_ratio", config.get("mask_ratio", 0.75)))
-    mask, order = _recorded_mask(case.inputs["noise"], ratio)
+    mask, order = recorded_mask(case.inputs["noise"], ratio)
     objective = MaskedModelling(encoder, decoder, target, lambda grid, draws: mask).train()
     tokens = encoder(images, mask)
     predicted = decoder(tokens, mask)
     loss = objective.losses(images, mask).total
     outputs = {
-        "latent": _in_order(tokens.prefix, tokens.patches, mask, order),
+        "latent": in_order(tokens.prefix, tokens.patches, mask, order),
         "mask": mask.hidden.float(),
         "ids_restore": order.argsort(dim=1),
         "pred": predicted,
         "target_unpatch_roundtrip": target.images(predicted, tokens.grid),
         "loss": loss[None],
-        **_gradients(loss, whole, case, rename),
+        **official_gradients(loss, whole, case, rename),
     }
     return {name: value.detach() for name, value in outputs.items()}
 
 
-def _in_order(prefix: Tensor, patches: Tensor, mask: Mask, order: Tensor) -> Tensor:
+def in_order(prefix: Tensor, patches: Tensor, mask: Mask, order: Tensor) -> Tensor:
     """Class token and visible tokens, these as the official code keeps them: in the order of their noise."""
     kept = order[:, : patches.shape[1]]
     place = torch.searchsorted(mask.keep.contiguous(), kept.contiguous())
@@ -112,11 +112,11 @@ def replay_mae_vit(case: Case) -> dict[str, Tensor]:
     outputs = {"features": features, "logits": logits}
     if "labels" in case.inputs:
         loss = F.cross_entropy(logits, case.inputs["labels"])
-        outputs |= {"loss": loss[None], **_gradients(loss, encoder, case, str)}
+        outputs |= {"loss": loss[None], **official_gradients(loss, encoder, case, str)}
     return {name: value.detach() for name, value in outputs.items()}
 
 
-def _gradients(loss: Tensor, module: nn.Module, case: Case, name_of: Callable[[str], str]) -> dict[str, Tensor]:
+def official_gradients(loss: Tensor, module: nn.Module, case: Case, name_of: Callable[[str], str]) -> dict[str, Tensor]:
     """The recorded gradients, by the official names of their parameters, which `name_of` turns into ours."""
     official = [name.removeprefix("grad/") for name in case.outputs if name.startswith("grad/")]
     ours = gradients(loss, module, [name_of(name) for name in official])

@@ -32,6 +32,11 @@ def identity(key: str) -> str | None:
     return key
 
 
+def unchanged(key: str, value: Tensor) -> Tensor:
+    """Our tensor has the official shape."""
+    return value
+
+
 @dataclass(frozen=True)
 class Release:
     """An official release whose weights we read.
@@ -42,6 +47,7 @@ class Release:
         kind: class of the part.
         arguments: (official config, maybe empty; official tensors) -> constructor arguments of `kind`.
         rename: official key -> ours; None for a tensor that is knowingly left out, such as a training loss.
+        reshape: (our key, official tensor) -> our tensor, where shapes differ.
         folder: converts a folder of several parts (one with model_index.json): (source, target) -> None.
     """
 
@@ -51,6 +57,7 @@ class Release:
     arguments: Callable[[Mapping[str, Any], Mapping[str, Tensor]], dict[str, Any]]
     rename: Callable[[str], str | None] = identity
     folder: Callable[[Path, Path], None] | None = None
+    reshape: Callable[[str, Tensor], Tensor] = unchanged
 
 
 def convert(
@@ -166,7 +173,7 @@ def _renamed(release: Release, checkpoint: Checkpoint) -> dict[str, Tensor]:
         if name in tensors:
             raise UserError(f"{checkpoint.path}: two tensors are called {name} in {release.name}; one is {key}")
         if name is not None:
-            tensors[name] = value
+            tensors[name] = release.reshape(name, value)
     return tensors
 
 

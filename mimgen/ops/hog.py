@@ -78,3 +78,76 @@ def hog(images: Tensor, *, cell: int = 8, bins: int = 9, block: int = 2) -> Tens
 
 def _unit(vectors: Tensor) -> Tensor:
     return vectors / (vectors.square().sum(-1, keepdim=True) + _EPSILON**2).sqrt()
+
+
+def channel_cells(images: Tensor, *, cell: int = 8, bins: int = 9) -> Tensor:
+    """`hog_cells` of every channel by itself.
+
+    Args:
+        images: [B, C, H, W]; H and W divisible by `cell`.
+        cell: side of a cell in pixels.
+        bins: number of unsigned directions.
+
+    Returns:
+        [B, C, bins, H / cell, W / cell].
+    """
+    alone = hog_cells(images.flatten(0, 1)[:, None], cell=cell, bins=bins)
+    return alone.unflatten(0, images.shape[:2])
+
+
+def sobel(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences of a Sobel filter, left minus right and top minus bottom; the border is mirrored.
+
+    They are taken so that a mirrored difference is exactly 0, whatever the order of the sum: a tiny remainder
+    would turn the direction of a border pixel.
+
+    Args:
+        images: [B, C, H, W], at least 2 pixels a side.
+
+    Returns:
+        across and down, each [B, C, H, W].
+    """
+    padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
+    columns = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
+    rows = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]
+    return columns[..., :-2] - columns[..., 2:], rows[:, :, :-2] - rows[:, :, 2:]
+
+
+def sobel_histograms(
+    images: Tensor,
+    *,
+    cell: int = 8,
+    bins: int = 9,
+    offset: Tensor | None = None,
+    weights: Tensor | None = None,
+    normalise: bool = True,
+) -> Tensor:
+    """Gradient histograms of the cells of every channel, by a Sobel filter (MaskFeat, section 3; LocalMIM).
+
+    Each pixel votes with its gradient magnitude for the one unsigned direction that it falls in, without
+    interpolation; a bin holds the mean vote over the cell.
+
+    Args:
+        images: [B, C, H, W]; H and W divisible by `cell`.
+        cell: side of a cell in pixels.
+        bins: number of unsigned directions over 180 degrees.
+        offset: [2], added to the differences across and down; LocalMIM's large model has one at random.
+        weights: [H, W] by which votes count, such as a Gaussian window repeated over the picture.
+        normalise: divide the bins of each cell and channel by their L2 norm; a flat cell stays 0.
+
+    Returns:
+        [B, C, bins, H / cell, W / cell].
+    """
+    if images.shape[-1] % cell or images.shape[-2] % cell:
+        raise ValueError(f"hog wants sides divisible by the cell of {cell} px, got {list(images.shape)}")
+    across, down = sobel(images)
+    if offset is not None:
+        across, down = across + offset[0], down + offset[1]
+    index = (torch.atan2(across, down) / math.pi * bins).floor().long() % bins
+    strength = torch.hypot(across, down)
+    if weights is not None:
+        strength = strength * weights.to(strength)
+    votes = across.new_zeros(*across.shape[:2], bins, *across.shape[2:])
+    votes.scatter_(2, index[:, :, None], strength[:, :, None])
+    means = F.avg_pool2d(votes.flatten(1, 2), cell).unflatten(1, votes.shape[1:3])
+    return F.normalize(means, dim=2) if normalise else means

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mimgen.ops.hog import gradients, hog, hog_cells
+from mimgen.ops.hog import channel_cells, gradients, hog, hog_cells, sobel, sobel_histograms
 
 
 def photograph() -> torch.Tensor:
@@ -58,3 +58,63 @@ def test_turning_the_picture_changes_hog() -> None:
 def test_odd_size_is_named() -> None:
     with pytest.raises(ValueError, match="divisible by the cell of 8 px"):
         hog_cells(torch.zeros(1, 3, 12, 16))
+
+
+def edge(side: int = 16) -> torch.Tensor:
+    """[1, 1, side, side], dark left, bright right: a vertical edge."""
+    return (torch.arange(side) >= side // 2).float().expand(1, 1, side, side).contiguous()
+
+
+def test_sobel_agrees_with_the_filter() -> None:
+    picture = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    kernel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]])
+    padded = torch.nn.functional.pad(picture, (1, 1, 1, 1), mode="reflect").flatten(0, 1)[:, None]
+    wanted = torch.nn.functional.conv2d(padded, torch.stack([kernel, kernel.T])[:, None]).unflatten(0, (2, 3))
+    torch.testing.assert_close(torch.stack(sobel(picture), dim=2), wanted)
+
+
+def test_a_mirrored_border_has_no_gradient_across_it() -> None:
+    across, down = sobel(torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    assert across[..., [0, -1]].abs().max() == 0
+    assert down[..., [0, -1], :].abs().max() == 0
+
+
+def test_sobel_histograms_of_flat_pictures_and_of_edges() -> None:
+    assert sobel_histograms(torch.full((2, 3, 16, 16), 0.4)).abs().max() == 0
+    upright = sobel_histograms(edge(), cell=8)
+    # the angle is counted from the vertical axis: across is 90 degrees, the middle of nine bins, down is 0
+    assert upright.argmax(2).unique().tolist() == [4]
+    assert sobel_histograms(edge().transpose(2, 3), cell=8).argmax(2).unique().tolist() == [0]
+    torch.testing.assert_close(upright.sum(2), torch.ones(1, 1, 2, 2))
+
+
+def test_sobel_histograms_ignore_a_constant_and_the_strength_and_keep_channels_apart() -> None:
+    picture = torch.randint(0, 32, (1, 3, 16, 16), generator=torch.Generator().manual_seed(0)) / 32
+    found = sobel_histograms(picture, cell=4)
+    assert found.shape == (1, 3, 9, 4, 4)
+    torch.testing.assert_close(found, sobel_histograms(picture + 0.5, cell=4))
+    torch.testing.assert_close(found, sobel_histograms(picture * 4, cell=4))
+    torch.testing.assert_close(found[:, 1:2], sobel_histograms(picture[:, 1:2], cell=4))
+    raw = sobel_histograms(picture, cell=4, normalise=False)
+    torch.testing.assert_close(torch.nn.functional.normalize(raw, dim=2), found)
+
+
+def test_offset_and_weights_of_sobel_histograms() -> None:
+    flat = torch.full((1, 1, 8, 8), 0.4)
+    moved = sobel_histograms(flat, cell=8, offset=torch.tensor([3.0, 0.0]), normalise=False)
+    assert moved.argmax(2).item() == 4
+    assert moved.sum().item() == pytest.approx(3.0)
+    weights = torch.zeros(16, 16)
+    weights[:8] = 2
+    plain, weighted = (sobel_histograms(edge(), cell=8, weights=w, normalise=False) for w in (None, weights))
+    torch.testing.assert_close(weighted[..., 0, :], 2 * plain[..., 0, :])
+    assert weighted[..., 1, :].abs().max() == 0
+
+
+def test_channel_cells_are_hog_cells_of_each_channel() -> None:
+    picture = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = channel_cells(picture, cell=8)
+    for channel in range(3):
+        torch.testing.assert_close(found[:, channel], hog_cells(picture[:, channel : channel + 1]))
+    with pytest.raises(ValueError, match="divisible by the cell of 8 px"):
+        sobel_histograms(torch.zeros(1, 3, 12, 16))

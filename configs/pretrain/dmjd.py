@@ -1,0 +1,145 @@
+"""DMJD: two views with disjoint masks, and a branch for what is visible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mimgen.encoders.conv_vit import ConvVitEncoder
+from mimgen.encoders.decoders import MaeDecoder
+from mimgen.encoders.mae import mae_vit
+from mimgen.encoders.visible_branch import VisibleBranch
+from mimgen.encoders.vit import VitEncoder
+from mimgen.masking.disjoint import Disjoint
+from mimgen.objectives.dmjd import JointDistillation
+from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.targets.whitened import WhitenedHog
+from mimgen.training import Settings
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers of one size; of `stages`, `widths` and `depths` the plain encoder has the last, or the product."""
+
+    pixels: int
+    stages: tuple[int, int, int]
+    widths: tuple[int, int, int]
+    depths: tuple[int, int, int]
+    heads: int
+    unit: int
+    decoder_width: int
+    decoder_depth: int
+    decoder_heads: int
+    encoder: Literal["conv", "vit"]
+    batch: int
+    base_lr: float
+    warmup: int
+    steps: int
+
+
+SIZES = {
+    "tiny": Size(16, (1, 2, 2), (8, 16, 32), (1, 1, 2), 2, 2, 24, 1, 2, "conv", 8, 1e-2, 10, 100),
+    "emoji64": Size(64, (2, 2, 2), (48, 96, 192), (1, 1, 6), 3, 2, 128, 2, 4, "vit", 64, 2e-3, 200, 4000),
+    "base": Size(
+        224, (4, 2, 2), (256, 384, 768), (2, 2, 11), 12, 2, 512, 8, 16, "conv", 512, 6e-4, 50_000, 1_000_000
+    ),
+}
+USUAL_RATIO = 0.6
+
+
+def experiment(
+    size: str = "emoji64",
+    data: str = "emoji",
+    encoder: Literal["conv", "vit"] | None = None,
+    mask_ratio: float = USUAL_RATIO,
+    predicted: float = 1.0,
+    views: Literal["disjoint", "independent"] = "disjoint",
+    theta: float = 1.0,
+    steps: int | None = None,
+    pixels: int | None = None,
+    batch_size: int | None = None,
+    base_lr: float | None = None,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    time_limit: float | None = None,
+    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
+    seed: int = 0,
+) -> Pretrain:
+    """Pretrain an encoder on two views that together hide all: tell gradients, seen or not.
+
+    Paper: "Disjoint Masking with Joint Distillation for Efficient Masked Image Modeling" (arXiv 2301.00230).
+
+    Command: mimgen train dmjd --size emoji64 --out runs/dmjd
+
+    Expected: not measured yet
+
+    Args:
+        size: tiny (seconds), emoji64 (64 px, minutes), base (ConViT-B at 224 px, 400 epochs of ImageNet, the
+            paper's).
+        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        encoder: "conv" has two stages of convolutions before the transformer, "vit" is plain; by default the
+            size's own: vit for emoji64, to compare at equal cost, conv otherwise.
+        mask_ratio: share of hidden patches of each view.
+        predicted: share of patches hidden in a view at least.
+        views: "independent" draws both at random.
+        theta: weight of the loss of visible patches; 0 leaves their branch out.
+        steps: optimiser steps; by default the size's own.
+        pixels: side of the pictures; by default the size's own.
+        batch_size: pictures a step, each of which is seen twice; by default the size's own.
+        base_lr: learning rate for 256 pictures if each patch were predicted once a step; by default the size's
+            own. It is raised by predicted / mask_ratio (DMJD, section 3.4), but not for the second view.
+        precision: auto times both on this machine and takes the faster.
+        time_limit: seconds after which training stops with a checkpoint.
+        tracker: where curves go besides log.jsonl.
+        seed: of weights, data order and masks.
+    """
+    chosen = choose_size(SIZES, size)
+    kind = encoder or chosen.encoder
+    pictures = Pictures(data, given(pixels, chosen.pixels))
+    settings = Settings(
+        steps=chosen.steps if steps is None else steps,
+        batch_size=given(batch_size, chosen.batch),
+        base_lr=given(base_lr, chosen.base_lr) * predicted / mask_ratio,
+        warmup=chosen.warmup,
+        betas=(0.9, 0.95),
+        clip=0.0,
+        ema=0.0,
+        precision=precision,
+        time_limit=time_limit,
+        tracker=tracker,
+        seed=seed,
+    )
+    masking = Disjoint(mask_ratio, predicted, chosen.unit, independent=views == "independent")
+
+    def build() -> JointDistillation:
+        network = _encoder(kind, chosen, pictures.size)
+        target = WhitenedHog(network.patch)
+        decoder = MaeDecoder(
+            pictures.size,
+            network.patch,
+            network.dim,
+            chosen.decoder_width,
+            chosen.decoder_depth,
+            chosen.decoder_heads,
+            target.dim,
+            network.prefix,
+        )
+        visible = VisibleBranch(network.dim, chosen.decoder_width, target.dim) if theta else None
+        return JointDistillation(network, decoder, visible, target, masking, theta=theta)
+
+    differing = {
+        "encoder": (kind, chosen.encoder),
+        "mask_ratio": (mask_ratio, USUAL_RATIO),
+        "predicted": (predicted, 1.0),
+        "views": (views, "disjoint"),
+        "theta": (theta, 1.0),
+    }
+    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    return Pretrain("dmjd", size, build, pictures, settings, options)
+
+
+def _encoder(kind: str, size: Size, pixels: int) -> ConvVitEncoder | VitEncoder:
+    """The encoder of either kind, with the same patch, width and depth."""
+    if kind == "conv":
+        return ConvVitEncoder(pixels, size.stages, size.widths, size.depths, size.heads)
+    patch = size.stages[0] * size.stages[1] * size.stages[2]
+    return mae_vit(image_size=pixels, patch=patch, width=size.widths[2], depth=size.depths[2], heads=size.heads)

@@ -1,0 +1,62 @@
+"""Replays of Hi-End-MAE."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mimgen.convert.beitv2_cases import gradients
+from mimgen.convert.cases import Case, Replay
+from mimgen.convert.hiendmae import HierarchicalWeights, arguments, kind, rename
+from mimgen.encoders.hierarchical_decoder import HierarchicalDecoder
+from mimgen.encoders.volume_vit import VolumeTokens
+from mimgen.masking.random import largest
+from mimgen.objectives.hiendmae import HierarchicalModelling
+from mimgen.ops.cells import cut
+from mimgen.part import load_strictly
+from mimgen.targets.volumes import VolumeTarget
+from mimgen.types import Mask
+
+
+def replay_hiendmae(case: Case) -> dict[str, Tensor]:
+    """Hidden states, decoder output, reconstruction, loss and gradients of one step."""
+    volumes, noise = case.inputs["volume"], case.inputs["noise"]
+    whole: HierarchicalWeights = kind(**arguments(case.config, case.weights))
+    load_strictly(whole, {rename(key): value for key, value in case.weights.items()}, "the case")
+    encoder, decoder = whole.encoder, whole.decoder
+    assert isinstance(decoder, HierarchicalDecoder), "a case has a decoder"
+    kept = int(noise.shape[1] * (1 - case.config["args"].get("mask_ratio", 0.75)))
+    mask, order = Mask(largest(noise, noise.shape[1] - kept)), noise.argsort(dim=1, stable=True)
+    target = VolumeTarget(encoder.cell, volumes.shape[1])
+    objective = HierarchicalModelling(encoder, decoder, target, lambda grid, draws: mask).train()
+    tokens = encoder(volumes, mask, layers=decoder.taps)
+    said, cells = decoder.everything(tokens, mask), cut(volumes, encoder.cell)
+    loss = objective.losses(volumes, mask).total
+    official = [name.removeprefix("grad/") for name in case.outputs if name.startswith("grad/")]
+    found = gradients(loss, whole, [rename(name) for name in official])
+    outputs = {
+        "patches": cells,
+        "masked_patches": cells.masked_fill(mask.hidden[..., None], 0),
+        **_states(tokens, decoder, mask, order[:, :kept]),
+        # the official decoder leaves the cells in the order of their noise
+        "decoder_output": torch.cat([said[:, :1], _ordered(said[:, 1:], order)], dim=1),
+        "reconstruction": target.raw(said[:, 1:], volumes, unbiased=True),
+        "loss": loss,
+        **{f"grad/{name}": found[f"grad/{rename(name)}"] for name in official},
+    }
+    return {name: value.detach() for name, value in outputs.items()}
+
+
+def _states(tokens: VolumeTokens, decoder: HierarchicalDecoder, mask: Mask, kept: Tensor) -> dict[str, Tensor]:
+    """Output and taps of the encoder with cells in the official order."""
+    place = torch.searchsorted(mask.keep.contiguous(), kept.contiguous())
+    states = {"latent": torch.cat([tokens.prefix, tokens.patches], dim=1)}
+    states |= {f"hidden_{tap}": memory for tap, memory in zip(decoder.taps, tokens.memories, strict=True)}
+    return {name: torch.cat([x[:, :1], _ordered(x[:, 1:], place)], dim=1) for name, x in states.items()}
+
+
+def _ordered(x: Tensor, order: Tensor) -> Tensor:
+    return x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
+
+
+REPLAYS: dict[str, Replay] = {"hiendmae": replay_hiendmae}

@@ -19,7 +19,7 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, patch: int, width: int, channels: int = 3, bias: bool = True) -> None:
         super().__init__()
-        self.patch = patch
+        self.patch, self.channels = patch, channels
         self.proj = nn.Conv2d(channels, width, patch, patch, bias=bias)
 
     def grid(self, images: Tensor) -> tuple[int, int]:
@@ -28,9 +28,9 @@ class PatchEmbed(nn.Module):
         Raises:
             UserError: another number of channels, or sides that are no multiples of the patch.
         """
-        if images.ndim != 4 or images.shape[1] != self.proj.in_channels:
+        if images.ndim != 4 or images.shape[1] != self.channels:
             raise UserError(
-                f"this encoder takes pictures [B, {self.proj.in_channels}, H, W], got {list(images.shape)}: "
+                f"this encoder takes pictures [B, {self.channels}, H, W], got {list(images.shape)}: "
                 "convert them to as many channels"
             )
         height, width = images.shape[-2:]

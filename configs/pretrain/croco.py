@@ -1,0 +1,126 @@
+"""CroCo: complete a nearly hidden picture with the help of a second view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mimgen.encoders.cross_decoder import CrossViewDecoder
+from mimgen.encoders.cross_view import CrossViewVit
+from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
+from mimgen.masking.random import Random
+from mimgen.objectives.cross_view import CrossViewCompletion
+from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.targets import PixelTarget
+from mimgen.training import Settings
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers of one size."""
+
+    pixels: int
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    decoder_width: int
+    decoder_depth: int
+    decoder_heads: int
+    batch: int
+    base_lr: float
+    warmup: int
+    steps: int
+
+
+SIZES = {
+    "tiny": Size(16, 4, 32, 2, 2, 24, 1, 2, 8, 3e-2, 10, 100),
+    "emoji64": Size(64, 8, 192, 6, 3, 128, 2, 4, 64, 4e-3, 200, 4000),
+    "base": Size(224, 16, 768, 12, 12, 512, 8, 16, 256, 1.5e-4, 284_000, 2_840_000),
+}
+
+
+def experiment(
+    size: str = "emoji64",
+    data: str = "parallax",
+    mask_ratio: float = 0.9,
+    positions: Literal["fixed", "rotary"] = "fixed",
+    normalise: bool = True,
+    jitter: float = 0.4,
+    steps: int | None = None,
+    pixels: int | None = None,
+    batch_size: int | None = None,
+    base_lr: float | None = None,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    time_limit: float | None = None,
+    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
+    seed: int = 0,
+) -> Pretrain:
+    """Pretrain an encoder on pairs of views: tell hidden pixels of one with the help of the other.
+
+    Paper: "CroCo: Self-Supervised Pre-training for 3D Vision Tasks by Cross-View Completion" (arXiv 2210.10716).
+
+    Command: mimgen train croco --size emoji64 --out runs/croco
+
+    Expected: not measured yet
+
+    Args:
+        size: tiny (seconds), emoji64 (64 px, minutes, of the same cost as other methods' size of that name), base
+            (ViT-B/16 at 224 px, 400 epochs of 1.8 million pairs, the paper's).
+        data: "parallax" (drawn stereo pairs), or a folder with a/<name> and b/<name>, two views of each scene.
+        mask_ratio: share of hidden patches of the first view.
+        positions: fixed sines and cosines are added (CroCo), rotary ones turn queries and keys (CroCo v2).
+        normalise: tell pixels normalised by patch.
+        jitter: largest change of brightness, contrast and saturation, drawn for each view; 0 for none.
+        steps: optimiser steps; by default the size's own.
+        pixels: side of the pictures; by default the size's own.
+        batch_size: pictures a step; by default the size's own.
+        base_lr: learning rate for 256 pictures; by default the size's own.
+        precision: auto times both on this machine and takes the faster.
+        time_limit: seconds after which training stops with a checkpoint.
+        tracker: where curves go besides log.jsonl.
+        seed: of weights, data order and masks.
+    """
+    chosen = choose_size(SIZES, size)
+    pictures = Pictures(data, given(pixels, chosen.pixels))
+    settings = Settings(
+        steps=chosen.steps if steps is None else steps,
+        batch_size=given(batch_size, chosen.batch),
+        base_lr=given(base_lr, chosen.base_lr),
+        warmup=chosen.warmup,
+        betas=(0.9, 0.95),
+        clip=0.0,
+        ema=0.0,
+        precision=precision,
+        time_limit=time_limit,
+        tracker=tracker,
+        seed=seed,
+    )
+
+    def build() -> CrossViewCompletion:
+        encoder = CrossViewVit(
+            pictures.size, chosen.patch, chosen.width, chosen.depth, chosen.heads, positions=positions
+        )
+        decoder = CrossViewDecoder(
+            pictures.size,
+            chosen.patch,
+            chosen.width,
+            chosen.decoder_width,
+            chosen.decoder_depth,
+            chosen.decoder_heads,
+            positions=positions,
+        )
+        target = PixelTarget(chosen.patch, normalise=normalise, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True)
+        patches = (pictures.size // chosen.patch) ** 2
+        # the share of whole patches that the official code hides: it rounds down, `Random` up
+        masking = Random(int(mask_ratio * patches) / patches)
+        return CrossViewCompletion(encoder, decoder, target, masking, jitter=jitter)
+
+    differing = {
+        "mask_ratio": (mask_ratio, 0.9),
+        "positions": (positions, "fixed"),
+        "normalise": (normalise, True),
+        "jitter": (jitter, 0.4),
+    }
+    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    return Pretrain("croco", size, build, pictures, settings, options)

@@ -16,54 +16,39 @@ from mimgen.part import Part
 from mimgen.types import Mask, Tokens
 
 
-class SwinEncoder(Part):
-    """Swin (Liu et al., 2021, arXiv 2103.14030) with the mask token of SimMIM (arXiv 2111.09886, section 3.3).
+class WindowEncoder(Part):
+    """What Swin and its successor have in common: stages of blocks in `layers`, and SimMIM's mask token.
 
-    Hidden patches of the first grid are shown as the mask token, so the whole grid is always there. Names
-    are those of the first release, apart from the order of inputs of `PatchMerging`.
-
-    Args:
-        embed_patch: side in pixels of the patches of the first grid, the one that is masked.
-        width: D of the first stage; each stage doubles it.
-        depths: blocks of each stage.
-        heads: attention heads of each stage.
-        window: side of a window in tokens.
-        mlp_ratio: hidden width of the MLPs over D.
-        qkv_bias: whether projections of queries, keys and values have a bias.
-        drop_path: rate of the last block, rising linearly from 0.
-        eps: of the layer norms.
-        channels: C of the pictures.
-        mean: of each channel, taken off pictures in [0, 1].
-        std: by which they are then divided.
-
-    Attributes:
-        dim: width of the output.
-        depth: blocks of all stages together.
-        patch: side in pixels of an output token.
-
-    Raises:
-        UserError: as many depths as heads are needed.
+    Subclasses build the parts; see `SwinEncoder`.
     """
 
     mean: Tensor
     std: Tensor
+    dim: int
+    depth: int
+    patch: int
+    patch_embed: PatchEmbed
+    patch_norm: nn.Module
+    mask_token: nn.Parameter
+    layers: nn.ModuleList
+    norm: nn.LayerNorm
 
-    def __init__(
+    def _open(
         self,
-        embed_patch: int = 4,
-        width: int = 128,
-        depths: tuple[int, ...] = (2, 2, 18, 2),
-        heads: tuple[int, ...] = (4, 8, 16, 32),
-        window: int = 6,
-        mlp_ratio: float = 4.0,
-        qkv_bias: bool = True,
-        drop_path: float = 0.0,
-        eps: float = 1e-5,
-        channels: int = 3,
-        mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
+        embed_patch: int,
+        width: int,
+        depths: tuple[int, ...],
+        heads: tuple[int, ...],
+        eps: float,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        channels: int,
     ) -> None:
-        super().__init__()
+        """The parts before and after the stages, and the attributes.
+
+        Raises:
+            UserError: as many depths as heads are needed, and as many means as channels.
+        """
         if len(depths) != len(heads) or not depths:
             raise UserError(f"depths {depths} and heads {heads} must name the same stages, at least one")
         if len(mean) != channels or len(std) != channels:
@@ -73,20 +58,10 @@ class SwinEncoder(Part):
         self.patch_embed = PatchEmbed(embed_patch, width, channels)
         self.patch_norm = nn.LayerNorm(width, eps)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        rates = iter(torch.linspace(0, drop_path, self.depth).tolist())
         self.layers = nn.ModuleList()
-        for stage, (depth, count) in enumerate(zip(depths, heads, strict=True)):
-            blocks = [
-                SwinBlock(width * 2**stage, count, window, index % 2 == 1, mlp_ratio=mlp_ratio, qkv_bias=qkv_bias,
-                          drop_path=next(rates), eps=eps)
-                for index in range(depth)
-            ]  # fmt: skip
-            down = PatchMerging(width * 2**stage, eps) if stage + 1 < len(depths) else nn.Identity()
-            self.layers.append(nn.ModuleDict({"blocks": nn.ModuleList(blocks), "downsample": down}))
         self.norm = nn.LayerNorm(self.dim, eps)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-        self._start()
 
     def _start(self) -> None:
         """Initial weights of Swin: truncated normal 0.02, zero biases."""
@@ -138,3 +113,61 @@ class SwinEncoder(Part):
         grid = (x.shape[1], x.shape[2])
         patches = self.norm(x.flatten(1, 2))
         return Tokens(patches, grid, patches[:, :0], tuple(levels[layer] for layer in wanted))
+
+
+class SwinEncoder(WindowEncoder):
+    """Swin (Liu et al., 2021, arXiv 2103.14030) with the mask token of SimMIM (arXiv 2111.09886, section 3.3).
+
+    Hidden patches of the first grid are shown as the mask token, so the whole grid is always there. Names
+    are those of the first release, apart from the order of inputs of `PatchMerging`.
+
+    Args:
+        embed_patch: side in pixels of the patches of the first grid, the one that is masked.
+        width: D of the first stage; each stage doubles it.
+        depths: blocks of each stage.
+        heads: attention heads of each stage.
+        window: side of a window in tokens.
+        mlp_ratio: hidden width of the MLPs over D.
+        qkv_bias: whether projections of queries, keys and values have a bias.
+        drop_path: rate of the last block, rising linearly from 0.
+        eps: of the layer norms.
+        channels: C of the pictures.
+        mean: of each channel, taken off pictures in [0, 1].
+        std: by which they are then divided.
+
+    Attributes:
+        dim: width of the output.
+        depth: blocks of all stages together.
+        patch: side in pixels of an output token.
+
+    Raises:
+        UserError: as many depths as heads are needed.
+    """
+
+    def __init__(
+        self,
+        embed_patch: int = 4,
+        width: int = 128,
+        depths: tuple[int, ...] = (2, 2, 18, 2),
+        heads: tuple[int, ...] = (4, 8, 16, 32),
+        window: int = 6,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        drop_path: float = 0.0,
+        eps: float = 1e-5,
+        channels: int = 3,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self._open(embed_patch, width, depths, heads, eps, mean, std, channels)
+        rates = iter(torch.linspace(0, drop_path, self.depth).tolist())
+        for stage, (depth, count) in enumerate(zip(depths, heads, strict=True)):
+            blocks = [
+                SwinBlock(width * 2**stage, count, window, index % 2 == 1, mlp_ratio=mlp_ratio, qkv_bias=qkv_bias,
+                          drop_path=next(rates), eps=eps)
+                for index in range(depth)
+            ]  # fmt: skip
+            down = PatchMerging(width * 2**stage, eps) if stage + 1 < len(depths) else nn.Identity()
+            self.layers.append(nn.ModuleDict({"blocks": nn.ModuleList(blocks), "downsample": down}))
+        self._start()

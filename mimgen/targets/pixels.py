@@ -9,26 +9,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.tokenizers.contract import check_images
 from mimgen.types import Mask
 
 EPSILON = 1e-6
 
 
 class PixelTarget(nn.Module):
-    """Patches [B, N, 3 patch^2].
+    """Patches [B, N, C patch^2] of pictures with any number of channels.
 
     Args:
         patch: side of a patch in pixels.
         normalise: (x - mean) / sqrt(variance + 1e-6) over the numbers of a patch, variance unbiased.
-        mean: of each channel, taken off first; matters with `normalise` too, as channels differ.
+        mean: of each channel, taken off first; matters with `normalise` too, as channels differ. As many as the
+            pictures have channels C.
         std: of each channel, divided by.
         last: order of the numbers of a patch: false is (channel, row, column), true is (row, column,
             channel), that of MAE's releases.
         distance: "squared" (MAE) or "absolute" (SimMIM), averaged over the numbers of a patch.
 
     Raises:
-        UserError: an unknown distance.
+        UserError: an unknown distance, or other numbers of means than of deviations.
     """
 
     mean: Tensor
@@ -39,27 +39,34 @@ class PixelTarget(nn.Module):
         patch: int = 16,
         *,
         normalise: bool = True,
-        mean: tuple[float, float, float] = (0.0, 0.0, 0.0),
-        std: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        mean: tuple[float, ...] = (0.0, 0.0, 0.0),
+        std: tuple[float, ...] = (1.0, 1.0, 1.0),
         last: bool = False,
         distance: Literal["squared", "absolute"] = "squared",
     ) -> None:
         super().__init__()
         if distance not in ("squared", "absolute"):
             raise UserError(f'distance {distance!r} is unknown: choose "squared" or "absolute"')
-        self.patch, self.dim, self.normalise = patch, 3 * patch * patch, normalise
+        if len(mean) != len(std):
+            raise UserError(f"mean {mean} and std {std} need one number a channel each")
+        self.channels = len(mean)
+        self.patch, self.dim, self.normalise = patch, self.channels * patch * patch, normalise
         self.last, self.distance = last, distance
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
     @torch.no_grad()
     def forward(self, images: Tensor, mask: Mask | None = None) -> Tensor:
-        """[B, 3, H, W] in [0, 1] to [B, N, 3 patch^2] float32."""
-        check_images(images, self.patch)
+        """[B, C, H, W] in [0, 1] to [B, N, C patch^2] float32.
+
+        Raises:
+            UserError: another number of channels, or sides that are no multiples of the patch.
+        """
+        self._check(images)
         pixels = (images.float() - self.mean) / self.std
         patches = F.pixel_unshuffle(pixels, self.patch).flatten(2).transpose(1, 2)
         if self.last:
-            patches = patches.unflatten(2, (3, -1)).transpose(2, 3).flatten(2)
+            patches = patches.unflatten(2, (self.channels, -1)).transpose(2, 3).flatten(2)
         if not self.normalise:
             return patches
         variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
@@ -71,8 +78,21 @@ class PixelTarget(nn.Module):
         return (difference.abs() if self.distance == "absolute" else difference.square()).mean(-1)
 
     def images(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Patches [B, N, 3 patch^2], not normalised by patch, to pictures [B, 3, H, W] in [0, 1] where true."""
+        """Patches [B, N, C patch^2], not normalised by patch, to pictures [B, C, H, W] in [0, 1] where true."""
         if self.last:
-            patches = patches.unflatten(2, (-1, 3)).transpose(2, 3).flatten(2)
+            patches = patches.unflatten(2, (-1, self.channels)).transpose(2, 3).flatten(2)
         pixels = F.pixel_shuffle(patches.transpose(1, 2).unflatten(2, grid), self.patch)
         return pixels * self.std + self.mean
+
+    def _check(self, images: Tensor) -> None:
+        if images.ndim != 4 or images.shape[1] != self.channels:
+            raise UserError(
+                f"this target is of pictures [B, {self.channels}, H, W], got {list(images.shape)}: give mean and std "
+                "one number for each channel"
+            )
+        height, width = images.shape[-2:]
+        if height % self.patch or width % self.patch:
+            raise UserError(
+                f"pictures of {width} x {height} do not divide into patches of {self.patch} pixels: resize or crop to "
+                f"multiples of {self.patch}"
+            )

@@ -1,0 +1,161 @@
+"""HAP: pretraining for people; parts of bodies are hidden first, two views aligned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mimgen.data import Dataset
+from mimgen.encoders.decoders import MaeDecoder
+from mimgen.encoders.mae import mae_vit
+from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD, VitEncoder
+from mimgen.errors import UserError
+from mimgen.masking.parts import Parts
+from mimgen.objectives.hap import PartsAndAlignment
+from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.targets import PixelTarget
+from mimgen.training import Settings
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers of one size; `pixels` is the height of the pictures."""
+
+    pixels: int
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    decoder_width: int
+    decoder_depth: int
+    decoder_heads: int
+    least: int
+    batch: int
+    base_lr: float
+    warmup: int
+    steps: int
+
+
+SIZES = {
+    "tiny": Size(16, 4, 32, 2, 2, 24, 1, 2, 2, 8, 3e-2, 10, 100),
+    "emoji64": Size(64, 8, 192, 6, 3, 128, 2, 4, 4, 64, 4e-3, 200, 4000),
+    "base": Size(256, 16, 768, 12, 12, 512, 8, 16, 12, 4096, 1.5e-4, 20_500, 205_000),
+}
+
+
+def experiment(
+    size: str = "emoji64",
+    data: str = "figures",
+    mask_ratio: float = 0.5,
+    parts: int | None = None,
+    blocks: bool = True,
+    alignment_weight: float = 0.05,
+    temperature: float = 0.2,
+    start: str | None = None,
+    steps: int | None = None,
+    pixels: int | None = None,
+    batch_size: int | None = None,
+    base_lr: float | None = None,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    time_limit: float | None = None,
+    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
+    seed: int = 0,
+) -> Pretrain:
+    """Pretrain an encoder for people: hide parts of bodies, align two masked views.
+
+    Paper: "HAP: Structure-Aware Masked Image Modeling for Human-Centric Perception" (arXiv 2310.20695).
+
+    Command: mimgen train hap --size emoji64 --out runs/hap
+
+    Expected: not measured yet
+
+    Args:
+        size: tiny (seconds), emoji64 (64 x 32 px, minutes), base (ViT-B/16 at 256 x 128 px, 400 epochs of 2.1M people,
+            the paper's).
+        data: "figures" (drawn people with known joints), or other pictures; without joints no parts are used.
+        mask_ratio: share of hidden patches.
+        parts: largest number of body parts hidden first; by default 6 where the data has joints, else 0.
+        blocks: hide blocks besides; without, patches anywhere.
+        alignment_weight: of the contrastive loss between two views; 0 for none.
+        temperature: of the contrastive loss.
+        start: folder of an encoder to start from, such as MAE's, with the same patch and width; the paper does.
+        steps: optimiser steps; by default the size's own.
+        pixels: height of the pictures; by default the size's own.
+        batch_size: pictures a step; by default the size's own.
+        base_lr: learning rate for 256 pictures; by default the size's own.
+        precision: auto times both on this machine and takes the faster.
+        time_limit: seconds after which training stops with a checkpoint.
+        tracker: where curves go besides log.jsonl.
+        seed: of weights, data order and masks.
+    """
+    chosen = choose_size(SIZES, size)
+    pictures = Pictures(data, given(pixels, chosen.pixels))
+    settings = Settings(
+        steps=given(steps, chosen.steps),
+        batch_size=given(batch_size, chosen.batch),
+        base_lr=given(base_lr, chosen.base_lr),
+        warmup=chosen.warmup,
+        betas=(0.9, 0.95),
+        clip=0.0,
+        ema=0.0,
+        precision=precision,
+        time_limit=time_limit,
+        tracker=tracker,
+        seed=seed,
+    )
+
+    def build() -> PartsAndAlignment:
+        shape, joints = _seen(pictures)
+        encoder = mae_vit(
+            image_size=shape,
+            patch=chosen.patch,
+            width=chosen.width,
+            depth=chosen.depth,
+            heads=chosen.heads,
+        )
+        if start is not None:
+            _take(encoder, start)
+        decoder = MaeDecoder(
+            shape,
+            chosen.patch,
+            chosen.width,
+            chosen.decoder_width,
+            chosen.decoder_depth,
+            chosen.decoder_heads,
+        )
+        return PartsAndAlignment(
+            encoder,
+            decoder,
+            PixelTarget(chosen.patch, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True),
+            Parts(mask_ratio, given(parts, 6 if joints else 0), blocks=blocks, least=chosen.least),
+            alignment_weight=alignment_weight,
+            temperature=temperature,
+        )
+
+    differing = {
+        "mask_ratio": (mask_ratio, 0.5),
+        "parts": (parts, None),
+        "blocks": (blocks, True),
+        "alignment_weight": (alignment_weight, 0.05),
+        "temperature": (temperature, 0.2),
+        "start": (start, None),
+    }
+    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    return Pretrain("hap", size, build, pictures, settings, options)
+
+
+def _seen(pictures: Pictures) -> tuple[tuple[int, int], bool]:
+    """Rows and columns of the run's pictures, and whether their joints are known."""
+    dataset = pictures.open()
+    sample = dataset[0] if isinstance(dataset, Dataset) else next(iter(dataset.samples(0, 0)))
+    return (sample.image.shape[-2], sample.image.shape[-1]), "keypoints" in sample.extras
+
+
+def _take(encoder: VitEncoder, folder: str) -> None:
+    """Give the encoder the weights of another, but for the positions, which are those of its own grid."""
+    weights = VitEncoder.from_pretrained(folder).state_dict()
+    fitting = {name: value for name, value in encoder.state_dict().items() if name == "pos_embed"}
+    try:
+        encoder.load_state_dict({**weights, **fitting})
+    except RuntimeError as error:
+        raise UserError(f"{folder} does not fit this size: take an encoder of the same patch and width") from error

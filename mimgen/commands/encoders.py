@@ -232,7 +232,7 @@ def _tokenizer(folder: Path, pixels: int | None, name: str, codes: bool = False)
 
 def _folder(spec: str, pixels: int | None) -> _Found:
     """A run, a pipeline, an encoder of ours, a model of transformers, or a tokenizer."""
-    from mimgen.encoders.patch_teachers import OWN
+    from mimgen.encoders.own import saved_encoder
 
     path, _, after = spec.partition("@") if not Path(spec).exists() else (spec, "", "")
     root = Path(path)
@@ -244,9 +244,9 @@ def _folder(spec: str, pixels: int | None) -> _Found:
         return _generator(spec, pixels)
     for place in (root, root / "encoder"):
         config = _config(place)
-        if config.get("_class_name") in OWN:
-            encoder = OWN[config["_class_name"]].from_pretrained(place)
-            made_for = config.get("image_size", config.get("pixels"))
+        encoder = saved_encoder(config, place)
+        if encoder is not None:
+            made_for = config.get("image_size", config.get("pixels", trained_at(root)))
             side = made_for if isinstance(made_for, int) else max(made_for or [_USUAL])
             return _Found(encoder, _name(place), pixels or side, "encoder")
         if "model_type" in config and "_class_name" not in config:

@@ -44,30 +44,36 @@ class System:
 
 SYSTEMS: tuple[System, ...] = (
     System("dtm", "reconstruct", "Masked Image Modeling via Dynamic Token Morphing"),
-    System("hpm", "reconstruct", "Hard Patches Mining for Masked Image Modeling", ("hpm", "hpm_mask")),
+    System("hpm", "reconstruct", "Hard Patches Mining for Masked Image Modeling", ("hpm", "hpm_mask"), config="pretrain/hpm"),
     System(
         "latentmim", "reconstruct",
         "Towards Latent Masked Image Modeling for Self-Supervised Visual Representation Learning",
         ("latentmim",),
+        config="pretrain/latentmim",
     ),
     System(
         "selectivemae", "reconstruct",
         "Harnessing Massive Satellite Imagery with Efficient Masked Image Modeling", ("selectivemae",),
+        config="pretrain/selectivemae",
     ),
     System(
         "localmim", "reconstruct", "Masked Image Modeling with Local Multi-Scale Reconstruction",
         ("localmim",),
+        config="pretrain/localmim",
     ),
     System(
         "dmjd", "reconstruct", "Disjoint Masking with Joint Distillation for Efficient Masked Image Modeling",
         ("dmjd",),
+        config="pretrain/dmjd",
     ),
     System(
         "beitv2", "reconstruct", "BEiT v2: Masked Image Modeling with Vector-Quantized Visual Tokenizers",
         ("beitv2", "beitv2_tokenizer", "block_mask"),
+        config="pretrain/beitv2",
     ),
     System(
         "hap", "align", "HAP: Structure-Aware Masked Image Modeling for Human-Centric Perception", ("hap",),
+        config="pretrain/hap",
     ),
     System("supmim", "align", "Improve Supervised Representation Learning with Masked Image Modeling"),
     System(
@@ -85,6 +91,7 @@ SYSTEMS: tuple[System, ...] = (
     System(
         "attmask", "reconstruct", "What to Hide from Your Students: Attention-Guided Masked Image Modeling",
         ("attmask",),
+        config="pretrain/attmask",
     ),
     System("maskalign", "align", "Stare at What You See: Masked Image Modeling without Reconstruction"),
     System(
@@ -95,11 +102,13 @@ SYSTEMS: tuple[System, ...] = (
     System("ropim", "reconstruct", "Pre-training with Random Orthogonal Projection Image Modeling"),
     System(
         "mff", "reconstruct", "Improving Pixel-based MIM by Reducing Wasted Modeling Capability", ("mff",),
+        config="pretrain/mff",
     ),
     System(
         "hiendmae", "reconstruct",
         "Hi-End-MAE: Hierarchical encoder-driven masked autoencoders are stronger vision learners for medical image segmentation",
         ("hiendmae",),
+        config="pretrain/hiendmae",
     ),
     System(
         "mom_distformer", "use", "Monocular Per-Object Distance Estimation with Masked Object Modeling",
@@ -116,7 +125,7 @@ SYSTEMS: tuple[System, ...] = (
         "ccvit", "reconstruct", "Centroid-centered Modeling for Efficient Vision Transformer Pre-training",
         ("ccvit",), config="pretrain/ccvit",
     ),
-    System("ibot", "reconstruct", "iBOT: Image BERT Pre-Training with Online Tokenizer", ("ibot",)),
+    System("ibot", "reconstruct", "iBOT: Image BERT Pre-Training with Online Tokenizer", ("ibot",), config="pretrain/ibot"),
     System("mto", "reconstruct", "Emerging Property of Masked Token for Effective Pre-training"),
     System(
         "hybrid_distill", "align",
@@ -132,26 +141,28 @@ SYSTEMS: tuple[System, ...] = (
         config="tokenizer/mergevq",
         result="tokenizer; emoji 64 px, 9,600 pictures seen, 3 seeds: 15.2 to 15.7 dB with 16 to 64 tokens (no generator yet)",
     ),
-    System("lut", "reconstruct", "Learning with Unmasked Tokens Drives Stronger Vision Learners", ("lut",)),
+    System("lut", "reconstruct", "Learning with Unmasked Tokens Drives Stronger Vision Learners", ("lut",), config="pretrain/lut"),
     System(
         "croco", "reconstruct",
         "CroCo: Self-Supervised Pre-training for 3D Vision Tasks by Cross-View Completion", ("croco",),
+        config="pretrain/croco",
     ),
     System("plain_detr", "use", "DETR Doesn't Need Multi-Scale or Locality Design", ("plain_detr",)),
-    System("cae", "reconstruct", "Context Autoencoder for Self-Supervised Representation Learning", ("cae",)),
+    System("cae", "reconstruct", "Context Autoencoder for Self-Supervised Representation Learning", ("cae",), config="pretrain/cae"),
     System("remoteclip", "image-text", "RemoteCLIP: A Vision Language Foundation Model for Remote Sensing"),
     System("njepa", "align", "Improving Joint Embedding Predictive Architecture with Diffusion Noise"),
     System(
         "satvision_toa", "reconstruct",
         "SatVision-TOA: A Geospatial Foundation Model for Coarse-Resolution All-Sky Remote Sensing Imagery",
         ("satvision",),
+        config="pretrain/satvision_toa",
     ),
     System(
         "cl_vs_mim", "use", "What Do Self-Supervised Vision Transformers Learn?", ("clvsmim",),
         command="mimgen analyse --against",
     ),
     System("uta", "align", "Enhancing Vision-Language Model with Unmasked Token Alignment", ("uta",)),
-    System("itpn", "reconstruct", "Integrally Pre-Trained Transformer Pyramid Networks", ("itpn",)),
+    System("itpn", "reconstruct", "Integrally Pre-Trained Transformer Pyramid Networks", ("itpn",), config="pretrain/itpn"),
     System(
         "clip_quality_captions", "image-text",
         "CLIP with Quality Captions: A Strong Pretraining for Vision Tasks",
@@ -183,6 +194,7 @@ SYSTEMS: tuple[System, ...] = (
     System(
         "a2mim", "reconstruct", "Architecture-Agnostic Masked Image Modeling -- From ViT back to CNN",
         ("a2mim", "a2mim_loss"),
+        config="pretrain/a2mim",
     ),
     System("nuclei_mim", "reconstruct", "Learning Nuclei Representations with Masked Image Modelling"),
     System(

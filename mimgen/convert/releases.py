@@ -10,7 +10,36 @@ __all__ = ["releases"]
 def releases() -> dict[str, Release]:
     """Every release by its name, in the order in which they are listed."""
     # Imported here because each brings the classes that it fills.
-    from mimgen.convert import beitv2_tokenizer, kl16, llamagen, mae, meissonic, mergevq, open_magvit2, titok
+    from mimgen.convert import (
+        a2mim,
+        beitv2_tokenizer,
+        cae,
+        croco,
+        dmjd,
+        hap,
+        hiendmae,
+        hpm,
+        ibot,
+        itpn,
+        itpn_clip,
+        kl16,
+        latentmim,
+        llamagen,
+        localmim,
+        lut,
+        mae,
+        meissonic,
+        mergevq,
+        mff,
+        open_magvit2,
+        satvision,
+        selectivemae,
+        titok,
+    )
 
-    modules = (meissonic, open_magvit2, mergevq, llamagen, titok, beitv2_tokenizer, kl16, mae)
+    modules = (
+        meissonic, open_magvit2, mergevq, llamagen, titok, beitv2_tokenizer, kl16, mae, ibot, hpm,
+        lut, cae, localmim, mff, dmjd, croco, selectivemae, latentmim, itpn, itpn_clip, hiendmae,
+        a2mim, satvision, hap,
+    )  # fmt: skip
     return {module.RELEASE.name: module.RELEASE for module in modules}

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 
+from mimgen.data.bands import open_bands
 from mimgen.data.contract import Dataset, StreamedDataset
 from mimgen.data.digits import open_digits
 from mimgen.data.emoji import open_emoji
+from mimgen.data.figures import open_figures
 from mimgen.data.folders import list_folder
 from mimgen.data.listing import Listing
+from mimgen.data.pairs import is_pairs, open_pairs
+from mimgen.data.parallax import open_parallax
 from mimgen.data.photos import open_photos
 from mimgen.data.pictures import PictureDataset
+from mimgen.data.rasters import open_rasters
 from mimgen.data.scenes import open_scenes
 from mimgen.data.shards import expand_braces, list_shards
 from mimgen.data.stream import ShardStream, is_streamed
@@ -21,7 +27,20 @@ from mimgen.errors import UserError
 
 __all__ = ["BUILT_IN", "open_data", "training_split"]
 
-BUILT_IN = ("emoji", "photos", "digits", "scenes")
+Opener = Callable[[int, str | None], Dataset]
+
+# what is inside, and why its pictures are not cropped or flipped at random
+_BUILT_IN: dict[str, tuple[Opener, str]] = {
+    "emoji": (open_emoji, "clocks, flags and arrows would change"),
+    "photos": (open_photos, "they are a fixed list of crops"),
+    "digits": (open_digits, "a mirrored digit is none"),
+    "scenes": (open_scenes, "their captions say where things are"),
+    "parallax": (open_parallax, "both views of a scene belong together"),
+    "figures": (open_figures, "they crop by themselves, with their joints"),
+    "bands": (open_bands, "they crop by themselves"),
+}
+BUILT_IN = tuple(_BUILT_IN)
+RASTERS = "rasters:"  # before the path of a folder of many-band rasters: a .tif may be a picture as well
 
 
 def open_data(
@@ -31,8 +50,10 @@ def open_data(
 
     Args:
         spec: "emoji", "photos" (crops of the photographs in scikit-image and scikit-learn), "digits"
-           (of scikit-learn), "scenes" (drawn shapes whose captions can be checked), or the
-            path of a folder (with captions, with a folder per class, plain, of shards, of parquet
+            (of scikit-learn), "scenes" (drawn shapes whose captions can be checked), "parallax" (two
+            views of drawn scenes), "figures" (drawn people with joints), "bands" (drawn scenes of 14
+            bands), "rasters:FOLDER" (.npy or GeoTIFF of any number of bands), or the path of a folder
+            (with captions, with a folder per class, plain, of pairs in a/ and b/, of shards, of parquet
             files or saved by Hugging Face datasets), of a .parquet file, or of shards as
             "name-{000..099}.tar". These can be read in any order. A URL, "pipe:command" or
             "stream:" before local shards is read from front to back: a `StreamedDataset`.
@@ -50,22 +71,18 @@ def open_data(
         if split not in (None, "all", "train"):
             raise UserError(f"{spec} is streamed and has no split {split!r}; keep shards apart for it")
         return ShardStream(spec, transform)
-    if spec == "emoji":
+    if spec in _BUILT_IN:
+        opener, reason = _BUILT_IN[spec]
         if transform.augments:
-            raise UserError("emoji are not cropped or flipped: clocks, flags and arrows would change")
-        return open_emoji(size, split)
-    if spec == "digits":
+            raise UserError(f"{spec} are not cropped or flipped ({reason}): leave out random_crop and flip")
+        return opener(size, split)
+    if spec.startswith(RASTERS):
         if transform.augments:
-            raise UserError("digits are not cropped or flipped: leave out random_crop and flip")
-        return open_digits(size, split)
-    if spec == "scenes":
-        if transform.augments:
-            raise UserError("scenes are not cropped or flipped: their captions say where things are")
-        return open_scenes(size, split)
-    if spec == "photos":
-        if transform.augments:
-            raise UserError("photos are a fixed list of crops: leave out random_crop and flip")
-        return open_photos(size, split)
+            raise UserError("rasters are cropped and flipped by no flag of ours: leave out random_crop and flip")
+        return open_rasters(spec.removeprefix(RASTERS), size, split)
+    folder = Path(spec).expanduser()
+    if is_pairs(folder):
+        return open_pairs(folder, size=size, split=split, random_crop=random_crop, flip=flip)
     return PictureDataset(_list(spec, split), transform)
 
 
@@ -108,4 +125,4 @@ def _near_miss(path: Path) -> str:
         return f"; did you mean {close[0]}?"
     if not path.parent.is_dir():
         return f"; {path.parent} does not exist either"
-    return "; pass emoji, photos, digits or scenes, or the path of a folder, of a .parquet file or of .tar shards"
+    return f"; pass one of {', '.join(BUILT_IN)}, or the path of a folder, of a .parquet file or of .tar shards"

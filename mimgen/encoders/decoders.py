@@ -68,6 +68,13 @@ class MaeDecoder(Part):
         Raises:
             UserError: other numbers of tokens than the mask leaves, or another number of prefix tokens.
         """
+        x = self.joined(tokens, mask)
+        for block in self.blocks:
+            x = block(x)
+        return self.pred(self.norm(x))[:, self.prefix :]
+
+    def joined(self, tokens: Tokens, mask: Mask) -> Tensor:
+        """What the blocks read: prefix and all patches with positions [B, P + N, width], as `forward` takes them."""
         visible, prefix = tokens.patches.shape[1], tokens.prefix.shape[1]
         if visible != mask.keep.shape[1] or prefix != self.prefix:
             raise UserError(
@@ -80,10 +87,7 @@ class MaeDecoder(Part):
         patches = torch.cat([x[:, prefix:], hidden], dim=1)
         restore = mask.restore.to(x.device)[..., None].expand(-1, -1, x.shape[-1])
         table = resize_position_table(self.pos_embed, self.grid, tokens.grid)
-        x = torch.cat([x[:, :prefix], patches.gather(1, restore)], dim=1) + table
-        for block in self.blocks:
-            x = block(x)
-        return self.pred(self.norm(x))[:, prefix:]
+        return torch.cat([x[:, :prefix], patches.gather(1, restore)], dim=1) + table
 
 
 class LinearDecoder(Part):

@@ -10,17 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.encoders.beit import BeitEncoder
-from mimgen.encoders.beit_pretraining import BeitPretraining
+from mimgen.encoders.contract import Encoder
+from mimgen.encoders.own import saved_encoder
 from mimgen.encoders.teachers import TransformersTeacher, open_teacher
-from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
 from mimgen.types import Tokens
-
-OwnEncoder = VitEncoder | BeitEncoder | BeitPretraining
-OWN: dict[str, type[OwnEncoder]] = {
-    "VitEncoder": VitEncoder, "BeitEncoder": BeitEncoder, "BeitPretraining": BeitPretraining,
-}  # fmt: skip
 
 
 class PatchTeacher(nn.Module):
@@ -62,7 +56,7 @@ class PatchTeacher(nn.Module):
         return Tokens(states[:, self.prefix :], (rows, rows), states[:, : self.prefix])
 
 
-def open_patch_teacher(folder: str | Path, size: int | None = None) -> PatchTeacher | OwnEncoder:
+def open_patch_teacher(folder: str | Path, size: int | None = None) -> PatchTeacher | Encoder:
     """Load a teacher of patch features from a folder on disk; nothing is downloaded.
 
     Args:
@@ -79,8 +73,9 @@ def open_patch_teacher(folder: str | Path, size: int | None = None) -> PatchTeac
     if not path.is_file():
         raise UserError(f"{folder} holds no config.json: pass the folder of a saved encoder, CLIP or DINOv2")
     config = json.loads(path.read_text(encoding="utf-8"))
-    if config.get("_class_name") in OWN:
-        return OWN[config["_class_name"]].from_pretrained(folder)
+    encoder = saved_encoder(config, folder)
+    if encoder is not None:
+        return encoder
     teacher = open_teacher(folder, size)
     assert isinstance(teacher, TransformersTeacher), "encoders of ours were opened above"
     return PatchTeacher(teacher, _projection(Path(folder)))

@@ -42,13 +42,17 @@ def sincos_2d(dim: int, h: int, w: int) -> Tensor:
     return torch.cat(halves, dim=1).float()
 
 
-def resize_position_table(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+def resize_position_table(
+    table: Tensor, old: tuple[int, int], new: tuple[int, int], *, margin: float = 0.0
+) -> Tensor:
     """Resize a learned table to another grid, bicubic without aligned corners.
 
     Args:
         table: [1, P + N, D] with P prefix entries (class token, registers), which are copied.
         old: rows and columns of the N entries.
         new: rows and columns wanted.
+        margin: cells by which the new grid counts as larger when places are computed. 0 keeps both grids'
+            edges together; the releases of DINO and iBOT were trained with 0.1.
 
     Returns:
         [1, P + new rows * new columns, D].
@@ -59,5 +63,9 @@ def resize_position_table(table: Tensor, old: tuple[int, int], new: tuple[int, i
     if old == new:
         return table
     grid = table[:, prefix:].unflatten(1, old).permute(0, 3, 1, 2)
-    resized = functional.interpolate(grid, size=new, mode="bicubic", align_corners=False)
+    if margin:
+        scale = [(cells + margin) / before for cells, before in zip(new, old, strict=True)]
+        resized = functional.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False)
+    else:
+        resized = functional.interpolate(grid, size=new, mode="bicubic", align_corners=False)
     return torch.cat([table[:, :prefix], resized.flatten(2).transpose(1, 2)], dim=1)

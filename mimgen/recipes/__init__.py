@@ -11,6 +11,7 @@ from mimgen.recipes.pictures import Pictures, choose_size, given
 from mimgen.recipes.pretrain import Pretrain
 from mimgen.recipes.tokenizer import TrainTokenizer
 from mimgen.recipes.tokenizers import DiscreteTokenizer, encoder_of, load_coder, load_tokenizer, tokenize
+from mimgen.recipes.volumes import Volumes
 
 TrainingRun = TrainTokenizer | TrainGenerator | Pretrain
 Run = TrainingRun | Build
@@ -18,17 +19,18 @@ Run = TrainingRun | Build
 __all__ = [
     "Build",
     "DiscreteTokenizer",
+    "FidWatch",
     "Pictures",
     "Pretrain",
     "Run",
     "TrainGenerator",
     "TrainTokenizer",
     "TrainingRun",
+    "Volumes",
     "choose_size",
     "encoder_of",
     "given",
     "load_coder",
     "load_tokenizer",
     "tokenize",
-    "FidWatch",
 ]

@@ -171,7 +171,9 @@ def test_other_mistakes(tmp_path: Path) -> None:
 
 def test_releases_are_known_by_name() -> None:
     assert list(releases()) == [
-        "meissonic", "open_magvit2", "mergevq", "llamagen", "titok", "beitv2_tokenizer", "kl16", "mae",
+        "meissonic", "open_magvit2", "mergevq", "llamagen", "titok", "beitv2_tokenizer", "kl16",
+        "mae", "ibot", "hpm", "lut", "cae", "localmim", "mff", "dmjd", "croco", "selectivemae",
+        "latentmim", "itpn", "itpn_clip", "hiendmae", "a2mim", "satvision", "hap",
     ]  # fmt: skip
     assert all(release.about for release in releases().values())
 

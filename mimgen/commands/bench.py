@@ -19,7 +19,7 @@ USAGE = """usage: mimgen bench sampler | train | tokenizer | probe | study [opti
   train      steps of a config in fp32 and in bf16: which is faster on this machine
   tokenizer  entropy of binary codes, search in a codebook, token merging: time and memory
   probe      many probe settings at once against one by one, nearest neighbours, attentive poolings
-  study      tokenizers | mergevq | probes | scaling, trained with equal budgets, side by side"""
+  study      tokenizers | mergevq | probes | scaling | mim, trained with equal budgets, side by side"""
 
 
 @dataclass(frozen=True)

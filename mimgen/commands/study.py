@@ -1,4 +1,4 @@
-"""`mimgen bench study tokenizers | mergevq | probes | scaling`: systems trained with equal budgets, side by side."""
+"""`mimgen bench study tokenizers | mergevq | probes | scaling | mim`: systems trained with equal budgets, side by side."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from mimgen.commands.options import choose
 
 __all__ = ["main"]
 
-USAGE = """usage: mimgen bench study tokenizers | mergevq | probes | scaling [options]
+USAGE = """usage: mimgen bench study tokenizers | mergevq | probes | scaling | mim [options]
 
   tokenizers  train several tokenizers with one budget; compare pictures, codes, labels and speed
   mergevq     one MergeVQ at every number of kept tokens, against a grid of as many tokens
   probes      encoders side by side: what k-NN, linear and efficient probes read off them
   scaling     data x model x length: does the validation loss tell what transfers?
+  mim         pretraining systems against their baselines at equal operations, claims judged
 
 Stopped half-way? The same command goes on where it was. result.json and result.md are the outcome."""
 
@@ -24,5 +25,5 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0
     name, *rest = arguments
-    choose(name, ["tokenizers", "mergevq", "probes", "scaling"], "study")
+    choose(name, ["tokenizers", "mergevq", "probes", "scaling", "mim"], "study")
     return importlib.import_module(f"mimgen.commands.study_{name}").main(rest)  # type: ignore[no-any-return]

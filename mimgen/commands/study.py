@@ -1,4 +1,4 @@
-"""`mimgen bench study tokenizers | mergevq | probes | scaling | mim`: systems trained with equal budgets, side by side."""
+"""`mimgen bench study NAME`: systems trained with equal budgets, side by side."""
 
 from __future__ import annotations
 

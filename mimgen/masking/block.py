@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,19 +45,11 @@ class Block:
             )
         hidden = torch.zeros(len(draws), height, width, dtype=torch.bool)
         numbers = draws.uniform(ROUNDS, 4)
-        rows, found, missing = torch.arange(len(draws)), hidden, torch.full((len(draws),), self.count)
-        for place in range(ROUNDS):
-            tries = numbers[rows, place]
-            found = grown(found, rectangles(tries, missing, grid, self.least, self.aspect), missing)
-            missing = self.count - found.sum((1, 2))
-            # most rows are done after a few rounds: only the others go on
-            unfinished = missing > 0
-            if not bool(unfinished.all()):
-                hidden[rows] = found
-                rows, found, missing = rows[unfinished], found[unfinished], missing[unfinished]
-            if not len(rows):
+        for tries in numbers.unbind(1):
+            missing = self.count - hidden.sum((1, 2))
+            if not bool(missing.any()):
                 break
-        hidden[rows] = found
+            hidden = grown(hidden, rectangles(tries, missing, grid, self.least, self.aspect), missing)
         return Mask(_filled(hidden.flatten(1), self.count, draws))
 
 
@@ -87,18 +78,9 @@ def rectangles(tries: Tensor, missing: Tensor, grid: tuple[int, int], least: flo
 
 def sides(tries: Tensor, missing: Tensor, least: float, aspect: float) -> tuple[Tensor, Tensor]:
     """Height and width [B] in cells of the rectangles that the first two numbers of `tries` [B, 4] give."""
-    shape = (math.log(aspect) * (1 - 2 * tries[:, 1])).exp().numpy()
-    # numpy's calls cost a fifth of torch's where tensors are as small as here; the numbers are the same
-    numbers, lacking = tries.numpy(), (missing - least).float().numpy()
-    area = least + lacking * numbers[:, 0]
-    spans = []
-    sides = np.round(np.sqrt(area * shape)), np.round(np.sqrt(area / shape))
-    for cells, side, place in zip(sides, grid, numbers[:, 2:].T, strict=True):
-        start = np.floor(place * (side - cells + 1))
-        end = np.where(cells < side, start + cells, start)
-        position = np.arange(side)
-        spans.append((position >= start[:, None]) & (position < end[:, None]))
-    return torch.from_numpy(spans[0][:, :, None] & spans[1][:, None])
+    area = least + (missing - least) * tries[:, 0]
+    shape = (math.log(aspect) * (1 - 2 * tries[:, 1])).exp()
+    return (area * shape).sqrt().round(), (area / shape).sqrt().round()
 
 
 def grown(hidden: Tensor, added: Tensor, missing: Tensor) -> Tensor:

@@ -84,7 +84,8 @@ class Batch:
         codes: [B, h, w] int64 cached token ids, when a tokenizer was run beforehand.
         sizes: [B, 5] float32 micro-conditions (width, height, crop left, crop top, score).
         extras: what else some data have, one row a picture: "second" [B, 3, H, W], another view of the same scene;
-            "keypoints" [B, J, 3], column and row in pixels and 1 where the joint was seen, else 0.
+            "keypoints" [B, J, 3], column and row in pixels and 1 where the joint was seen, else 0;
+            "segmentation" [B, H, W], class of each pixel, or of each voxel of a volume.
     """
 
     images: Tensor

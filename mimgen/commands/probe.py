@@ -30,7 +30,8 @@ class Options:
         test: split that they are tested on.
         pixels: side of the pictures; by default what the encoder was trained at.
         limit: only so many pictures of each split, to save time.
-        masks: folder with a PNG of class numbers for each picture's key, for segment-knn and segment-linear.
+        masks: folder with a PNG of class numbers for each picture's key, for segment-knn and segment-linear;
+            scenes have their own.
         epochs: of fine-tune.
         layer_decay: of fine-tune: factor of the learning rate from a layer to the one before.
         mixup: of fine-tune.
@@ -93,5 +94,5 @@ PROBES are any of
   {", ".join(kinds.VECTORS)}: read one vector a picture (--pooling)
   {attentive}: pool all tokens
   {", ".join(kinds.PICTURES)}: the whole encoder is trained
-  {", ".join(kinds.PATCHES)}: label pixels (--masks)
+  {", ".join(kinds.PATCHES)}: label pixels (--masks, or --data scenes)
 """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-__all__ = ["Part", "ProbeData", "masks_of", "probe_data"]
+__all__ = ["Part", "ProbeData", "masks_of", "own_masks", "probe_data"]
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -102,6 +102,21 @@ def probe_data(
     assert label is not None
     names = parts[0].dataset.label_names[label]
     return ProbeData(parts[0], parts[1], label, names, labels[0], labels[1], facts, tuple(notes))
+
+
+def own_masks(part: Part, spec: str) -> Tensor:
+    """[n, S, S] int64 classes of pixels that come with the data themselves, as in the scenes.
+
+    Raises:
+        UserError: these data have none.
+    """
+    import torch
+
+    found = [part[row].extras.get("segmentation") for row in range(len(part))]
+    masks = [mask for mask in found if mask is not None]
+    if len(masks) < len(found) or not masks:
+        raise UserError(f"{spec} has no masks of its own for segment-knn and segment-linear: pass --masks FOLDER")
+    return torch.stack(masks).long()
 
 
 def masks_of(folder: Path, part: Part) -> Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mimgen.commands import probe_kinds as kinds
 from mimgen.commands.encoders import Opened, features_of
-from mimgen.commands.probe_data import ProbeData, masks_of, probe_data
+from mimgen.commands.probe_data import ProbeData, masks_of, own_masks, probe_data
 from mimgen.commands.study_rows import numbers
 from mimgen.errors import UserError
 
@@ -103,8 +103,6 @@ def measure(options: Options, opened: Opened) -> tuple[ProbeData, list[Line], li
     names = kinds.check_probes(options.probes)
     if options.limit is not None and options.limit < 5:
         raise UserError(f"--limit {options.limit}: give at least 5")
-    if options.masks is None and set(names) & set(kinds.PATCHES):
-        raise UserError("segment-knn and segment-linear read masks: pass --masks FOLDER")
     data = probe_data(
         options.data, opened.pixels, label=options.label, splits=(options.train, options.test), limit=options.limit
     )
@@ -183,9 +181,10 @@ def _fine_tuned(work: _Work, seeds: Sequence[int]) -> Line:
 
 
 def _segmented(work: _Work, name: str, seeds: Sequence[int]) -> Iterator[Line]:
-    assert work.options.masks is not None  # `measure` has looked
+    folder, parts = work.options.masks, (work.data.train, work.data.test)
+    # masks first: features take longer, and without masks they are for nothing
+    masks = [own_masks(part, work.options.data) if folder is None else masks_of(folder, part) for part in parts]
     train, test = work.features("tokens", layers_of(work.options.layers, work.opened.encoder.depth))
-    masks = [masks_of(work.options.masks, part) for part in (work.data.train, work.data.test)]
     for layer, x in train.levels.items():
         found = [
             kinds.segment(name, (x, masks[0]), (test.levels[layer], masks[1]), grid=train.grid, seed=seed)

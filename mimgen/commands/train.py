@@ -140,9 +140,14 @@ def _closing(run: Run, result: Result, out: Path, arguments: list[str]) -> str:
 
 
 def _encoder_closing(run: Pretrain, out: Path) -> str:
+    from mimgen.recipes import Volumes
+
     averaged = ", with averaged weights" if run.settings.ema else ""
+    done = f"done. The encoder{averaged}: {out / 'encoder'}/"
+    if isinstance(run.pictures, Volumes):
+        return done  # probes and tokenizers read pictures
     return (
-        f"done. The encoder{averaged}: {out / 'encoder'}/\n"
+        f"{done}\nWhat can be read off it:\n  mimgen probe --model {out} --data {run.pictures.spec}\n"
         f"Codes that tell its features:\n  mimgen train vqkd --size {run.size} --data {run.pictures.spec} "
         f"--teacher {out / 'encoder'}"
     )

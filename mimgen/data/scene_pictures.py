@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 
-__all__ = ["COLOURS", "GROUNDS", "SHAPES", "SMALLEST", "Form", "Scene", "Thing", "coverage", "render"]
+__all__ = ["COLOURS", "GROUNDS", "SHAPES", "SMALLEST", "Form", "Scene", "Thing", "coverage", "render", "segmentation"]
 
 SMALLEST = 32  # pixels; below this the hole of a ring is gone
 _FINE = 8  # samples of a pixel in each direction
@@ -121,6 +121,16 @@ def render(scene: Scene, size: int) -> Tensor:
         share = coverage(thing.shape, thing.x, thing.y, thing.radius, size)
         picture = picture + share * (torch.tensor(COLOURS[thing.colour])[:, None, None] - picture)
     return (picture * 255).round().byte()
+
+
+def segmentation(scene: Scene, size: int) -> Tensor:
+    """[size, size] int64: 0 on the ground, else 1 + the place in `SHAPES` of what covers half of the pixel or more."""
+    names = list(SHAPES)
+    found = torch.zeros(size, size, dtype=torch.int64)
+    for thing in scene.things:
+        inside = coverage(thing.shape, thing.x, thing.y, thing.radius, size) >= 0.5
+        found[inside] = 1 + names.index(thing.shape)
+    return found
 
 
 def _pixels(low: float, high: float, size: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from mimgen.data.contract import Sample
 from mimgen.data.memory import SCORE
 from mimgen.data.scene_claims import CATEGORIES, NUMBERS, RELATIONS, Claim, Part
-from mimgen.data.scene_pictures import COLOURS, GROUNDS, SHAPES, SMALLEST, Scene, Thing, render
+from mimgen.data.scene_pictures import COLOURS, GROUNDS, SHAPES, SMALLEST, Scene, Thing, render, segmentation
 from mimgen.errors import UserError
 from mimgen.types import mix_seed
 
@@ -78,6 +78,7 @@ class SceneDataset:
             labels=self._labels(item),
             key=item.key,
             conditions=torch.tensor([self.size, self.size, 0.0, 0.0, SCORE]),
+            extras={"segmentation": segmentation(item.scene, self.size)},
         )
 
     @property

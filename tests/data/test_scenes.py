@@ -10,7 +10,7 @@ import torch
 
 from mimgen.data import Dataset
 from mimgen.data.scene_claims import CATEGORIES, RELATIONS, Claim, Part, read_caption
-from mimgen.data.scene_pictures import COLOURS, GROUNDS, SHAPES, Scene, Thing, coverage, render
+from mimgen.data.scene_pictures import COLOURS, GROUNDS, SHAPES, Scene, Thing, coverage, render, segmentation
 from mimgen.data.scenes import COUNTS, HELD_OUT, draw_claim, draw_scene, open_scenes
 from mimgen.errors import UserError
 
@@ -80,6 +80,20 @@ def test_pixels_are_colour_inside_and_ground_outside() -> None:
     red, black = (torch.tensor(rgb).mul(255).round().byte() for rgb in (COLOURS["red"], GROUNDS["black"]))
     assert torch.equal(picture[:, 20, 10], red) and torch.equal(picture[:, 20, 30], black)
     assert int((picture == red[:, None, None]).all(0).sum()) == 6 * 6  # 7.2 pixels wide: 6 lie wholly inside
+
+
+def test_segmentation_says_which_shape_covers_a_pixel() -> None:
+    scene = Scene((Thing("square", "red", 0.25, 0.25, 0.2), Thing("circle", "blue", 0.75, 0.75, 0.2)), "grey")
+    found, names = segmentation(scene, 64), list(SHAPES)
+    assert found.shape == (64, 64)
+    assert found[16, 16] == 1 + names.index("square")
+    assert found[48, 48] == 1 + names.index("circle")
+    assert found[16, 48] == found[48, 16] == 0
+    # a square of half side 0.9 * 0.2 of the picture covers (2 * 0.18 * 64)^2 pixels, but for its border
+    assert abs(int((found == 1 + names.index("square")).sum()) - 23.04**2) < 4 * 23.04
+    sample = open_scenes(32, "val")[0]
+    drawn = (sample.image.float() - sample.image[:, :1, :1].float()).abs().sum(0) > 255 * 0.6
+    assert bool((sample.extras["segmentation"][drawn] > 0).float().mean() > 0.95)
 
 
 def test_captions_are_read_back() -> None:

@@ -91,9 +91,12 @@ def test_segmentation_says_which_shape_covers_a_pixel() -> None:
     assert found[16, 48] == found[48, 16] == 0
     # a square of half side 0.9 * 0.2 of the picture covers (2 * 0.18 * 64)^2 pixels, but for its border
     assert abs(int((found == 1 + names.index("square")).sum()) - 23.04**2) < 4 * 23.04
-    sample = open_scenes(32, "val")[0]
-    drawn = (sample.image.float() - sample.image[:, :1, :1].float()).abs().sum(0) > 255 * 0.6
-    assert bool((sample.extras["segmentation"][drawn] > 0).float().mean() > 0.95)
+    scenes = open_scenes(32, "val")
+    sample, scene = scenes[3], scenes.items[3].scene
+    assert torch.equal(sample.extras["segmentation"], segmentation(scene, 32))
+    for thing in scene.things:
+        whole = coverage(thing.shape, thing.x, thing.y, thing.radius, 32) == 1
+        assert bool((sample.extras["segmentation"][whole] == 1 + names.index(thing.shape)).all())
 
 
 def test_captions_are_read_back() -> None:

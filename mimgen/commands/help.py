@@ -12,6 +12,7 @@ COMMANDS = {
     "train": "train one named system, on the built-in emoji or on your pictures",
     "evaluate": "measure a trained model: reconstruction, composition, FID, scenes; compare results",
     "probe": "read labels off a frozen encoder: linear, k-NN, attentive, few pictures, fine-tuning",
+    "gallery": "pictures of what masks hide, and of what a pretraining run tells and looks at",
     "analyse": "what an encoder looks at: attention, frequencies, ranks, layer by layer",
     "data": "look at a dataset, check a tokenizer on it, keep its codes on disk, build the emoji set",
     "convert": "turn an official release into a folder that mimgen loads",

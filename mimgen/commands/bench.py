@@ -1,4 +1,4 @@
-"""`mimgen bench sampler | train | tokenizer | probe | study`: how fast this machine is, and how good what it trains."""
+"""`mimgen bench NAME`: how fast this machine is, and how good what it trains."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from mimgen.commands.options import choose, parse
 
 __all__ = ["main"]
 
-USAGE = """usage: mimgen bench sampler | train | tokenizer | probe | study [options]
+USAGE = """usage: mimgen bench sampler | train | tokenizer | probe | pretrain | study [options]
 
   sampler    logits of the masked tokens only against logits of all tokens
   train      steps of a config in fp32 and in bf16: which is faster on this machine
   tokenizer  entropy of binary codes, search in a codebook, token merging: time and memory
   probe      many probe settings at once against one by one, nearest neighbours, attentive poolings
+  pretrain   a training step of MAE and SimMIM against lightly's, and supervised with timm: time, memory, loss
   study      tokenizers | mergevq | probes | scaling | mim, trained with equal budgets, side by side"""
 
 
@@ -66,8 +67,8 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0
     name, *rest = arguments
-    choose(name, ["sampler", "train", "tokenizer", "probe", "study"], "benchmark")
-    if name in ("tokenizer", "probe", "study"):
+    choose(name, ["sampler", "train", "tokenizer", "probe", "pretrain", "study"], "benchmark")
+    if name in ("tokenizer", "probe", "pretrain", "study"):
         module = importlib.import_module(f"mimgen.commands.{'study' if name == 'study' else f'bench_{name}'}")
         status: int = module.main(rest)
         return status

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from mimgen.commands import configs
 from mimgen.errors import UserError
-from mimgen.recipes import Build, Pretrain, Run, TrainGenerator
+from mimgen.recipes import Build, Common, Pretrain, Run, TrainGenerator
 
 FOLDER = Path(__file__).parents[1] / "configs"
 FILES = sorted(path for path in FOLDER.rglob("*.py") if path.name != "__init__.py")
 NAMES = [path.stem for path in FILES]
+TRAINED = [name for name in NAMES if name != "centroids"]  # the others are computed
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,34 @@ def test_docstring_gives_paper_command_and_figure(name: str) -> None:
         assert heading in text, f"{name} says nothing under {heading}"
     described = text.split("Args:")[1]
     for argument in inspect.signature(function).parameters:
-        assert f"{argument}:" in described, f"{name} does not explain {argument}"
+        count = described.count(f"\n    {argument}:")
+        assert count == 1, f"{name} explains {argument} {count} times; the flags of every training are in `Common`"
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_common_flags_are_flags_like_a_configs_own(name: str) -> None:
+    module, flat = importlib.import_module(configs.names()[name]), configs.experiment(name)
+    own = [each for each in inspect.signature(module.experiment).parameters if each != "common"]
+    shared = [each.name for each in fields(Common)]
+    assert list(inspect.signature(flat).parameters) == [*own, *shared]
+    assert [each.name for each in fields(configs.arguments_of(flat))] == [*own, *shared, "out"]
+    told, usual = flat(size="tiny", steps=3, seed=5, pixels=40), module.experiment(size="tiny")
+    assert told.settings == replace(usual.settings, steps=3, seed=5)
+    assert told.pictures == replace(usual.pictures, size=40)
+    assert told.record() == usual.record() | {"pixels": 40}
+    with pytest.raises(TypeError, match="nonsense"):
+        flat(size="tiny", nonsense=1)
+
+
+def test_a_computed_config_has_its_own_flags_only() -> None:
+    assert "steps" not in inspect.signature(configs.experiment("centroids")).parameters
+
+
+def test_a_config_says_what_is_peculiar_about_a_common_flag() -> None:
+    text = configs.arguments_of(configs.experiment("hap")).__doc__ or ""
+    assert "pixels: height of the pictures" in text
+    assert "batch_size: pictures a step" in text
+    assert "common:" not in text
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -70,7 +98,9 @@ def test_unknown_size_lists_the_sizes(name: str) -> None:
 def test_every_size_is_valid(name: str) -> None:
     module = importlib.import_module(configs.names()[name])
     for size in module.SIZES:
-        assert configs.experiment(name)(size=size).size == size
+        run = configs.experiment(name)(size=size)
+        assert run.size == size
+        assert not run.options, "the usual values in `changed` are those of the arguments"
 
 
 def test_a_generator_without_tokenizer_says_so(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, cast
+from typing import cast
 
 from torch import nn
 
@@ -13,8 +13,7 @@ from mimgen.generators import MeissonicTransformer
 from mimgen.masking import CosineRate
 from mimgen.objectives import MaskedTokens
 from mimgen.pipelines import Preset
-from mimgen.recipes import DiscreteTokenizer, FidWatch, Pictures, TrainGenerator, choose_size, given
-from mimgen.training import Settings
+from mimgen.recipes import USUAL, Common, DiscreteTokenizer, FidWatch, TrainGenerator, choose_size
 
 
 @dataclass(frozen=True)
@@ -60,23 +59,16 @@ def experiment(
     flips: bool = False,
     balance: str | None = None,
     whole: float | None = None,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
     accumulation: int = 1,
-    base_lr: float | None = None,
     drop_condition: float = 0.1,
     clip: str | None = None,
     sampling_steps: int = 16,
     guidance: float = 3.0,
     temperature: float = 0.5,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
     fid_every: int = 0,
     fid_pictures: int = 500,
     fid_weights: str | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> TrainGenerator:
     """Train a text-to-image generator: captions to code numbers, many at a time.
 
@@ -98,38 +90,22 @@ def experiment(
         flips: mirror half of the pictures, drawn anew each time (own data and photos).
         balance: name of the labels by whose classes rare pictures are shown more often, such as group of the emoji.
         whole: share of pictures hidden entirely in training; by default the size's own.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
         accumulation: micro-batches a step, where memory is short.
-        base_lr: learning rate for 256 pictures; by default the size's own.
         drop_condition: share of captions replaced by the empty one, so that guidance works.
         clip: folder of a CLIP text encoder on disk (frozen); without it a small one is trained along.
         sampling_steps: steps in which a picture is made.
         guidance: how strongly a picture follows its caption; 1 is off.
         temperature: below 1 likelier tokens are preferred; 0.5 lies between 0.4 and 0.7, the
             better two of three tried on the toned emoji of `val` (1, 0.7, 0.4: R@5 5, 7, 13 %).
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
         fid_every: measure the FID to the training data every so many steps, into fid.jsonl; 0 for never.
         fid_pictures: how many pictures are made for that.
         fid_weights: file with Inception weights; without it the weight-free extractor lab-hog is taken.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and noise.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
     if whole is not None:
         chosen = replace(chosen, whole=whole)
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        accumulation=accumulation,
-        base_lr=given(base_lr, chosen.base_lr),
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    settings = common.settings(chosen, accumulation=accumulation)
 
     extractor = "inception-v3-compat" if fid_weights else "lab-hog"
     watch = FidWatch(fid_every, fid_pictures, extractor=extractor, weights=fid_weights) if fid_every else None
@@ -138,7 +114,7 @@ def experiment(
         size,
         partial(build, chosen, drop_condition, clip),
         tokenizer,
-        Pictures(data, given(pixels, chosen.pixels)),
+        common.pictures(data, chosen),
         settings,
         Preset(steps=sampling_steps, guidance_scale=guidance, token_temperature=temperature),
         codes,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from mimgen.encoders.cnn import ResNetEncoder
 from mimgen.encoders.decoders import LinearDecoder
 from mimgen.encoders.residual_token import ResidualTokenVit
 from mimgen.masking.random import Random
 from mimgen.objectives.a2mim import PixelsAndFrequencies
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size, given
 from mimgen.targets.frequency import Criterion, FrequencyDistance
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -55,14 +53,7 @@ def experiment(
     mean_fill: bool = True,
     token_stage: int | None = None,
     frequency_weight: float | None = None,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain a CNN or ViT: tell pixels and spectrum of squares in the mean colour.
 
@@ -80,30 +71,12 @@ def experiment(
         mean_fill: show hidden squares in the picture's mean colour; without, as zeros after normalisation.
         token_stage: stage of the ResNet before which the mask token is added, from 0; by default the size's own.
         frequency_weight: of the spectra's distance; by default the size's own, 0 for none.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and masks.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=given(steps, chosen.steps),
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        min_lr_ratio=chosen.min_lr_ratio,
-        betas=(0.9, 0.999),
-        clip=chosen.clip,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(
+        chosen, min_lr_ratio=chosen.min_lr_ratio, betas=(0.9, 0.999), clip=chosen.clip, ema=0.0
     )
 
     def build() -> PixelsAndFrequencies:
@@ -118,13 +91,12 @@ def experiment(
             mean_fill=mean_fill,
         )
 
-    differing = {
-        "mask_ratio": (mask_ratio, 0.6),
-        "mean_fill": (mean_fill, True),
-        "token_stage": (token_stage, None),
-        "frequency_weight": (frequency_weight, None),
-    }
-    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    options = changed(
+        mask_ratio=(mask_ratio, 0.6),
+        mean_fill=(mean_fill, True),
+        token_stage=(token_stage, None),
+        frequency_weight=(frequency_weight, None),
+    )
     return Pretrain("a2mim", size, build, pictures, settings, options)
 
 

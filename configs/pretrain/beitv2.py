@@ -1,19 +1,17 @@
-"""BEiT v2: masked image modelling with the codes of a tokenizer that tells what a teacher sees."""
+"""BEiT v2: tell the codes of a tokenizer that says what a teacher sees."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from mimgen.data import Dataset
 from mimgen.encoders import BeitPretraining
 from mimgen.errors import UserError
 from mimgen.masking import Block
 from mimgen.objectives.beitv2 import CodeModelling
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
+from mimgen.recipes.patch_codes import fit_patch_centroids
 from mimgen.recipes.tokenizers import load_coder
-from mimgen.tokenizers import CentroidTokenizer, Coder, fit_centroids
-from mimgen.training import Settings
+from mimgen.tokenizers import Coder
 
 
 @dataclass(frozen=True)
@@ -50,15 +48,8 @@ def experiment(
     size: str = "emoji64",
     data: str = "emoji",
     tokenizer: str | None = None,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
     bottleneck: bool = True,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain an encoder: tell the codes of hidden patches, also through the class token alone.
 
@@ -74,35 +65,19 @@ def experiment(
         data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         tokenizer: folder of a `vqkd` run, a converted release, or any tokenizer with the size's patch. Without it
             centroids of patches are built first: codes of how a patch looks, not of what it shows.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
         bottleneck: tell the codes a second time from shallow patches and the deep class token.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and noise.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        min_lr_ratio=0.0067,
-        betas=(0.9, 0.98),
-        clip=3.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(chosen, min_lr_ratio=0.0067, betas=(0.9, 0.98), clip=3.0, ema=0.0)
 
     def build() -> CodeModelling:
-        codes = _codes_of(tokenizer, chosen.patch) if tokenizer else _centroids(pictures, chosen)
+        codes: Coder = (
+            _codes_of(tokenizer, chosen.patch)
+            if tokenizer
+            else fit_patch_centroids(pictures, chosen.patch, chosen.codes, chosen.per_code)
+        )
         encoder = BeitPretraining(
             pixels=pictures.size,
             patch=chosen.patch,
@@ -116,7 +91,7 @@ def experiment(
         )
         return CodeModelling(encoder, codes, Block(chosen.hidden, chosen.least))
 
-    options = {} if bottleneck else {"bottleneck": False}
+    options = changed(bottleneck=(bottleneck, True))
     return Pretrain("beitv2", size, build, pictures, settings, options)
 
 
@@ -129,11 +104,3 @@ def _codes_of(folder: str, patch: int) -> Coder:
             f"patches of {patch} px need one each: pass another --tokenizer, or none"
         )
     return codes
-
-
-def _centroids(pictures: Pictures, size: Size) -> CentroidTokenizer:
-    """Centroids of the run's own pictures."""
-    dataset = pictures.open()
-    if not isinstance(dataset, Dataset):
-        raise UserError(f"{dataset.name} is a stream: build centroids from a part on disk and pass --tokenizer")
-    return fit_centroids(dataset, patch=size.patch, codebook_size=size.codes, per_code=size.per_code)

@@ -1,21 +1,18 @@
-"""CAE: a regressor tells the representations of hidden patches, and a decoder what they are, from these alone."""
+"""CAE: tell what hidden patches are from their regressed representations alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from mimgen.data import Dataset
 from mimgen.encoders.cae import CaeDecoder, CaeEncoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.masking import Block
 from mimgen.objectives.cae import ContextAutoencoder
-from mimgen.pipelines.parts import token_grid
-from mimgen.recipes import DiscreteTokenizer, Pictures, Pretrain, choose_size, given, load_tokenizer
+from mimgen.recipes import USUAL, Common, Pictures, Pretrain, changed, choose_size
+from mimgen.recipes.patch_codes import fit_patch_centroids, load_patch_codes
 from mimgen.targets import CodeTarget, PixelTarget, Target
-from mimgen.tokenizers import CentroidTokenizer, fit_centroids
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -57,14 +54,7 @@ def experiment(
     tokenizer: str | None = None,
     align_weight: float = 2.0,
     mask_ratio: float = 0.5,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain an encoder: tell representations and codes of hidden blocks in two steps.
 
@@ -82,33 +72,13 @@ def experiment(
         tokenizer: folder of a tokenizer with the size's patch; without it, centroids are built first.
         align_weight: of the representations of hidden patches; 0 leaves the codes or pixels alone.
         mask_ratio: share of hidden patches, in blocks.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and masks.
+        common: of every training, see `Common`.
     """
     if tokenizer and target != "codes":
         raise UserError(f"--target {target} needs no tokenizer: leave --tokenizer out")
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        min_lr_ratio=1 / 150,
-        betas=(0.9, 0.999),
-        clip=3.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(chosen, min_lr_ratio=1 / 150, betas=(0.9, 0.999), clip=3.0, ema=0.0)
 
     def build() -> ContextAutoencoder:
         goal = _target(target, tokenizer, pictures, chosen)
@@ -133,13 +103,12 @@ def experiment(
             encoder, decoder, goal, Block(hidden, min(chosen.least, hidden)), align_weight=align_weight
         )
 
-    differing = {
-        "target": (target, "codes"),
-        "tokenizer": (tokenizer, None),
-        "align_weight": (align_weight, 2.0),
-        "mask_ratio": (mask_ratio, 0.5),
-    }
-    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    options = changed(
+        target=(target, "codes"),
+        tokenizer=(tokenizer, None),
+        align_weight=(align_weight, 2.0),
+        mask_ratio=(mask_ratio, 0.5),
+    )
     return Pretrain("cae", size, build, pictures, settings, options)
 
 
@@ -147,24 +116,6 @@ def _target(name: str, tokenizer: str | None, pictures: Pictures, size: Size) ->
     """What is predicted for a hidden patch."""
     if name == "pixels":
         return PixelTarget(size.patch, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    return CodeTarget(_codes_of(tokenizer, pictures, size.patch) if tokenizer else _centroids(pictures, size))
-
-
-def _codes_of(folder: str, pictures: Pictures, patch: int) -> DiscreteTokenizer:
-    """A tokenizer with one code a patch."""
-    codes = load_tokenizer(folder)
-    rows, columns = token_grid(codes, pictures.size, pictures.size)
-    if rows * patch != pictures.size or columns != rows:
-        raise UserError(
-            f"the tokenizer in {folder} has {rows} x {columns} codes a picture of {pictures.size} px; patches of "
-            f"{patch} px need one code each: pass another --tokenizer, or none"
-        )
-    return codes
-
-
-def _centroids(pictures: Pictures, size: Size) -> CentroidTokenizer:
-    """Centroids of the run's own pictures."""
-    dataset = pictures.open()
-    if not isinstance(dataset, Dataset):
-        raise UserError(f"{dataset.name} is a stream: build centroids from a part on disk and pass --tokenizer")
-    return fit_centroids(dataset, patch=size.patch, codebook_size=size.codes, per_code=size.per_code)
+    if tokenizer:
+        return CodeTarget(load_patch_codes(tokenizer, pictures, size.patch))
+    return CodeTarget(fit_patch_centroids(pictures, size.patch, size.codes, size.per_code))

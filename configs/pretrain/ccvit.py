@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from mimgen.data import Dataset
 from mimgen.encoders import BeitPretraining
-from mimgen.errors import UserError
 from mimgen.masking import Block
 from mimgen.objectives import CentroidModelling
-from mimgen.pipelines.parts import token_grid
-from mimgen.recipes import DiscreteTokenizer, Pictures, Pretrain, choose_size, given, load_tokenizer
-from mimgen.tokenizers import CentroidTokenizer, fit_centroids
-from mimgen.training import Settings
+from mimgen.recipes import USUAL, Common, DiscreteTokenizer, Pretrain, choose_size
+from mimgen.recipes.patch_codes import fit_patch_centroids, load_patch_codes
 
 
 @dataclass(frozen=True)
@@ -49,17 +44,10 @@ def experiment(
     size: str = "emoji64",
     data: str = "emoji",
     tokenizer: str | None = None,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
     code_weight: float = 1.0,
     pixel_weight: float = 1.0,
     replaced: int | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain an encoder: tell the centroid and the pixels of hidden patches and of patches shown as centroids.
 
@@ -73,36 +61,21 @@ def experiment(
         size: tiny (seconds), emoji64 (64 px, minutes), base (ViT-B/16 at 224 px, the paper's).
         data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         tokenizer: folder of a tokenizer with the size's patch; without it, centroids are built first.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
         code_weight: weight of the cross-entropy; 0 leaves the pixels alone.
         pixel_weight: weight of the squared error; 0 leaves the codes alone.
         replaced: visible patches shown as centroids; by default the size's own, 0 for none.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and noise.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        betas=(0.9, 0.98),
-        clip=3.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(chosen, betas=(0.9, 0.98), clip=3.0, ema=0.0)
 
     def build() -> CentroidModelling:
-        codes = _codes_of(tokenizer, pictures, chosen.patch) if tokenizer else _centroids(pictures, chosen)
+        codes: DiscreteTokenizer = (
+            load_patch_codes(tokenizer, pictures, chosen.patch)
+            if tokenizer
+            else fit_patch_centroids(pictures, chosen.patch, chosen.codes, chosen.per_code)
+        )
         encoder = BeitPretraining(
             pixels=pictures.size,
             patch=chosen.patch,
@@ -124,23 +97,3 @@ def experiment(
         )
 
     return Pretrain("ccvit", size, build, pictures, settings)
-
-
-def _codes_of(folder: str, pictures: Pictures, patch: int) -> DiscreteTokenizer:
-    """A tokenizer with one code a patch."""
-    codes = load_tokenizer(folder)
-    rows, columns = token_grid(codes, pictures.size, pictures.size)
-    if rows * patch != pictures.size or columns != rows:
-        raise UserError(
-            f"the tokenizer in {folder} has {rows} x {columns} codes a picture of {pictures.size} px; patches of "
-            f"{patch} px need one code each: pass another --tokenizer, or none"
-        )
-    return codes
-
-
-def _centroids(pictures: Pictures, size: Size) -> CentroidTokenizer:
-    """Centroids of the run's own pictures."""
-    dataset = pictures.open()
-    if not isinstance(dataset, Dataset):
-        raise UserError(f"{dataset.name} is a stream: build centroids from a part on disk and pass --tokenizer")
-    return fit_centroids(dataset, patch=size.patch, codebook_size=size.codes, per_code=size.per_code)

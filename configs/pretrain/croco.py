@@ -10,9 +10,8 @@ from mimgen.encoders.cross_view import CrossViewVit
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
 from mimgen.objectives.cross_view import CrossViewCompletion
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.targets import PixelTarget
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -47,14 +46,7 @@ def experiment(
     positions: Literal["fixed", "rotary"] = "fixed",
     normalise: bool = True,
     jitter: float = 0.4,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain an encoder on pairs of views: tell hidden pixels of one with the help of the other.
 
@@ -72,30 +64,11 @@ def experiment(
         positions: fixed sines and cosines are added (CroCo), rotary ones turn queries and keys (CroCo v2).
         normalise: tell pixels normalised by patch.
         jitter: largest change of brightness, contrast and saturation, drawn for each view; 0 for none.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and masks.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        betas=(0.9, 0.95),
-        clip=0.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
     def build() -> CrossViewCompletion:
         encoder = CrossViewVit(
@@ -116,11 +89,10 @@ def experiment(
         masking = Random(int(mask_ratio * patches) / patches)
         return CrossViewCompletion(encoder, decoder, target, masking, jitter=jitter)
 
-    differing = {
-        "mask_ratio": (mask_ratio, 0.9),
-        "positions": (positions, "fixed"),
-        "normalise": (normalise, True),
-        "jitter": (jitter, 0.4),
-    }
-    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    options = changed(
+        mask_ratio=(mask_ratio, 0.9),
+        positions=(positions, "fixed"),
+        normalise=(normalise, True),
+        jitter=(jitter, 0.4),
+    )
     return Pretrain("croco", size, build, pictures, settings, options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mimgen.encoders.conv_vit import ConvVitEncoder
@@ -12,9 +12,8 @@ from mimgen.encoders.visible_branch import VisibleBranch
 from mimgen.encoders.vit import VitEncoder
 from mimgen.masking.disjoint import Disjoint
 from mimgen.objectives.dmjd import JointDistillation
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.targets.whitened import WhitenedHog
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -55,14 +54,7 @@ def experiment(
     predicted: float = 1.0,
     views: Literal["disjoint", "independent"] = "disjoint",
     theta: float = 1.0,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain an encoder on two views that together hide all: tell gradients, seen or not.
 
@@ -82,33 +74,18 @@ def experiment(
         predicted: share of patches hidden in a view at least.
         views: "independent" draws both at random.
         theta: weight of the loss of visible patches; 0 leaves their branch out.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
+        common: of every training, see `Common`.
         batch_size: pictures a step, each of which is seen twice; by default the size's own.
         base_lr: learning rate for 256 pictures if each patch were predicted once a step; by default the size's
             own. It is raised by predicted / mask_ratio (DMJD, section 3.4), but not for the second view.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and masks.
     """
     chosen = choose_size(SIZES, size)
     kind = encoder or chosen.encoder
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr) * predicted / mask_ratio,
-        warmup=chosen.warmup,
-        betas=(0.9, 0.95),
-        clip=0.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    pictures = common.pictures(data, chosen)
+    # before the rate, which the ratio divides, so that an impossible one is refused
     masking = Disjoint(mask_ratio, predicted, chosen.unit, independent=views == "independent")
+    settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
+    settings = replace(settings, base_lr=settings.base_lr * predicted / mask_ratio)
 
     def build() -> JointDistillation:
         network = _encoder(kind, chosen, pictures.size)
@@ -126,14 +103,13 @@ def experiment(
         visible = VisibleBranch(network.dim, chosen.decoder_width, target.dim) if theta else None
         return JointDistillation(network, decoder, visible, target, masking, theta=theta)
 
-    differing = {
-        "encoder": (kind, chosen.encoder),
-        "mask_ratio": (mask_ratio, USUAL_RATIO),
-        "predicted": (predicted, 1.0),
-        "views": (views, "disjoint"),
-        "theta": (theta, 1.0),
-    }
-    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    options = changed(
+        encoder=(kind, chosen.encoder),
+        mask_ratio=(mask_ratio, USUAL_RATIO),
+        predicted=(predicted, 1.0),
+        views=(views, "disjoint"),
+        theta=(theta, 1.0),
+    )
     return Pretrain("dmjd", size, build, pictures, settings, options)
 
 

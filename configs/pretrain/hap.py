@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from mimgen.data import Dataset
 from mimgen.encoders.decoders import MaeDecoder
@@ -12,9 +11,8 @@ from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD, VitEncoder
 from mimgen.errors import UserError
 from mimgen.masking.parts import Parts
 from mimgen.objectives.hap import PartsAndAlignment
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.recipes import USUAL, Common, Pictures, Pretrain, changed, choose_size, given
 from mimgen.targets import PixelTarget
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -52,14 +50,7 @@ def experiment(
     alignment_weight: float = 0.05,
     temperature: float = 0.2,
     start: str | None = None,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain an encoder for people: hide parts of bodies, align two masked views.
 
@@ -79,30 +70,12 @@ def experiment(
         alignment_weight: of the contrastive loss between two views; 0 for none.
         temperature: of the contrastive loss.
         start: folder of an encoder to start from, such as MAE's, with the same patch and width; the paper does.
-        steps: optimiser steps; by default the size's own.
+        common: of every training, see `Common`.
         pixels: height of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and masks.
     """
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=given(steps, chosen.steps),
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        betas=(0.9, 0.95),
-        clip=0.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
     def build() -> PartsAndAlignment:
         shape, joints = _seen(pictures)
@@ -132,15 +105,14 @@ def experiment(
             temperature=temperature,
         )
 
-    differing = {
-        "mask_ratio": (mask_ratio, 0.5),
-        "parts": (parts, None),
-        "blocks": (blocks, True),
-        "alignment_weight": (alignment_weight, 0.05),
-        "temperature": (temperature, 0.2),
-        "start": (start, None),
-    }
-    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    options = changed(
+        mask_ratio=(mask_ratio, 0.5),
+        parts=(parts, None),
+        blocks=(blocks, True),
+        alignment_weight=(alignment_weight, 0.05),
+        temperature=(temperature, 0.2),
+        start=(start, None),
+    )
     return Pretrain("hap", size, build, pictures, settings, options)
 
 

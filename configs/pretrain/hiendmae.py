@@ -1,20 +1,18 @@
-"""Hi-End-MAE: mask tokens query the layers of an encoder of volumes, from deep to shallow."""
+"""Hi-End-MAE: mask tokens query the layers of an encoder, from deep to shallow."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
 
 from mimgen.encoders.hierarchical_decoder import HierarchicalDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.encoders.volume_vit import VolumeVit
 from mimgen.masking.random import Random
 from mimgen.objectives.hiendmae import HierarchicalModelling
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.recipes import USUAL, Common, Pictures, Pretrain, changed, choose_size, given
 from mimgen.recipes.volumes import Volumes
 from mimgen.targets.volumes import VolumeTarget
-from mimgen.training import Settings
 
 HOUNSFIELD = (-175.0, 250.0)  # soft tissue in CT
 
@@ -56,14 +54,7 @@ def experiment(
     hierarchical: bool = True,
     window: tuple[float, float] = HOUNSFIELD,
     spacing: float = 1.5,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain an encoder of volumes or pictures: all its layers help to tell hidden cells.
 
@@ -82,33 +73,15 @@ def experiment(
         hierarchical: each block of the decoder reads another layer; without, all of them read the last one.
         window: values of your volumes that become 0 and 1, in Hounsfield units for CT.
         spacing: side of a voxel in millimetres that NIfTI volumes are resampled to.
-        steps: optimiser steps; by default the size's own.
+        common: of every training, see `Common`.
         pixels: side of the volumes or pictures; by default the size's own.
-        batch_size: volumes or pictures a step; by default the size's own.
-        base_lr: learning rate for a batch of 256; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and masks.
     """
     chosen = choose_size(SIZES, size)
-    side = given(pixels, chosen.pixels)
+    side = given(common.pixels, chosen.pixels)
     pictures: Pictures = Pictures(given(data, "emoji"), side)
     if chosen.axes == 3:
         pictures = Volumes(given(data, "volumes"), side, window=tuple(window), spacing=spacing)  # type: ignore[arg-type]
-    settings = Settings(
-        steps=given(steps, chosen.steps),
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        betas=(0.9, 0.95),
-        clip=0.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
     def build() -> HierarchicalModelling:
         flat, sides = chosen.axes == 2, (side,) * chosen.axes
@@ -128,9 +101,10 @@ def experiment(
         )
         return HierarchicalModelling(encoder, decoder, VolumeTarget(encoder.cell, channels), Random(mask_ratio))
 
-    differing = {
-        "mask_ratio": (mask_ratio, 0.75), "hierarchical": (hierarchical, True), "window": (tuple(window), HOUNSFIELD),
-        "spacing": (spacing, 1.5),
-    }  # fmt: skip
-    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    options = changed(
+        mask_ratio=(mask_ratio, 0.75),
+        hierarchical=(hierarchical, True),
+        window=(tuple(window), HOUNSFIELD),
+        spacing=(spacing, 1.5),
+    )
     return Pretrain("hiendmae", size, build, pictures, settings, options)

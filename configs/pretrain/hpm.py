@@ -1,4 +1,4 @@
-"""HPM: a teacher says which patches are hard to reconstruct, and these are hidden more and more often."""
+"""HPM: a teacher says which patches are hard, and these are hidden more and more."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.hard import Hard
 from mimgen.objectives.hpm import HardPatches
 from mimgen.objectives.moving_average import Momentum
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.targets import PixelTarget
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,7 @@ def experiment(
     predictor_weight: float = 1.0,
     comparison: Literal["relative", "absolute"] = "relative",
     normalise: bool = False,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain an encoder: tell the pixels of hidden patches, the hard ones more and more.
 
@@ -78,30 +70,11 @@ def experiment(
         predictor_weight: of the prediction of the loss; 0 leaves the predictor untrained.
         comparison: predict which of two patches is harder, or the standardised loss itself.
         normalise: tell pixels normalised by patch; the paper's runs tell them as they are.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and masks.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        betas=(0.9, 0.95),
-        clip=5.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(chosen, betas=(0.9, 0.95), clip=5.0, ema=0.0)
 
     def build() -> HardPatches:
         encoder = mae_vit(
@@ -130,12 +103,11 @@ def experiment(
             predictor_weight=predictor_weight,
         )
 
-    differing = {
-        "mask_ratio": (mask_ratio, 0.75),
-        "hard_share": (hard_share, 0.5),
-        "predictor_weight": (predictor_weight, 1.0),
-        "comparison": (comparison, "relative"),
-        "normalise": (normalise, False),
-    }
-    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    options = changed(
+        mask_ratio=(mask_ratio, 0.75),
+        hard_share=(hard_share, 0.5),
+        predictor_weight=(predictor_weight, 1.0),
+        comparison=(comparison, "relative"),
+        normalise=(normalise, False),
+    )
     return Pretrain("hpm", size, build, pictures, settings, options)

@@ -1,9 +1,8 @@
-"""iBOT: the moving average of the encoder gives hidden patches, and other crops, their prototypes."""
+"""iBOT: tell the prototypes of hidden patches and of other crops."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from mimgen.data.views import MultiCrop
 from mimgen.encoders.ibot import IbotVit
@@ -12,8 +11,7 @@ from mimgen.masking.varied import VariedBlock
 from mimgen.objectives.ibot import SelfDistillation
 from mimgen.objectives.moving_average import Momentum
 from mimgen.objectives.prototypes import Temperature
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
-from mimgen.training import Settings
+from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size, given
 
 
 @dataclass(frozen=True)
@@ -67,14 +65,7 @@ def experiment(
     centring: bool = True,
     small_crops: int | None = None,
     colours: bool = True,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain an encoder: tell what its moving average says of hidden patches and other crops.
 
@@ -94,32 +85,14 @@ def experiment(
         centring: take the mean off what the teacher says; without, it collapses.
         small_crops: number of small crops; by default the size's own.
         colours: change the colours of crops at random.
-        steps: optimiser steps; by default the size's own.
+        common: of every training, see `Common`.
         pixels: side of the pictures that crops are cut from; by default the size's own.
         batch_size: pictures a step; by default the size's own. Below 64 the centres are noisy.
-        base_lr: learning rate for 256 pictures; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order, crops and masks.
     """
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        min_lr_ratio=5e-4,
-        weight_decay=0.04,
-        weight_decay_end=0.4,
-        betas=(0.9, 0.999),
-        clip=3.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(
+        chosen, min_lr_ratio=5e-4, weight_decay=0.04, weight_decay_end=0.4, betas=(0.9, 0.999), clip=3.0, ema=0.0
     )
     count = given(small_crops, chosen.small)
 
@@ -148,15 +121,14 @@ def experiment(
             freeze=chosen.freeze,
         )
 
-    differing = {
-        "class_weight": (class_weight, 1.0),
-        "patch_weight": (patch_weight, 1.0),
-        "separate_heads": (separate_heads, False),
-        "centring": (centring, True),
-        "small_crops": (count, chosen.small),
-        "colours": (colours, True),
-    }
-    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    options = changed(
+        class_weight=(class_weight, 1.0),
+        patch_weight=(patch_weight, 1.0),
+        separate_heads=(separate_heads, False),
+        centring=(centring, True),
+        small_crops=(count, chosen.small),
+        colours=(colours, True),
+    )
     return Pretrain("ibot", size, build, pictures, settings, options)
 
 

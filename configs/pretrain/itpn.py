@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -15,10 +14,9 @@ from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.block import Block
 from mimgen.masking.random import Random
 from mimgen.objectives.itpn import PyramidDistillation, PyramidModelling
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.targets import PixelTarget
 from mimgen.targets.standardised import StandardisedFeatures
-from mimgen.training import Settings
 
 HIDDEN = 75 / 196  # share of patches hidden in blocks for a teacher's features
 PIXEL_BETAS, FEATURE_BETAS = (0.9, 0.95), (0.9, 0.98)
@@ -64,14 +62,7 @@ def experiment(
     target: str = "pixels",
     mask_ratio: float = 0.75,
     hidden_only: bool = False,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain an encoder and its feature pyramid: tell pixels or features of hidden patches.
 
@@ -89,40 +80,24 @@ def experiment(
             CLIP). With features, 38 % of the patches are hidden in blocks, shown as a token.
         mask_ratio: share of hidden patches, with pixels.
         hidden_only: score features of hidden patches alone, instead of all.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and masks.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    pictures, featured = Pictures(data, given(pixels, chosen.pixels)), target != "pixels"
-    settings = Settings(
-        steps=given(steps, chosen.feature_steps if featured else chosen.steps),
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.feature_lr if featured else chosen.base_lr),
-        warmup=chosen.warmup // 8 if featured else chosen.warmup,
-        betas=FEATURE_BETAS if featured else PIXEL_BETAS,
-        clip=0.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    pictures, featured = common.pictures(data, chosen), target != "pixels"
+    if featured:
+        chosen = replace(
+            chosen, base_lr=chosen.feature_lr, steps=chosen.feature_steps, warmup=chosen.warmup // 8
+        )
+    settings = common.settings(chosen, betas=FEATURE_BETAS if featured else PIXEL_BETAS, clip=0.0, ema=0.0)
 
     def build() -> nn.Module:
         if featured:
             return _on_features(chosen, pictures.size, target, hidden_only)
         return _on_pixels(chosen, pictures.size, mask_ratio)
 
-    differing = {
-        "target": (target, "pixels"), "mask_ratio": (mask_ratio, 0.75), "hidden_only": (hidden_only, False),
-    }  # fmt: skip
-    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    options = changed(
+        target=(target, "pixels"), mask_ratio=(mask_ratio, 0.75), hidden_only=(hidden_only, False)
+    )
     return Pretrain("itpn", size, build, pictures, settings, options)
 
 

@@ -10,8 +10,7 @@ from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.objectives.latent import LatentModelling
 from mimgen.objectives.moving_average import Momentum
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
-from mimgen.training import Settings
+from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size, given
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,7 @@ def experiment(
     gap: int | None = None,
     joint: bool = False,
     similarity_weight: float = 0.1,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain an encoder: tell which of a picture's hidden patches is meant, in the space of a slow copy.
 
@@ -76,31 +68,12 @@ def experiment(
             a multiple of the patch.
         joint: the encoder is its own target, with gradient; collapses with the squared loss.
         similarity_weight: weight of the pull of mean similarities; 0 for none.
-        steps: optimiser steps; by default the size's own.
+        common: of every training, see `Common`.
         pixels: side of the pictures, a multiple of patch and gap together; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and masks.
     """
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        min_lr_ratio=0.25,
-        betas=(0.9, 0.95),
-        clip=0.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(chosen, min_lr_ratio=0.25, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
     space = given(gap, chosen.gap)
     across = pictures.size // (chosen.patch + space)
@@ -129,11 +102,10 @@ def experiment(
             steps=settings.steps,
         )
 
-    differing = {
-        "loss": (loss, "contrast"),
-        "gap": (gap, None),
-        "joint": (joint, False),
-        "similarity_weight": (similarity_weight, 0.1),
-    }
-    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    options = changed(
+        loss=(loss, "contrast"),
+        gap=(gap, None),
+        joint=(joint, False),
+        similarity_weight=(similarity_weight, 0.1),
+    )
     return Pretrain("latentmim", size, build, pictures, settings, options)

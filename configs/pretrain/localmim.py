@@ -10,10 +10,9 @@ from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
 from mimgen.objectives.localmim import LocalModelling
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.targets import PixelTarget
 from mimgen.targets.multiscale import SobelTarget
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -52,14 +51,7 @@ def experiment(
     target: Literal["hog", "pixels"] = "hog",
     scales: Literal["multi", "single", "top"] = "multi",
     offset: bool = False,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain an encoder: low layers tell fine gradients of hidden cells, high layers coarse.
 
@@ -78,30 +70,11 @@ def experiment(
         scales: "multi" has the paper's scale for each of four layers, "single" one for all, "top" the last layer
             alone.
         offset: add a random constant to all gradients, as the official code does for the large model.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and masks.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        betas=(0.9, 0.95),
-        clip=0.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
     def goal(scale: float) -> SobelTarget | PixelTarget:
         cell = round(chosen.patch / scale)
@@ -133,11 +106,10 @@ def experiment(
         ]
         return LocalModelling(encoder, decoders, goals, chosen.taps[-len(wanted) :], Random(mask_ratio))
 
-    differing = {
-        "mask_ratio": (mask_ratio, 0.75),
-        "target": (target, "hog"),
-        "scales": (scales, "multi"),
-        "offset": (offset, False),
-    }
-    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    options = changed(
+        mask_ratio=(mask_ratio, 0.75),
+        target=(target, "hog"),
+        scales=(scales, "multi"),
+        offset=(offset, False),
+    )
     return Pretrain("localmim", size, build, pictures, settings, options)

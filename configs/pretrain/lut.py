@@ -1,9 +1,8 @@
-"""LUT: MAE, and the visible patches of one view must tell what a teacher sees in the whole other view."""
+"""LUT: MAE, and visible patches tell what a teacher sees in another whole view."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from mimgen.data.shifts import ShiftedViews
 from mimgen.encoders.decoders import MaeDecoder
@@ -13,9 +12,8 @@ from mimgen.layers.projection import projection_head
 from mimgen.masking.disjoint import Disjoint
 from mimgen.objectives.lut import UnmaskedContext
 from mimgen.objectives.moving_average import Momentum
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.targets import PixelTarget
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -53,14 +51,7 @@ def experiment(
     mask_ratio: float = 0.75,
     context_weight: float = 0.25,
     normalise: bool = True,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain an encoder: MAE, and visible patches tell what a teacher sees in another view.
 
@@ -77,30 +68,11 @@ def experiment(
         mask_ratio: share of hidden patches of each view; from 0.5 on no place is visible in both.
         context_weight: of what the teacher sees; 0 leaves MAE, at the cost of LUT.
         normalise: tell pixels normalised by patch; without, the decoder's pictures can be looked at as they are.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order, views and masks.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        betas=(0.9, 0.95),
-        clip=0.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
     def build() -> UnmaskedContext:
         encoder = mae_vit(
@@ -130,10 +102,9 @@ def experiment(
             context_weight=context_weight,
         )
 
-    differing = {
-        "mask_ratio": (mask_ratio, 0.75),
-        "context_weight": (context_weight, 0.25),
-        "normalise": (normalise, True),
-    }
-    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    options = changed(
+        mask_ratio=(mask_ratio, 0.75),
+        context_weight=(context_weight, 0.25),
+        normalise=(normalise, True),
+    )
     return Pretrain("lut", size, build, pictures, settings, options)

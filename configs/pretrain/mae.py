@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from mimgen.encoders.decoders import MaeDecoder
 from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
 from mimgen.objectives.mim import MaskedModelling
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.targets import PixelTarget
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -45,14 +43,7 @@ def experiment(
     data: str = "emoji",
     mask_ratio: float = 0.75,
     normalise: bool = True,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain an encoder: tell the pixels of hidden patches from the visible ones alone.
 
@@ -68,30 +59,11 @@ def experiment(
         data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         mask_ratio: share of hidden patches.
         normalise: tell pixels normalised by patch; without, the decoder's pictures can be looked at as they are.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and masks.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        betas=(0.9, 0.95),
-        clip=0.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
     def build() -> MaskedModelling:
         encoder = mae_vit(
@@ -112,6 +84,5 @@ def experiment(
         target = PixelTarget(chosen.patch, normalise=normalise, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True)
         return MaskedModelling(encoder, decoder, target, Random(mask_ratio))
 
-    differing = {"mask_ratio": (mask_ratio, 0.75), "normalise": (normalise, True)}
-    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    options = changed(mask_ratio=(mask_ratio, 0.75), normalise=(normalise, True))
     return Pretrain("mae", size, build, pictures, settings, options)

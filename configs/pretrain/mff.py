@@ -11,9 +11,8 @@ from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
 from mimgen.objectives.mff import FusedModelling
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.targets import PixelTarget
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -50,14 +49,7 @@ def experiment(
     data: str = "emoji",
     mask_ratio: float = 0.75,
     mixture: Literal["learned", "even", "deep", "last"] = "learned",
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain an encoder as MAE does, with low layers led past the last one to the decoder.
 
@@ -74,30 +66,11 @@ def experiment(
         mask_ratio: share of hidden patches.
         mixture: "learned" shares of low and high layers, "even" ones, learned shares of "deep" layers only, or the
             "last" layer alone, which is MAE.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and masks.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        betas=(0.9, 0.95),
-        clip=0.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
     taps = {"deep": chosen.deep, "last": (chosen.depth - 1,)}.get(mixture, chosen.taps)
 
     def build() -> FusedModelling:
@@ -120,6 +93,5 @@ def experiment(
         fusion = LayerFusion(chosen.width, len(taps), learned=mixture != "even")
         return FusedModelling(encoder, decoder, target, Random(mask_ratio), fusion, taps)
 
-    differing = {"mask_ratio": (mask_ratio, 0.75), "mixture": (mixture, "learned")}
-    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    options = changed(mask_ratio=(mask_ratio, 0.75), mixture=(mixture, "learned"))
     return Pretrain("mff", size, build, pictures, settings, options)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from mimgen.data import Dataset
 from mimgen.encoders.decoders import LinearDecoder
 from mimgen.encoders.swin_v2 import SwinV2Encoder, every
 from mimgen.masking.random import Random
 from mimgen.objectives.mim import MaskedModelling
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.recipes import USUAL, Common, Pictures, Pretrain, changed, choose_size
 from mimgen.targets import PixelTarget
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -45,14 +43,7 @@ def experiment(
     size: str = "emoji64",
     data: str = "bands",
     mask_ratio: float = 0.6,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain a Swin v2 encoder: tell hidden squares of rasters with any number of bands.
 
@@ -68,30 +59,13 @@ def experiment(
             chips; the paper's, with AdamW and a cosine).
         data: "bands" (drawn scenes in 14 bands), a folder of rasters, or pictures such as "emoji".
         mask_ratio: share of hidden squares.
-        steps: optimiser steps; by default the size's own.
+        common: of every training, see `Common`.
         pixels: side of the rasters; by default the size's own.
-        batch_size: rasters a step; by default the size's own.
-        base_lr: learning rate for 256 rasters; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and masks.
     """
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=given(steps, chosen.steps),
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        min_lr_ratio=0.67 if size == "giant" else 0.05,
-        betas=(0.9, 0.999),
-        clip=5.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(
+        chosen, min_lr_ratio=0.67 if size == "giant" else 0.05, betas=(0.9, 0.999), clip=5.0, ema=0.0
     )
 
     def build() -> MaskedModelling:
@@ -115,7 +89,7 @@ def experiment(
         decoder = LinearDecoder(encoder.dim, encoder.patch, chosen.patch, bands)
         return MaskedModelling(encoder, decoder, target, Random(mask_ratio, chosen.unit))
 
-    options = {} if mask_ratio == 0.6 else {"mask_ratio": mask_ratio}
+    options = changed(mask_ratio=(mask_ratio, 0.6))
     return Pretrain("satvision_toa", size, build, pictures, settings, options)
 
 

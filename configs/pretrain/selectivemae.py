@@ -10,9 +10,8 @@ from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.selective import Selective
 from mimgen.objectives.selective import SelectiveModelling
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.targets import PixelTarget
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,7 @@ def experiment(
     score: float = 0.25,
     guide: Literal["edges", "released"] = "edges",
     normalise: bool = True,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain an encoder: see few patches with strong edges or unlike these, tell the pixels of few others.
 
@@ -74,30 +66,11 @@ def experiment(
         guide: edges draws seen patches by the strength of their gradients; released draws them evenly, as the
             official code does in effect.
         normalise: tell pixels normalised by patch.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and masks.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        betas=(0.9, 0.95),
-        clip=0.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
     def build() -> SelectiveModelling:
         encoder = mae_vit(
@@ -120,11 +93,10 @@ def experiment(
             encoder, decoder, target, Selective(keep, score), steps=settings.steps, score=guide
         )
 
-    differing = {
-        "keep": (keep, 0.15),
-        "score": (score, 0.25),
-        "guide": (guide, "edges"),
-        "normalise": (normalise, True),
-    }
-    options = {name: value for name, (value, usual) in differing.items() if value != usual}
+    options = changed(
+        keep=(keep, 0.15),
+        score=(score, 0.25),
+        guide=(guide, "edges"),
+        normalise=(normalise, True),
+    )
     return Pretrain("selectivemae", size, build, pictures, settings, options)

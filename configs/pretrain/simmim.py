@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from mimgen.encoders.decoders import LinearDecoder
 from mimgen.encoders.swin import SwinEncoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
 from mimgen.objectives.mim import MaskedModelling
-from mimgen.recipes import Pictures, Pretrain, choose_size, given
+from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.targets import PixelTarget
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -43,14 +41,7 @@ def experiment(
     size: str = "emoji64",
     data: str = "emoji",
     mask_ratio: float = 0.6,
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> Pretrain:
     """Pretrain a Swin encoder: tell the pixels of hidden squares, shown as a learned token.
 
@@ -65,31 +56,11 @@ def experiment(
             paper's).
         data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         mask_ratio: share of hidden squares.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and masks.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = Pictures(data, given(pixels, chosen.pixels))
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
-        min_lr_ratio=0.05,
-        betas=(0.9, 0.999),
-        clip=5.0,
-        ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(chosen, min_lr_ratio=0.05, betas=(0.9, 0.999), clip=5.0, ema=0.0)
 
     def build() -> MaskedModelling:
         encoder = SwinEncoder(chosen.patch, chosen.width, chosen.depths, chosen.heads, chosen.window)
@@ -99,5 +70,5 @@ def experiment(
         decoder = LinearDecoder(encoder.dim, encoder.patch, chosen.patch)
         return MaskedModelling(encoder, decoder, target, Random(mask_ratio, chosen.unit))
 
-    options = {} if mask_ratio == 0.6 else {"mask_ratio": mask_ratio}
+    options = changed(mask_ratio=(mask_ratio, 0.6))
     return Pretrain("simmim", size, build, pictures, settings, options)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from mimgen.objectives import Reconstruction, start_from
-from mimgen.recipes import Pictures, TrainTokenizer, choose_size, given
+from mimgen.recipes import USUAL, Common, TrainTokenizer, choose_size
 from mimgen.tokenizers import LlamaGenVQ, open_discriminator, open_perceptual
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -40,18 +38,11 @@ SIZES = {
 def experiment(
     size: str = "emoji64",
     data: str = "emoji",
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
     entropy: float = 0.0,
     adversarial: float = 0.0,
     perceptual: str | None = None,
     start: str | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> TrainTokenizer:
     """Train LlamaGen's tokenizer; `base` is VQ-16 (16 pixels a token), `vq8` is VQ-8.
 
@@ -66,31 +57,19 @@ def experiment(
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes on a processor), base (VQ-16, 256 px), vq8 (VQ-8, 256 px).
         data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
         entropy: weight of the term that spreads the use of the codes; 0 as in the release.
         adversarial: weight of a PatchGAN that judges the pictures (LlamaGen: 0.5); 0 for none.
         perceptual: folder with the weights of LPIPS (VGG-16 and linear heads); nothing is downloaded.
         start: folder of an earlier run whose tokenizer, and discriminator if it has one, are trained further.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and noise.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(
+        chosen,
         # the release trains with Adam, without decay and with a constant rate
         weight_decay=0.0,
         betas=(0.9, 0.95),
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
     )
 
     def build() -> Reconstruction:
@@ -103,7 +82,7 @@ def experiment(
             code_dim=chosen.code_dim,
             entropy=entropy,
         )
-        judge = open_discriminator("patch", given(pixels, chosen.pixels)) if adversarial else None
+        judge = open_discriminator("patch", pictures.size) if adversarial else None
         objective = Reconstruction(
             tokenizer,
             judge,
@@ -117,4 +96,4 @@ def experiment(
         )
         return start_from(objective, start)
 
-    return TrainTokenizer("llamagen", size, build, Pictures(data, given(pixels, chosen.pixels)), settings)
+    return TrainTokenizer("llamagen", size, build, pictures, settings)

@@ -9,10 +9,9 @@ from typing import Literal
 from mimgen.encoders.teachers import open_teacher
 from mimgen.errors import UserError
 from mimgen.objectives.merge_vq import MergeVQTraining
-from mimgen.recipes import Pictures, TrainTokenizer, choose_size, given
+from mimgen.recipes import USUAL, Common, Pictures, TrainTokenizer, choose_size
 from mimgen.tokenizers import PatchDiscriminator, open_perceptual
 from mimgen.tokenizers.mergevq import MergeVQ
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,6 @@ def experiment(
     size: str = "emoji64",
     variant: Literal["G", "G+R", "R"] = "G+R",
     data: str = "emoji",
-    steps: int | None = None,
     keep: int | None = None,
     candidates: str | None = None,
     teacher: str | None = None,
@@ -96,15 +94,9 @@ def experiment(
     crop: bool | None = None,
     recovery: bool = True,
     sweep: bool = False,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
     adversarial: float | None = None,
     perceptual: str | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> TrainTokenizer:
     """Train a tokenizer that merges tokens: pictures to K binary codes and their places, and back.
 
@@ -120,7 +112,6 @@ def experiment(
         size: tiny (seconds), emoji64 (64 px, minutes on a processor), base (256 px, the paper's).
         variant: G (convolutions, four times the tokens, to draw), G+R (convolutions), R (plain patches, to represent).
         data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
-        steps: optimiser steps; by default the size's own.
         keep: tokens kept in the middle of the keep counts, a square; by default the size's own.
         candidates: keep counts to draw from, such as "gaussian-5" or "exponential-6"; "none" for `keep` alone.
         teacher: folder with a saved DINOv2, CLIP or VitEncoder, to which the class token is aligned.
@@ -129,31 +120,21 @@ def experiment(
         crop: align the class token of a random crop, in a second encoder pass; by default at size base only.
         recovery: learn which code stands where, so that codes without places can be decoded.
         sweep: go through the keep counts in turn as the released code does, instead of drawing them.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
         adversarial: weight of a PatchGAN that judges the pictures; 0.1 at size base (the release's), else 0.
         perceptual: folder with the weights of LPIPS (VGG-16 and linear heads); nothing is downloaded.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order, keep counts and noise.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
     if variant not in VARIANTS:
         raise UserError(f"variant {variant!r} does not exist; choose from {', '.join(VARIANTS)}")
     if align in ("kl", "mse") and teacher is None:
         raise UserError(f"align {align} follows a teacher: pass --teacher FOLDER, or align ce, which reads labels")
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps, batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr), weight_decay=0.0, betas=chosen.betas, clip=chosen.clip,
-        precision=precision, time_limit=time_limit, tracker=tracker, seed=seed,
-    )  # fmt: skip
-    pictures = Pictures(data, given(pixels, chosen.pixels))
+    settings = common.settings(chosen, weight_decay=0.0, betas=chosen.betas, clip=chosen.clip)
+    pictures = common.pictures(data, chosen)
     law = candidates or f"{VARIANTS[variant].law}-{chosen.variants[variant].counts}"
     model = Model(chosen, variant, pictures, keep, law, recovery)
     aim = Aim(teacher, ("kl" if teacher else "none") if align == "auto" else align, label, crop)
-    game = Game(adversarial, perceptual, sweep, seed)
+    game = Game(adversarial, perceptual, sweep, common.seed)
     return TrainTokenizer("mergevq", size, lambda: _build(model, aim, game), pictures, settings)
 
 

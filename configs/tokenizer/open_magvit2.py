@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from mimgen.objectives import Reconstruction, start_from
-from mimgen.recipes import Pictures, TrainTokenizer, choose_size, given
+from mimgen.recipes import USUAL, Common, TrainTokenizer, choose_size
 from mimgen.tokenizers import OpenMagvit2, open_discriminator, open_perceptual
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -37,19 +35,12 @@ SIZES = {
 def experiment(
     size: str = "emoji64",
     data: str = "emoji",
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
     entropy: float = 0.1,
     adversarial: float = 0.0,
     adversarial_start: int = 1000,
     perceptual: str | None = None,
     start: str | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> TrainTokenizer:
     """Train Open-MAGVIT2's tokenizer; `base` has 16 pixels a token, `fine` has 8.
 
@@ -64,32 +55,20 @@ def experiment(
         size: tiny (seconds), emoji64 (64 px, minutes on a processor), base (256 px, 16 pixels a token), fine (128 px,
             8 pixels a token).
         data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
         entropy: weight of the term that makes codes decided and evenly used; four times as much at the start.
         adversarial: weight of a PatchGAN that judges the pictures, scaled adaptively; 0 for none (Open-MAGVIT2: 0.8).
         adversarial_start: steps in which it learns to judge before the tokenizer hears of it.
         perceptual: folder with the weights of LPIPS (VGG-16 and linear heads); nothing is downloaded.
         start: folder of an earlier run whose tokenizer, and discriminator if it has one, are trained further.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and noise.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(
+        chosen,
         # the release trains with Adam, without decay and with little memory, for which few steps are too noisy
         weight_decay=0.0,
         betas=(0.5, 0.9) if chosen.batch > 8 else (0.9, 0.99),
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
     )
 
     def build() -> Reconstruction:
@@ -100,7 +79,7 @@ def experiment(
             bits=chosen.bits,
             entropy=entropy,
         )
-        judge = open_discriminator("patch", given(pixels, chosen.pixels)) if adversarial else None
+        judge = open_discriminator("patch", pictures.size) if adversarial else None
         objective = Reconstruction(
             tokenizer,
             judge,
@@ -113,4 +92,4 @@ def experiment(
         )
         return start_from(objective, start)
 
-    return TrainTokenizer("open_magvit2", size, build, Pictures(data, given(pixels, chosen.pixels)), settings)
+    return TrainTokenizer("open_magvit2", size, build, pictures, settings)

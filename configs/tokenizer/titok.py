@@ -10,9 +10,8 @@ from torch import nn
 
 from mimgen.errors import UserError
 from mimgen.objectives import ProxyCodes, Reconstruction
-from mimgen.recipes import Pictures, TrainTokenizer, choose_size, given, load_coder
+from mimgen.recipes import USUAL, Common, TrainTokenizer, choose_size, given, load_coder
 from mimgen.tokenizers import TiTok, TiTokLegacy, TiTokProxy, open_discriminator, open_perceptual
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -45,21 +44,14 @@ SIZES = {
 def experiment(
     size: str = "emoji64",
     data: str = "emoji",
-    steps: int | None = None,
     quantizer: Literal["vq", "ema", "lfq", "fsq", "kl"] = "ema",
     tokens: int | None = None,
     teacher: str | None = None,
     stage1: str | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
     adversarial: float = 0.0,
     adversarial_start: int = 20_000,
     perceptual: str | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> TrainTokenizer:
     """Train TiTok: a picture becomes 32 to 128 tokens in a row, not a grid.
 
@@ -76,40 +68,23 @@ def experiment(
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes on a processor), base, large, small (256 px).
         data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
-        steps: optimiser steps; by default the size's own.
         quantizer: ema (learned codes, moved by averages), vq (moved by gradients, as released: in short runs
             most of them are never used), lfq (binary codes), fsq (rounded values), kl (continuous).
         tokens: tokens a picture; by default the size's own.
         teacher: folder of a trained tokenizer whose codes to predict: stage 1.
         stage1: folder of a tokenizer of stage 1 that is to learn painting: stage 2.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
         adversarial: weight of a PatchGAN that judges the pictures, scaled adaptively; 0 for none.
         adversarial_start: steps in which it learns to judge before the tokenizer hears of it.
         perceptual: folder with the weights of LPIPS (VGG-16 and linear heads); nothing is downloaded.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and noise.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    side = given(pixels, chosen.pixels)
+    pictures = common.pictures(data, chosen)
     if teacher is not None and stage1 is not None:
         raise UserError("pass teacher (stage 1) or stage1 (stage 2), not both: they are two runs")
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        betas=(0.9, 0.99),
-        weight_decay=1e-4,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
+    settings = common.settings(chosen, betas=(0.9, 0.99), weight_decay=1e-4)
     options: dict[str, Any] = {
-        "image_size": side,
+        "image_size": pictures.size,
         "tokens": given(tokens, chosen.tokens),
         "patch": chosen.patch,
         "encoder": chosen.encoder,
@@ -121,7 +96,7 @@ def experiment(
     }
 
     def paint(tokenizer: nn.Module) -> Reconstruction:
-        judge = open_discriminator("patch", side) if adversarial else None
+        judge = open_discriminator("patch", pictures.size) if adversarial else None
         return Reconstruction(
             tokenizer,
             judge,
@@ -136,14 +111,14 @@ def experiment(
 
     def build() -> Reconstruction | ProxyCodes:
         if stage1 is not None:
-            return paint(_painter(stage1, 32 if side < 128 else 128))
+            return paint(_painter(stage1, 32 if pictures.size < 128 else 128))
         if teacher is None:
             return paint(TiTok(**options))
         coder = load_coder(teacher)
         proxy = TiTokProxy(**options, classes=coder.codebook_size, decoder_patch=coder.downsample)
         return ProxyCodes(proxy, cast(nn.Module, coder))
 
-    return TrainTokenizer("titok", size, build, Pictures(data, side), settings)
+    return TrainTokenizer("titok", size, build, pictures, settings)
 
 
 def _painter(folder: str, channels: int) -> TiTokLegacy:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from mimgen.objectives import Reconstruction, start_from
-from mimgen.recipes import Pictures, TrainTokenizer, choose_size, given
+from mimgen.recipes import USUAL, Common, TrainTokenizer, choose_size
 from mimgen.tokenizers import ConvTokenizer, open_discriminator, open_perceptual
 from mimgen.tokenizers.discriminators import DiscriminatorKind
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -42,21 +41,14 @@ SIZES = {
 def experiment(
     size: str = "emoji64",
     data: str = "emoji",
-    steps: int | None = None,
     quantizer: Literal["vq", "lfq", "fsq", "bsq", "simvq", "ibq", "residual"] = "fsq",
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
     adversarial: float = 0.0,
     adversarial_start: int = 1000,
     discriminator: DiscriminatorKind = "patch",
     discriminator_weights: str | None = None,
     perceptual: str | None = None,
     start: str | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> TrainTokenizer:
     """Train a tokenizer: pictures to a small grid of code numbers, and back.
 
@@ -70,39 +62,22 @@ def experiment(
     Args:
         size: tiny (seconds), quickstart (32 px, minutes), emoji64 (64 px, hours on a processor), base (256 px).
         data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
-        steps: optimiser steps; by default the size's own.
         quantizer: vq (learned codes), lfq (binary codes), fsq (rounded values), bsq (binary codes on a sphere),
             simvq (learned codes that move together), ibq (learned codes, gradients to all of them),
             residual (sums of two learned codes). All have about the size's number of codes.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
         adversarial: weight of a discriminator that judges the pictures, scaled adaptively; 0 for none (VQGAN: 0.8).
         adversarial_start: steps in which it learns to judge before the tokenizer hears of it.
         discriminator: patch (PatchGAN), maskbit, blur, stylegan or dino (frozen features, small heads).
         discriminator_weights: file with the DINO ViT-S/16 weights, for dino only; nothing is downloaded.
         perceptual: folder with the weights of LPIPS (VGG-16 and linear heads); nothing is downloaded.
         start: folder of an earlier run whose tokenizer, and discriminator if it has one, are trained further.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and noise.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
-    )
-
-    side = given(pixels, chosen.pixels)
+    pictures = common.pictures(data, chosen)
 
     def build() -> Reconstruction:
-        judge = open_discriminator(discriminator, side, discriminator_weights) if adversarial else None
+        judge = open_discriminator(discriminator, pictures.size, discriminator_weights) if adversarial else None
         objective = Reconstruction(
             _tokenizer(chosen, quantizer),
             judge,
@@ -113,7 +88,7 @@ def experiment(
         )
         return start_from(objective, start)
 
-    return TrainTokenizer("vqgan", size, build, Pictures(data, side), settings)
+    return TrainTokenizer("vqgan", size, build, pictures, common.settings(chosen))
 
 
 def _tokenizer(size: Size, quantizer: str) -> ConvTokenizer:

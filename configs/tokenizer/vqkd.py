@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from mimgen.encoders import open_patch_teacher
 from mimgen.objectives import FeatureReconstruction
-from mimgen.recipes import Pictures, TrainTokenizer, choose_size, given
+from mimgen.recipes import USUAL, Common, TrainTokenizer, choose_size, given
 from mimgen.targets import FeatureTarget, HogTarget, PixelTarget, Target
 from mimgen.tokenizers import VqKd
-from mimgen.training import Settings
 
 
 @dataclass(frozen=True)
@@ -42,15 +40,8 @@ def experiment(
     size: str = "emoji64",
     data: str = "emoji",
     teacher: str = "hog",
-    steps: int | None = None,
-    pixels: int | None = None,
-    batch_size: int | None = None,
-    base_lr: float | None = None,
     decoder_depth: int | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    time_limit: float | None = None,
-    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard",
-    seed: int = 0,
+    common: Common = USUAL,
 ) -> TrainTokenizer:
     """Train a tokenizer whose codes tell a teacher's patch features: a target for masked image modelling.
 
@@ -64,36 +55,23 @@ def experiment(
         size: tiny (seconds), emoji64 (64 px, minutes), base (224 px, the paper's).
         data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         teacher: "hog" or "pixels", which need no weights, or the folder of an encoder (the paper's is CLIP).
-        steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
         decoder_depth: blocks of the decoder; the deeper, the fewer codes are used.
-        precision: auto times both on this machine and takes the faster.
-        time_limit: seconds after which training stops with a checkpoint.
-        tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and noise.
+        common: of every training, see `Common`.
     """
     chosen = choose_size(SIZES, size)
-    settings = Settings(
-        steps=chosen.steps if steps is None else steps,
-        batch_size=given(batch_size, chosen.batch),
-        base_lr=given(base_lr, chosen.base_lr),
-        warmup=chosen.warmup,
+    pictures = common.pictures(data, chosen)
+    settings = common.settings(
+        chosen,
         min_lr_ratio=0.05,
         weight_decay=1e-4,
         # codes follow the live encoder, so averaged weights would not fit them
         ema=0.0,
-        precision=precision,
-        time_limit=time_limit,
-        tracker=tracker,
-        seed=seed,
     )
 
     def build() -> FeatureReconstruction:
         target = _target(teacher, chosen.patch)
         tokenizer = VqKd(
-            pixels=given(pixels, chosen.pixels),
+            pixels=pictures.size,
             patch=chosen.patch,
             width=chosen.width,
             depth=chosen.depth,
@@ -105,7 +83,7 @@ def experiment(
         )
         return FeatureReconstruction(tokenizer, target)
 
-    return TrainTokenizer("vqkd", size, build, Pictures(data, given(pixels, chosen.pixels)), settings)
+    return TrainTokenizer("vqkd", size, build, pictures, settings)
 
 
 def _target(teacher: str, patch: int) -> Target:

@@ -6,9 +6,10 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable
-from dataclasses import MISSING, field, make_dataclass
+from dataclasses import MISSING, field, fields, make_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["arguments_of", "experiment", "names", "source", "summary", "training"]
 
 PACKAGE = "mimgen_configs"
+# an argument's description in a docstring without its indent, and the lines that go on with it
+DESCRIBED = re.compile(r"^    (\w+):.*(?:\n {8}.*)*", re.MULTILINE)
 
 
 def names() -> dict[str, str]:
@@ -40,12 +43,13 @@ def names() -> dict[str, str]:
 def experiment(name: str) -> Callable[..., Run]:
     """The function `experiment` of the config `name`; its arguments are the command-line flags.
 
+    Flags that every training has, which the config itself takes as one `Common`, are arguments like its own.
+
     Raises:
         UserError: there is no such config; the message names the nearest.
     """
     module = importlib.import_module(names()[choose(name, list(names()), "config")])
-    function: Callable[..., Run] = module.experiment
-    return function
+    return _flat(module.experiment)
 
 
 def training(name: str, **arguments: Any) -> TrainingRun:
@@ -88,6 +92,47 @@ def arguments_of(function: Callable[..., Run]) -> type:
         "the same command with the same folder goes on where it stopped.\n"
     )
     return kind
+
+
+def _flat(function: Callable[..., Run]) -> Callable[..., Run]:
+    """`function` with the fields of `Common` in the place of its argument `common`, where it has one."""
+    from mimgen.recipes import Common
+
+    hints = get_type_hints(function)
+    if "common" not in hints:
+        return function
+    told = inspect.signature(function).parameters.values()
+    own = [each.replace(annotation=hints[each.name]) for each in told if each.name != "common"]
+    types, kind = get_type_hints(Common), inspect.Parameter.KEYWORD_ONLY
+    shared = [
+        inspect.Parameter(each.name, kind, default=each.default, annotation=types[each.name])
+        for each in fields(Common)
+    ]
+    arguments = [*own, *shared]
+    signature = inspect.Signature(arguments, return_annotation=hints["return"])
+
+    def flat(*positional: Any, **named: Any) -> Run:
+        try:
+            bound = signature.bind(*positional, **named).arguments
+        except TypeError as error:
+            raise TypeError(f"{function.__name__}() {error}") from None
+        common = Common(**{each.name: bound.pop(each.name) for each in shared if each.name in bound})
+        return function(**bound, common=common)
+
+    flat.__name__, flat.__module__ = function.__name__, function.__module__
+    flat.__doc__ = _flat_text(inspect.getdoc(function) or "", inspect.getdoc(Common) or "")
+    flat.__annotations__ = {each.name: each.annotation for each in arguments} | {"return": hints["return"]}
+    flat.__signature__ = signature  # type: ignore[attr-defined]
+    return flat
+
+
+def _flat_text(text: str, shared: str) -> str:
+    """The docstring `text` with the fields that `shared` describes in the place of `common`, but for its own words."""
+    own = {match[1]: match[0] for match in DESCRIBED.finditer(text)}
+    if "common" not in own:
+        return text
+    entries = [match[0] for match in DESCRIBED.finditer(shared) if match[1] not in own]
+    return text.replace(own["common"], "\n".join(entries))
 
 
 def _package() -> ModuleType:

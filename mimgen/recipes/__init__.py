@@ -5,6 +5,7 @@ are drawn after the run's seed is set.
 """
 
 from mimgen.recipes.build import Build
+from mimgen.recipes.common import USUAL, Common, changed
 from mimgen.recipes.generation_fid import FidWatch
 from mimgen.recipes.generator import TrainGenerator
 from mimgen.recipes.pictures import Pictures, choose_size, given
@@ -17,7 +18,9 @@ TrainingRun = TrainTokenizer | TrainGenerator | Pretrain
 Run = TrainingRun | Build
 
 __all__ = [
+    "USUAL",
     "Build",
+    "Common",
     "DiscreteTokenizer",
     "FidWatch",
     "Pictures",
@@ -27,6 +30,7 @@ __all__ = [
     "TrainTokenizer",
     "TrainingRun",
     "Volumes",
+    "changed",
     "choose_size",
     "encoder_of",
     "given",

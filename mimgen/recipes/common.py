@@ -1,0 +1,103 @@
+"""What every training is told besides its own: the flags that all configs share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypedDict, Unpack
+
+from mimgen.recipes.pictures import Pictures, given
+from mimgen.training import Settings
+
+
+class Numbers(Protocol):
+    """What an entry of a config's table of sizes says at least; `warmup`, where it says that too, is read as well."""
+
+    @property
+    def pixels(self) -> int:
+        """Side of the pictures."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps."""
+
+    @property
+    def batch(self) -> int:
+        """Pictures a step."""
+
+    @property
+    def base_lr(self) -> float:
+        """Learning rate for 256 pictures."""
+
+
+class Fixed(TypedDict, total=False):
+    """Settings that a config fixes, see `Settings`; what it leaves out is as there."""
+
+    accumulation: int
+    warmup: int
+    min_lr_ratio: float
+    weight_decay: float
+    weight_decay_end: float | None
+    betas: tuple[float, float]
+    clip: float
+    ema: float
+
+
+@dataclass(frozen=True)
+class Common:
+    """Flags of every training.
+
+    The command line shows them beside a config's own; a config that describes one of them anew says what is
+    peculiar about it there.
+
+    Attributes:
+        steps: optimiser steps; by default the size's own.
+        pixels: side of the pictures; by default the size's own.
+        batch_size: pictures a step; by default the size's own.
+        base_lr: learning rate for 256 pictures; by default the size's own.
+        precision: auto times both on this machine and takes the faster.
+        time_limit: seconds after which training stops with a checkpoint.
+        tracker: where curves go besides log.jsonl.
+        seed: of weights, data order and all that is drawn, such as masks and noise.
+    """
+
+    steps: int | None = None
+    pixels: int | None = None
+    batch_size: int | None = None
+    base_lr: float | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    time_limit: float | None = None
+    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+    seed: int = 0
+
+    def settings(self, size: Numbers, **fixed: Unpack[Fixed]) -> Settings:
+        """The settings of the loop at a size: what the flags say, else the size, and what the config has `fixed`.
+
+        Raises:
+            UserError: a number that makes no sense; see `Settings`.
+        """
+        warmup = getattr(size, "warmup", None)
+        if warmup is not None:
+            fixed.setdefault("warmup", warmup)
+        return Settings(
+            steps=given(self.steps, size.steps),
+            batch_size=given(self.batch_size, size.batch),
+            base_lr=given(self.base_lr, size.base_lr),
+            precision=self.precision,
+            time_limit=self.time_limit,
+            tracker=self.tracker,
+            seed=self.seed,
+            **fixed,
+        )
+
+    def pictures(self, data: str, size: Numbers) -> Pictures:
+        """The pictures of `data`, with the side that the flag says, else the size."""
+        return Pictures(data, given(self.pixels, size.pixels))
+
+
+USUAL = Common()  # nothing is told: all is as the size says
+
+
+def changed(**arguments: tuple[Any, Any]) -> Mapping[str, Any]:
+    """Of the arguments, each with its usual value, those that have another: the `options` of a run."""
+    return {name: value for name, (value, usual) in arguments.items() if value != usual}

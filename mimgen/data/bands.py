@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -22,6 +24,7 @@ BAND_SPLITS = (*COUNTS, "all")
 SMALLEST = 8
 COVERS = ("clear", "scattered", "broken", "overcast")
 SURFACES = ("water", "vegetation", "desert")
+_NAMES = {"cover": COVERS, "surface": SURFACES}
 LEVELS = 8  # layers of height in which a cloud is told
 _OPAQUE = 0.35  # optical depth above which a pixel counts as cloudy
 _CROP = (0.67, 1.0)  # share of the area that a random crop keeps
@@ -37,6 +40,36 @@ _CLOUD = (0.82, 0.80, 0.84, 0.83, 0.55, 0.65)
 # emitting bands: share of what the surface emits that moisture swallows, from windows to water vapour
 _EMITTED = (5, 7, 8, 9, 10, 11, 12, 13)
 _SWALLOWED = (0.05, 0.95, 0.75, 0.12, 0.45, 0.05, 0.10, 0.60)
+
+
+@dataclass(frozen=True)
+class SceneLabels(Mapping[str, Tensor]):
+    """Every label set of the scenes, each [n] int64; made once one is asked for, as that takes seconds.
+
+    Asking whether a data set has labels must not draw thousands of scenes, and every run asks.
+
+    Attributes:
+        parts: splits and numbers of the scenes.
+        size: side in pixels.
+    """
+
+    parts: tuple[tuple[str, int], ...]
+    size: int
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_NAMES)
+
+    def __len__(self) -> int:
+        return len(_NAMES)
+
+    @cached_property
+    def _made(self) -> dict[str, Tensor]:
+        fields = (_fields(part, number, self.size) for part, number in self.parts)
+        rows = [_labels(depth > _OPAQUE, kind) for _, _, depth, _, kind in fields]
+        return {name: torch.tensor([row[name] for row in rows]) for name in _NAMES}
 
 
 @dataclass(frozen=True)
@@ -72,7 +105,7 @@ class BandDataset:
 
     @property
     def label_names(self) -> dict[str, list[str]]:
-        return {"cover": list(COVERS), "surface": list(SURFACES)}
+        return {name: list(classes) for name, classes in _NAMES.items()}
 
     @property
     def captions(self) -> list[str]:
@@ -87,10 +120,9 @@ class BandDataset:
         return [f"bands-{part}-{number:04d}" for part, number in self.parts]
 
     @property
-    def labels(self) -> dict[str, Tensor]:
-        """Every label set, each [n] int64; all scenes are made for it."""
-        rows = [self[index].labels for index in range(len(self))]
-        return {name: torch.tensor([row[name] for row in rows]) for name in self.label_names}
+    def labels(self) -> SceneLabels:
+        """Every label set, each [n] int64."""
+        return SceneLabels(self.parts, self.size)
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -101,10 +133,9 @@ class BandDataset:
         part, number = self.parts[index]
         surface, height, depth, moisture, kind = _fields(part, number, self.size)
         cloudy = depth > _OPAQUE
-        labels = {"cover": min(3, int(4 * cloudy.float().mean())), "surface": kind}
         extras = {"height": (height * cloudy)[None], "profile": _profile(height, cloudy)}
         bands = _bands(surface, height, depth, moisture)
-        return Sample(self.scaling(bands), "", labels, f"bands-{part}-{number:04d}", extras=extras)
+        return Sample(self.scaling(bands), "", _labels(cloudy, kind), f"bands-{part}-{number:04d}", extras=extras)
 
     def draw(self, index: int, generator: torch.Generator) -> Sample:
         """Scene `index`, cropped at random and resized, never mirrored."""
@@ -143,6 +174,11 @@ def _fields(part: str, number: int, size: int) -> tuple[Tensor, Tensor, Tensor, 
     depth = (1.2 * (noise[4] + cover)).clamp(0, 1)
     height = (0.15 + 0.85 * noise[3].sigmoid() * noise[4].sigmoid() * 1.5).clamp(0.1, 1)
     return surface, height, depth, noise[5].sigmoid(), int(surface.mean((1, 2)).argmax())
+
+
+def _labels(cloudy: Tensor, kind: int) -> dict[str, int]:
+    """The labels of a scene from where it is cloudy [h, w] and its commonest surface."""
+    return {"cover": min(3, int(4 * cloudy.float().mean())), "surface": kind}
 
 
 def _smooth(count: int, size: int, generator: torch.Generator) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.beit import BeitBlock, RelativePositionBias, initialise
+from mimgen.layers.masks import check_hidden
 from mimgen.layers.position import resize_position_table
 from mimgen.part import Part
 from mimgen.types import Mask, Tokens
@@ -104,7 +105,7 @@ class BeitEncoder(Part):
         Args:
             images: [B, 3, H, W] in [0, 1].
             mask: hidden patches [B, N] are shown as the mask token.
-            layers: blocks, counted from 0, whose patch tokens [B, N, D] are put into `levels`.
+            layers: blocks, counted from 0 or negative from the end, whose patch tokens [B, N, D] are put into `levels`.
 
         Raises:
             UserError: sides that are no multiples of `patch`, or another grid than a relative bias has.
@@ -137,7 +138,7 @@ class BeitEncoder(Part):
         Args:
             maps: what the patch embedding reads.
             hidden: [B, N] boolean, patches shown as the mask token.
-            layers: blocks whose outputs are returned too.
+            layers: blocks whose outputs are returned too, counted as above.
 
         Returns:
             [B, 1 + N, D], class token first, and one such tensor for each of `layers` in its order.
@@ -146,15 +147,15 @@ class BeitEncoder(Part):
             UserError: sides or a grid that do not fit, or a layer that does not exist.
         """
         for layer in layers:
-            if not 0 <= layer < self.depth:
+            if not -self.depth <= layer < self.depth:
                 raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
-        x = self._embedded(maps, hidden)
+        wanted, x = tuple(layer % self.depth for layer in layers), self._embedded(maps, hidden)
         bias, found = self.shared_bias(), {}
         for number, block in enumerate(self.blocks):
             x = block(x, bias)
-            if number in layers:
+            if number in wanted:
                 found[number] = x
-        return x, tuple(found[number] for number in layers)
+        return x, tuple(found[number] for number in wanted)
 
     def shared_bias(self) -> Tensor | None:
         """[H, 1 + N, 1 + N] of the table that all blocks share, where there is one."""
@@ -170,6 +171,7 @@ class BeitEncoder(Part):
         if hidden is not None:
             if self.mask_token is None:
                 raise UserError("this encoder has no mask token: build it with mask_token=True, or pass no mask")
+            check_hidden(hidden, *x.shape[:2])
             x = torch.where(hidden[..., None], self.mask_token.to(x.dtype), x)
         x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
         if self.pos_embed is not None:
@@ -179,7 +181,10 @@ class BeitEncoder(Part):
     def _grid_of(self, maps: Tensor) -> tuple[int, int]:
         height, width = maps.shape[-2:]
         if height % self.patch or width % self.patch:
-            raise UserError(f"pictures of {width} x {height} do not divide into patches of {self.patch} pixels")
+            raise UserError(
+                f"pictures of {width} x {height} do not divide into patches of {self.patch} pixels: resize or crop to "
+                f"multiples of {self.patch}"
+            )
         grid = (height // self.patch, width // self.patch)
         if self.fixed_grid and grid != self.grid:
             rows, columns = self.grid

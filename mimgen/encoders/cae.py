@@ -13,6 +13,7 @@ from mimgen.encoders.mae import start
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.beit import BeitBlock
+from mimgen.layers.masks import check_hidden
 from mimgen.layers.position import sincos_2d
 from mimgen.layers.regressor import RegressorBlock
 from mimgen.layers.vit import DropPath
@@ -77,6 +78,7 @@ class CaeEncoder(BeitEncoder):
         x = super()._embedded(maps, None)
         if hidden is None:
             return x
+        check_hidden(hidden, len(x), x.shape[1] - 1)
         keep = Mask(hidden).keep[..., None].expand(-1, -1, x.shape[-1])
         return torch.cat([x[:, :1], x[:, 1:].gather(1, keep)], dim=1)
 

@@ -32,8 +32,12 @@ class ClipTextEncoder(nn.Module):
         self.max_words = min(tokenizer.model_max_length, model.config.max_position_embeddings)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> ClipTextEncoder:
-        """Load from a folder on disk; the tokenizer's files lie in it or in `tokenizer/` beside it.
+    def from_pretrained(cls, folder: str | Path, variant: str | None = None) -> ClipTextEncoder:
+        """Load from a folder on disk, in float32; the tokenizer's files lie in it or in `tokenizer/` beside it.
+
+        Args:
+            folder: as transformers wrote it.
+            variant: reads `model.<variant>.safetensors`.
 
         Raises:
             UserError: no such folder, another kind of model, or no tokenizer files. Nothing is downloaded.
@@ -48,10 +52,10 @@ class ClipTextEncoder(nn.Module):
         if not places:
             raise UserError(f"no {' or '.join(names)} in {folder} or {beside}: CLIP needs its tokenizer")
         try:
-            model = CLIPTextModelWithProjection.from_pretrained(folder, local_files_only=True)
+            model = CLIPTextModelWithProjection.from_pretrained(folder, local_files_only=True, variant=variant)
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"{folder} does not load as a CLIP text encoder: {error}") from error
-        return cls(model, CLIPTokenizer.from_pretrained(places[0], local_files_only=True))
+        return cls(model.float(), CLIPTokenizer.from_pretrained(places[0], local_files_only=True))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model and tokenizer into one folder."""

@@ -12,6 +12,7 @@ from mimgen.encoders.mae import fix_positions
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.conv_block import ConvBlock, Shrink
+from mimgen.layers.masks import check_hidden
 from mimgen.layers.position import resize_position_table
 from mimgen.layers.vit import VitBlock
 from mimgen.part import Part
@@ -148,6 +149,8 @@ class ConvVitEncoder(Part):
                 "as many channels"
             )
         grid = self._grid((images.shape[-2], images.shape[-1]))
+        if mask is not None:
+            check_hidden(mask.hidden, len(images), grid[0] * grid[1])
         seen = None if mask is None else (~mask.hidden).to(images.device, self.dtype).unflatten(1, grid)[:, None]
         x = self.patch_embed1((images.to(self.dtype) - self.mean) / self.std)
         x = _through(self.blocks1, x, seen, self.patches[1] * self.patches[2])

@@ -12,6 +12,7 @@ from mimgen.encoders.mae import start
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.attention import attention_maps
+from mimgen.layers.masks import check_hidden
 from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.layers.position import resize_position_table, sincos_2d
 from mimgen.layers.rotary_grid import RotaryBlock, Rotation, grid_places, grid_rotation
@@ -84,6 +85,7 @@ class CrossViewVit(Part):
             x = x + resize_position_table(self.table, self.grid, grid)
         places = grid_places(grid, x.device).expand(len(x), -1, -1)
         if mask is not None:
+            check_hidden(mask.hidden, *x.shape[:2])
             keep = mask.keep.to(x.device)[..., None]
             x, places = x.gather(1, keep.expand(-1, -1, self.dim)), places.gather(1, keep.expand(-1, -1, 2))
         fixed = self.positions == "fixed"

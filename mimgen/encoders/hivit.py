@@ -14,6 +14,7 @@ from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.beit import relative_index
 from mimgen.layers.hivit import UnitBlock, UnitEmbed, UnitMerge
+from mimgen.layers.masks import check_hidden
 from mimgen.layers.position import resize_position_table
 from mimgen.layers.vit import start_linears
 from mimgen.part import Part
@@ -176,7 +177,10 @@ class HiVitEncoder(Part):
             UserError: pictures that do not fit, or a layer that does not exist.
         """
         wanted = self._layers(layers)
+        self.patch_embed.grid(images)  # before the means, which would make three channels of one
         x, grid = self.patch_embed((images.to(self.dtype) - self.mean) / self.std)
+        if mask is not None:
+            check_hidden(mask.hidden, *x.shape[:2])
         keep = None if mask is None or self.mask_token is not None else mask.keep.to(x.device)
         if keep is not None:
             x = x.gather(1, keep[..., None, None, None].expand(-1, -1, *x.shape[2:]))

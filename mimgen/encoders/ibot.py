@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD, VitEncoder
 from mimgen.errors import UserError
+from mimgen.layers.masks import check_hidden
 from mimgen.layers.position import resize_position_table
 from mimgen.types import Mask
 
@@ -71,6 +72,7 @@ class IbotVit(VitEncoder):
         if mask is not None:
             if self.mask_token is None:
                 raise UserError("this encoder has no embedding of hidden patches: build it with masks=True")
+            check_hidden(mask.hidden, *x.shape[:2])
             x = torch.where(mask.hidden.to(x.device)[..., None], self.mask_token.to(x.dtype), x)
         assert self.cls_token is not None, "built with one"
         x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)

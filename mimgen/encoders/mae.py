@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.encoders.vit import VitEncoder
+from mimgen.layers.masks import check_hidden
 from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.layers.position import resize_position_table, sincos_2d
 from mimgen.types import Mask
@@ -69,6 +70,7 @@ class MaskTokenVit(VitEncoder):
         x, grid = super().embed(images)
         if mask is None:
             return x, grid
+        check_hidden(mask.hidden, len(x), x.shape[1] - self.prefix)
         table = resize_position_table(self.pos_embed, self.grid, grid)[:, self.prefix :]
         hidden = mask.hidden.to(x.device)[..., None]
         seen = torch.where(hidden, self.mask_token + table, x[:, self.prefix :])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.encoders.vit import VitEncoder
+from mimgen.layers.masks import check_hidden
 from mimgen.types import Mask
 
 
@@ -30,5 +31,6 @@ class ResidualTokenVit(VitEncoder):
         x, grid = super().embed(images)
         if mask is None:
             return x, grid
+        check_hidden(mask.hidden, len(x), x.shape[1] - self.prefix)
         added = self.mask_token * mask.hidden.to(x.device)[..., None]
         return torch.cat([x[:, : self.prefix], x[:, self.prefix :] + added], dim=1), grid

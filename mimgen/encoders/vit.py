@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mimgen.encoders.merging import Merging
 from mimgen.errors import UserError
+from mimgen.layers.masks import check_hidden
 from mimgen.layers.merging import Merged
 from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.layers.position import resize_position_table
@@ -127,6 +128,7 @@ class VitEncoder(Part):
         table = resize_position_table(self.pos_embed, self.grid, grid)
         x = x + table[:, self.prefix :]
         if mask is not None:
+            check_hidden(mask.hidden, *x.shape[:2])
             x = x.gather(1, mask.keep.to(x.device)[..., None].expand(-1, -1, x.shape[-1]))
         if self.cls_token is not None:
             x = torch.cat([(self.cls_token + table[:, :1]).expand(len(x), -1, -1), x], dim=1)

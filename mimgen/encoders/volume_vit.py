@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mimgen.encoders.mae import start
 from mimgen.errors import UserError
+from mimgen.layers.masks import check_hidden
 from mimgen.layers.position import sincos_1d
 from mimgen.layers.vit import VitBlock
 from mimgen.ops.cells import cells_of, cut
@@ -125,6 +126,7 @@ class VolumeVit(Part):
         # cells are cut before they are embedded, so that hidden ones cost nothing
         x = cut((volumes.to(self.dtype) - self.mean) / self.std, self.cell, last=False)
         if mask is not None:
+            check_hidden(mask.hidden, *x.shape[:2])
             keep = mask.keep.to(x.device)[..., None]
             x = x.gather(1, keep.expand(-1, -1, x.shape[-1]))
             table = table.expand(len(x), -1, -1).gather(1, keep.expand(-1, -1, self.dim))

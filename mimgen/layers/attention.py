@@ -50,6 +50,7 @@ def attend(
     mask: Tensor | None = None,
     bias: Tensor | None = None,
     causal: bool = False,
+    dropout: float = 0.0,
     backend: Backend = "auto",
 ) -> Tensor:
     """Scaled dot-product attention softmax(q k / sqrt(D) + bias) v.
@@ -61,6 +62,7 @@ def attend(
         mask: boolean, broadcastable to [B, H, T, S], true where a key may be seen.
         bias: floating, broadcastable to [B, H, T, S], added to the logits; gradients reach it.
         causal: hide keys that come later than the query.
+        dropout: probability of dropping a weight of a key; 0 outside of training.
         backend: "auto" takes xformers for plain attention on a GPU where a probe call works, else PyTorch's
             own kernel, which takes everything.
 
@@ -81,13 +83,14 @@ def attend(
     if (maps := _maps.get()) is not None:
         maps.append(_weights(q, k, _logit_mask(q, k, mask, bias, causal)))
     if chosen == "xformers":
-        return _xformers(q, k, v, mask, bias, causal)
+        return _xformers(q, k, v, mask, bias, causal, dropout)
     only_causal = causal and mask is None and bias is None
     added = None if only_causal and chosen == "sdpa" else _logit_mask(q, k, mask, bias, causal)
     if chosen == "math":
-        return _math(q, k, v, added)
+        return _math(q, k, v, added, dropout)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=added, is_causal=only_causal).transpose(1, 2)
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=added, is_causal=only_causal, dropout_p=dropout)
+    return mixed.transpose(1, 2)
 
 
 def _logit_mask(
@@ -112,8 +115,8 @@ def _weights(q: Tensor, k: Tensor, added: Tensor | None) -> Tensor:
     return scores.softmax(-1)
 
 
-def _math(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None) -> Tensor:
-    return torch.einsum("bhts,bshd->bthd", _weights(q, k, added).to(v.dtype), v)
+def _math(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, dropout: float) -> Tensor:
+    return torch.einsum("bhts,bshd->bthd", F.dropout(_weights(q, k, added).to(v.dtype), dropout), v)
 
 
 @functools.cache
@@ -130,7 +133,7 @@ def xformers_works(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def _xformers(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool, dropout: float
 ) -> Tensor:
     if not xformers_works(q.device, q.dtype):
         raise ValueError(
@@ -143,8 +146,8 @@ def _xformers(
     from xformers.ops import LowerTriangularMask, memory_efficient_attention
 
     if bias is not None:
-        return memory_efficient_attention(q, k, v, attn_bias=_aligned(bias, q, k))
-    return memory_efficient_attention(q, k, v, attn_bias=LowerTriangularMask() if causal else None)
+        return memory_efficient_attention(q, k, v, attn_bias=_aligned(bias, q, k), p=dropout)
+    return memory_efficient_attention(q, k, v, attn_bias=LowerTriangularMask() if causal else None, p=dropout)
 
 
 def _aligned(bias: Tensor, q: Tensor, k: Tensor) -> Tensor:

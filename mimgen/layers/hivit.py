@@ -38,8 +38,8 @@ class UnitEmbed(nn.Module):
         self.proj = nn.Conv2d(channels, width, unit, unit)
         self.norm = nn.LayerNorm(width, eps)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """[B, C, H, W] to units [B, N, 4, 4, D], patches row-major, and the grid of patches.
+    def grid(self, images: Tensor) -> tuple[int, int]:
+        """Rows and columns of patches of images [B, C, H, W].
 
         Raises:
             UserError: another number of channels, or sides that are no multiples of the patch.
@@ -55,9 +55,14 @@ class UnitEmbed(nn.Module):
                 f"pictures of {width} x {height} do not divide into patches of {self.patch} pixels: resize or crop "
                 f"to multiples of {self.patch}"
             )
+        return height // self.patch, width // self.patch
+
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """[B, C, H, W] to units [B, N, 4, 4, D], patches row-major, and the grid of patches, checked as by `grid`."""
+        grid = self.grid(images)
         units = self.proj(images).unflatten(3, (-1, SIDE)).unflatten(2, (-1, SIDE))
         # [B, D, h, 4, w, 4] -> [B, h w, 4, 4, D]
-        return self.norm(units.permute(0, 2, 4, 3, 5, 1).flatten(1, 2)), (units.shape[2], units.shape[4])
+        return self.norm(units.permute(0, 2, 4, 3, 5, 1).flatten(1, 2)), grid
 
 
 class UnitMerge(nn.Module):

@@ -60,11 +60,14 @@ class AttentionMasking:
             guide: [B, N], higher where the teacher attends more.
 
         Raises:
-            UserError: a guide of another grid.
+            UserError: a guide of another grid or of other pictures.
         """
         patches = grid[0] * grid[1]
-        if guide.shape[1] != patches:
-            raise UserError(f"the guide scores {guide.shape[1]} patches and the grid has {patches}: score every one")
+        if guide.shape != (len(draws), patches):
+            raise UserError(
+                f"the guide must be [{len(draws)}, {patches}], one score a patch, got {list(guide.shape)}: "
+                "score the same pictures on the same grid"
+            )
         numbers = draws.uniform(3 + patches)
         shares = self.ratio[0] + (self.ratio[1] - self.ratio[0]) * numbers[:, :2].double()
         if self.shared:

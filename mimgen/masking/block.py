@@ -36,12 +36,12 @@ class Block:
         """Mask [B, N] of a grid of rows and columns.
 
         Raises:
-            UserError: more patches to hide than the grid has.
+            UserError: a count that hides nothing or the whole grid.
         """
         height, width = grid
-        if not 0 < self.count <= height * width:
+        if not 0 < self.count < height * width:
             raise UserError(
-                f"cannot hide {self.count} of {height * width} patches: choose a count in 1..{height * width}"
+                f"cannot hide {self.count} of {height * width} patches: choose a count in 1..{height * width - 1}"
             )
         hidden = torch.zeros(len(draws), height, width, dtype=torch.bool)
         numbers = draws.uniform(ROUNDS, 4)

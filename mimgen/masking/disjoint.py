@@ -55,7 +55,10 @@ class Disjoint:
         """
         rows, columns = grid[0] // self.unit, grid[1] // self.unit
         if (rows * self.unit, columns * self.unit) != tuple(grid):
-            raise UserError(f"a grid of {grid[0]} x {grid[1]} patches does not divide into units of {self.unit}")
+            raise UserError(
+                f"a grid of {grid[0]} x {grid[1]} patches does not divide into units of {self.unit}: choose pictures "
+                f"with a multiple of {self.unit} patches a side, or another unit"
+            )
         units = rows * columns
         kept = math.floor((1 - self.ratio) * units + _SLACK)
         if not kept:

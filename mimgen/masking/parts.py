@@ -62,12 +62,17 @@ class Parts:
             guide: [B, P, N] boolean, the patches of each part; see `part_patches`.
 
         Raises:
-            UserError: a guide of another grid.
+            UserError: a guide of another grid or of other pictures, or everything would be hidden.
         """
         patches = grid[0] * grid[1]
-        if guide.ndim != 3 or guide.shape[2] != patches:
-            raise UserError(f"the map of parts {list(guide.shape)} is not of {grid[0]} x {grid[1]} patches")
+        if guide.ndim != 3 or guide.shape[0] != len(draws) or guide.shape[2] != patches:
+            raise UserError(
+                f"the map of parts must be [{len(draws)}, P, {patches}], got {list(guide.shape)}: make it for the same "
+                "pictures on the same grid"
+            )
         hidden = patches - visible_count(patches, self.ratio)
+        if hidden == patches:
+            raise UserError(f"mask ratio {self.ratio} hides all {patches} patches of a picture: choose a smaller one")
         priority = draws.uniform(patches)
         if self.blocks:
             inside = Block(hidden, min(self.least, hidden))(grid, draws).hidden

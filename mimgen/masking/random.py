@@ -43,7 +43,10 @@ class Random:
         """
         rows, columns = grid[0] // self.unit, grid[1] // self.unit
         if (rows * self.unit, columns * self.unit) != tuple(grid):
-            raise UserError(f"a grid of {grid[0]} x {grid[1]} patches does not divide into units of {self.unit}")
+            raise UserError(
+                f"a grid of {grid[0]} x {grid[1]} patches does not divide into units of {self.unit}: choose pictures "
+                f"with a multiple of {self.unit} patches a side, or another unit"
+            )
         units = rows * columns
         count = math.ceil(self.ratio * units - _SLACK)
         if count >= units:

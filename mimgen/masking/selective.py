@@ -99,12 +99,17 @@ class Selective:
             progress: share of the training that is done.
 
         Raises:
-            UserError: a grid too small to see and to score one patch.
+            UserError: a grid too small to see and to score one patch, or another guide's or tokens' grid.
         """
         patches, rows = grid[0] * grid[1], len(draws)
         guide = torch.zeros(rows, patches) if guide is None else guide
         if tokens is None:
             tokens, progress = guide.new_ones(rows, patches, 1), self.marks[-1]
+        if guide.shape != (rows, patches) or tokens.shape[:2] != guide.shape:
+            raise UserError(
+                f"guide {list(guide.shape)} and tokens {list(tokens.shape)} must be [{rows}, {patches}] and "
+                f"[{rows}, {patches}, D]: make them for the same pictures on the same grid"
+            )
         chosen = self.choose(guide.softmax(1), tokens, progress, self.draw(patches, draws, progress, guide.device))
         hidden = torch.ones(rows, patches, dtype=torch.bool, device=guide.device).scatter(1, chosen.kept, False)
         return Mask(hidden, torch.zeros_like(hidden).scatter(1, chosen.scored, True))

@@ -115,7 +115,16 @@ class PixelsAndFrequencies(nn.Module):
         return Losses(terms, {"frequency": self.frequency_weight})
 
     def pixels(self, mask: Mask, images: Tensor) -> Tensor:
-        """[B, 1, H, W] boolean: the hidden pixels of pictures [B, C, H, W]."""
+        """[B, 1, H, W] boolean: the hidden pixels of pictures [B, C, H, W].
+
+        Raises:
+            UserError: sides that are no multiples of the cell's.
+        """
         patch = self.encoder.mask_patch
+        if images.shape[2] % patch or images.shape[3] % patch:
+            raise UserError(
+                f"pictures of {images.shape[3]} x {images.shape[2]} do not divide into cells of {patch} pixels: resize "
+                f"or crop to multiples of {self.encoder.patch}"
+            )
         cells = mask.hidden.to(images.device).unflatten(1, (images.shape[2] // patch, images.shape[3] // patch))
         return cells.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None]

@@ -58,12 +58,6 @@ class ContextAutoencoder(nn.Module):
         self.teacher = MovingAverage(encoder, momentum or Momentum(0.0, 0.0))
         self.weights = {"align": align_weight}
 
-    def train(self, mode: bool = True) -> ContextAutoencoder:
-        """As usual, but the teacher stays in evaluation mode."""
-        super().train(mode)
-        self.teacher.eval()
-        return self
-
     def forward(self, batch: Batch) -> Losses:
         """Terms "target" (of a hidden patch) and "align"; metric `accuracy` where the target is codes."""
         images = batch.images

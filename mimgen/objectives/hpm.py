@@ -117,12 +117,6 @@ class HardPatches(nn.Module):
         """What is kept afterwards; registered once, as part of the student."""
         return self.student.encoder
 
-    def train(self, mode: bool = True) -> HardPatches:
-        """As usual, but the teacher stays in evaluation mode."""
-        super().train(mode)
-        self.teacher.eval()
-        return self
-
     def forward(self, batch: Batch) -> Losses:
         """Terms "reconstruction" and "predictor"; metrics `ranked` (share of pairs in right order) and `hard`."""
         mask, share = self.mask(batch.images, batch.draws), self.share()

@@ -102,7 +102,7 @@ class SelfDistillation(nn.Module):
             if side % encoder.patch:
                 raise UserError(f"crops of {side} pixels do not divide into patches of {encoder.patch}: change one")
         self.student = Distilled(encoder, head)
-        self.teacher = MovingAverage(self.student, momentum or Momentum()).eval()
+        self.teacher = MovingAverage(self.student, momentum or Momentum())
         patch_layer = head.last_layer2 or head.last_layer
         self.class_centre = Centre(len(head.last_layer.weight_v), centre_momentum[0])
         self.patch_centre = Centre(len(patch_layer.weight_v), centre_momentum[1])
@@ -123,12 +123,6 @@ class SelfDistillation(nn.Module):
         network = self.teacher.module
         assert isinstance(network, Distilled), "a copy of the student"
         return network
-
-    def train(self, mode: bool = True) -> SelfDistillation:
-        """As usual, but the teacher stays in evaluation mode: it drops no path."""
-        super().train(mode)
-        self.teacher.eval()
-        return self
 
     def forward(self, batch: Batch) -> Losses:
         """Terms "class" and "patch" (nats); metrics `variety` and `doubt`, shares of log K, tell of a collapse."""

@@ -112,12 +112,6 @@ class UnmaskedContext(nn.Module):
         """What is kept afterwards; registered once, as part of the student."""
         return self.student.encoder
 
-    def train(self, mode: bool = True) -> UnmaskedContext:
-        """As usual, but the teacher stays in evaluation mode: its batch norms use the student's statistics."""
-        super().train(mode)
-        self.teacher.eval()
-        return self
-
     def forward(self, batch: Batch) -> Losses:
         """Terms "reconstruction" and "context", the latter from 0 to 4."""
         first, second = self.views(batch.images, batch.draws)

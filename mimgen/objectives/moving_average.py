@@ -49,7 +49,8 @@ class MovingAverage(nn.Module):
     """A copy of a module that has no gradient and follows the original slowly.
 
     Parameters move by (1 - momentum) of the difference at each update; buffers (statistics of batch norms) are
-    copied. The copy is part of the state dict, so a run that is taken up again has the same teacher.
+    copied. The copy is part of the state dict, so a run that is taken up again has the same teacher. It stays in
+    evaluation mode: it drops no path, and its batch norms use the student's statistics.
 
     Args:
         module: the student's network, copied as it is now.
@@ -60,6 +61,11 @@ class MovingAverage(nn.Module):
         super().__init__()
         self.module = copy.deepcopy(module).requires_grad_(False)
         self.momentum = momentum
+        self.eval()
+
+    def train(self, mode: bool = True) -> MovingAverage:
+        """Evaluation mode, whatever is asked for."""
+        return super().train(False)
 
     @torch.no_grad()
     def forward(self, *inputs: Any, **options: Any) -> Any:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimgen.errors import UserError
 from mimgen.ops.cells import cut
 from mimgen.types import Mask
 
@@ -30,7 +31,16 @@ class VolumeTarget(nn.Module):
 
     @torch.no_grad()
     def forward(self, volumes: Tensor, mask: Mask | None = None) -> Tensor:
-        """[B, C, S1, ..., Sn] to [B, N, dim] float32."""
+        """[B, C, S1, ..., Sn] to [B, N, dim] float32.
+
+        Raises:
+            UserError: another number of channels, or sides that are no multiples of the cell's.
+        """
+        if volumes.shape[1] * prod(self.cell) != self.dim:
+            channels = self.dim // prod(self.cell)
+            raise UserError(
+                f"this target is of {channels} channels, got {list(volumes.shape)}: build it with as many channels"
+            )
         return F.layer_norm(cut(volumes.float(), self.cell), (self.dim,), eps=EPSILON)
 
     def loss(self, predicted: Tensor, goal: Tensor) -> Tensor:

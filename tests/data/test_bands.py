@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mimgen.data import bands
 from mimgen.data.band_scaling import MODIS_TOA, BandScaling
 from mimgen.data.bands import open_bands
 from mimgen.data.contract import Augmented, Dataset
@@ -112,3 +113,14 @@ def test_mistakes_are_named(folder, tmp_path_factory):
     (folder / "1.npy").write_bytes(b"no array")
     with pytest.raises(UserError, match=r"1\.npy is not a \.npy array"):
         rasters[1]
+
+
+def test_asking_what_it_is_draws_no_scene(monkeypatch):
+    def drawn(*_):
+        raise AssertionError("a scene was drawn")
+
+    monkeypatch.setattr(bands, "_fields", drawn)
+    dataset = open_bands(8, "val")
+    assert isinstance(dataset, Dataset) and set(dataset.labels) == {"cover", "surface"}
+    with pytest.raises(AssertionError, match="a scene was drawn"):
+        dataset.labels["cover"]

@@ -65,7 +65,7 @@ def test_absolute_positions_take_other_sizes_and_relative_ones_say_no():
     with pytest.raises(UserError, match="convert them"):
         encoder()(pictures()[:, :1])
     with pytest.raises(UserError, match="does not exist"):
-        encoder()(pictures(), layers=(-1,))
+        encoder()(pictures(), layers=(-4,))
 
 
 def test_the_bottleneck_reaches_deep_blocks_through_the_class_token_only():

@@ -83,5 +83,5 @@ def test_mistakes_are_named():
         AttentionMasking("most")
     with pytest.raises(UserError, match="shares"):
         AttentionMasking("high", (0.5, 0.1))
-    with pytest.raises(UserError, match="9 patches"):
+    with pytest.raises(UserError, match="same grid"):
         AttentionMasking()(GRID, Draws([0]), torch.zeros(1, 9))

@@ -104,7 +104,7 @@ def test_equal_priorities_hide_the_later_patches():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(UserError, match="is not of 16 x 8 patches"):
+    with pytest.raises(UserError, match="same grid"):
         Parts()(GRID, draws(1), torch.zeros(1, 6, 4, dtype=torch.bool))
     with pytest.raises(UserError, match="ratio lies between 0 and 1"):
         Parts(ratio=1.0)

@@ -28,6 +28,8 @@ def releases() -> dict[str, Release]:
         localmim,
         lut,
         mae,
+        mage,
+        maskgit,
         meissonic,
         mergevq,
         mff,
@@ -41,5 +43,6 @@ def releases() -> dict[str, Release]:
         meissonic, open_magvit2, mergevq, llamagen, titok, beitv2_tokenizer, kl16, mae, ibot, hpm,
         lut, cae, localmim, mff, dmjd, croco, selectivemae, latentmim, itpn, itpn_clip, hiendmae,
         a2mim, satvision, hap,
+        maskgit, mage,
     )  # fmt: skip
     return {module.RELEASE.name: module.RELEASE for module in modules}

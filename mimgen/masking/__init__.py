@@ -7,11 +7,13 @@ from mimgen.masking.disjoint import Disjoint
 from mimgen.masking.hard import Hard
 from mimgen.masking.parts import Parts, part_patches
 from mimgen.masking.random import Random
-from mimgen.masking.rate import CosineRate
+from mimgen.masking.rate import ArccosRate, CosineRate
 from mimgen.masking.selective import Selective
+from mimgen.masking.two_level import TwoLevel
 from mimgen.masking.varied import VariedBlock
 
 __all__ = [
+    "ArccosRate",
     "AttentionMasking",
     "Block",
     "CosineRate",
@@ -20,6 +22,7 @@ __all__ = [
     "Parts",
     "Random",
     "Selective",
+    "TwoLevel",
     "VariedBlock",
     "class_attention",
     "part_patches",

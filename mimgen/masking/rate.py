@@ -36,6 +36,31 @@ class CosineRate:
         # the draws below `whole` give rate 1, the others spread over [0, 1) as ever
         u = ((draws.uniform() - self.whole) / (1 - self.whole)).clamp(min=0)
         rates = torch.cos(u * math.pi / 2).clamp(min=self.least)
-        counts = (rates * tokens).round().clamp(min=1)
-        ranks = draws.uniform(tokens).argsort(dim=1).argsort(dim=1)
-        return Mask(ranks < counts[:, None]), rates
+        return Mask(smallest(draws.uniform(tokens), (rates * tokens).round().clamp(min=1))), rates
+
+
+@dataclass(frozen=True)
+class ArccosRate:
+    """Masking rate arccos(u) / (pi / 2) with u uniform on [0, 1) (Halton-MaskGIT, section 3; TiTok).
+
+    Exactly max(1, round(rate * N)) tokens of each row are hidden, at uniformly random places.
+
+    Attributes:
+        least: lower bound of the rate.
+    """
+
+    least: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least <= 1:
+            raise UserError(f"ArccosRate: least lies in [0, 1], got {self.least}")
+
+    def __call__(self, tokens: int, draws: Draws) -> tuple[Mask, Tensor]:
+        """Mask [B, N] for N = `tokens`, and the drawn rates [B]."""
+        rates = (torch.arccos(draws.uniform()) / (math.pi / 2)).clamp(min=self.least)
+        return Mask(smallest(draws.uniform(tokens), (rates * tokens).round().clamp(min=1))), rates
+
+
+def smallest(noise: Tensor, counts: Tensor) -> Tensor:
+    """The `counts` [B] smallest of each row of noise [B, N] as a boolean set; of equal ones the earlier."""
+    return noise.argsort(dim=1, stable=True).argsort(dim=1) < counts[:, None]

@@ -5,6 +5,7 @@ from mimgen.objectives.attmask import AttentionGuided
 from mimgen.objectives.beitv2 import CodeModelling
 from mimgen.objectives.cae import ContextAutoencoder
 from mimgen.objectives.ccvit import CentroidModelling
+from mimgen.objectives.class_tokens import ClassTokens
 from mimgen.objectives.cross_view import CrossViewCompletion
 from mimgen.objectives.dmjd import JointDistillation
 from mimgen.objectives.hap import PartsAndAlignment
@@ -15,6 +16,7 @@ from mimgen.objectives.itpn import PyramidDistillation, PyramidModelling
 from mimgen.objectives.latent import LatentModelling
 from mimgen.objectives.localmim import LocalModelling
 from mimgen.objectives.lut import UnmaskedContext
+from mimgen.objectives.mage import TwoLevelTokens
 from mimgen.objectives.masked_tokens import MaskedTokens
 from mimgen.objectives.merge_vq import MergeVQTraining
 from mimgen.objectives.mff import FusedModelling
@@ -29,6 +31,7 @@ from mimgen.objectives.vqkd import FeatureReconstruction
 __all__ = [
     "AttentionGuided",
     "CentroidModelling",
+    "ClassTokens",
     "CodeModelling",
     "ContextAutoencoder",
     "CrossViewCompletion",
@@ -52,6 +55,7 @@ __all__ = [
     "Reconstruction",
     "SelectiveModelling",
     "SelfDistillation",
+    "TwoLevelTokens",
     "UnmaskedContext",
     "start_from",
 ]

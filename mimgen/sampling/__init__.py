@@ -3,22 +3,31 @@
 `Schedule` and `Order` are protocols; every other capitalised name of the two families is a member.
 """
 
+from mimgen.sampling.draw import Draw
 from mimgen.sampling.guidance import Guidance
 from mimgen.sampling.orders import Confidence, Halton, Order, Random, Raster
 from mimgen.sampling.sampler import Sampled, unmask
-from mimgen.sampling.schedules import Arccos, Cosine, Linear, Schedule
+from mimgen.sampling.schedules import Arccos, Cosine, Known, Linear, Power, Schedule
+from mimgen.sampling.temperatures import Falling, Ramp, Sharpening, Temperature
 
 __all__ = [
     "Arccos",
     "Confidence",
     "Cosine",
+    "Draw",
+    "Falling",
     "Guidance",
     "Halton",
+    "Known",
     "Linear",
     "Order",
+    "Power",
+    "Ramp",
     "Random",
     "Raster",
     "Sampled",
     "Schedule",
+    "Sharpening",
+    "Temperature",
     "unmask",
 ]

@@ -65,11 +65,13 @@ RATIOS = ({"ratio": 0.0}, {"ratio": 1.0}, {"ratio": -0.5}, {"ratio": 1.5}, {"rat
 SHARES = ({"ratio": (-0.1, 0.5)}, {"ratio": (0.5, 1.1)}, {"ratio": (0.6, 0.4)}, {"chance": 1.5})
 
 STRATEGIES: dict[str, Entry] = {
+    "ArccosRate": Entry(flat=True, exact=False, impossible=({"least": -0.1}, {"least": 1.1})),
     # one share for a batch is a choice of its own; a row by itself is what is promised here
     "AttentionMasking": Entry({"shared": False}, scores, exact=False, impossible=(*SHARES, {"mode": "most"})),
     "Block": Entry(
         {"count": 9, "least": 2}, impossible=({"count": 0}, {"count": 24}, {"count": -1}), misfits=((2, 4), (3, 3))
     ),
+    "TwoLevel": Entry(flat=True, exact=False, impossible=({"least": 0.0}, {"least": 1.0})),
     "CosineRate": Entry(flat=True, exact=False, impossible=({"whole": 1.0}, {"least": -0.1}, {"least": 1.1})),
     "Disjoint": Entry({"ratio": 0.5, "unit": 2}, impossible=RATIOS, misfits=((4, 5), (3, 6))),
     "Hard": Entry({"ratio": 0.5}, scores, impossible=(*RATIOS, {"share": 1.5})),

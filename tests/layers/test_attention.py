@@ -71,10 +71,10 @@ def pretend_xformers(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor | Non
     given: list[torch.Tensor | None] = []
 
     def kernel(
-        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, attn_bias: torch.Tensor | None = None
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, attn_bias: torch.Tensor | None = None, p: float = 0.0
     ) -> torch.Tensor:
         given.append(attn_bias)
-        return attend(q, k, v, bias=attn_bias, backend="math")
+        return attend(q, k, v, bias=attn_bias, dropout=p, backend="math")
 
     ops = types.ModuleType("xformers.ops")
     ops.memory_efficient_attention, ops.LowerTriangularMask = kernel, lambda: None  # type: ignore[attr-defined]
@@ -98,3 +98,13 @@ def test_xformers_refuses_what_it_cannot(monkeypatch: pytest.MonkeyPatch) -> Non
         attend(*qkv(), mask=torch.ones(5, 7, dtype=torch.bool), backend="xformers")
     with pytest.raises(ValueError, match='bias in causal attention: use backend "auto"'):
         attend(*qkv(), bias=torch.zeros(5, 7), causal=True, backend="xformers")
+
+
+@pytest.mark.parametrize("backend", ["sdpa", "math"])
+def test_dropout_keeps_the_mean(backend: str) -> None:
+    q, k, v = qkv()
+    torch.manual_seed(0)
+    rows = [attend(q, k, v, dropout=0.5, backend=backend) for _ in range(400)]  # type: ignore[arg-type]
+    assert not torch.equal(rows[0], rows[1])
+    assert (torch.stack(rows).mean(0) - attend(q, k, v)).abs().max() < 0.4
+    assert torch.equal(attend(q, k, v, dropout=0.0), attend(q, k, v))

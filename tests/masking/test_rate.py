@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mimgen.masking import CosineRate, with_mask_token
+from mimgen.masking.rate import ArccosRate, smallest
 from mimgen.types import Draws, Mask
 
 
@@ -44,3 +45,19 @@ def test_every_position_is_hidden_about_equally_often() -> None:
 def test_mask_token_goes_to_hidden_places_only() -> None:
     mask = Mask(torch.tensor([[True, False, True]]))
     assert with_mask_token(torch.tensor([[4, 5, 6]]), mask, 9).tolist() == [[9, 5, 9]]
+
+
+def test_arccos_rates_invert_the_cosine() -> None:
+    draws = Draws(range(4000))
+    mask, rates = ArccosRate()(12, draws)
+    uniform = Draws(range(4000)).uniform()
+    assert torch.allclose(torch.cos(rates * math.pi / 2), uniform, atol=1e-6)
+    assert torch.equal(mask.hidden.sum(1), (rates * 12).round().clamp(min=1).long())
+    # many rates near 0 and few near 1, unlike those of the cosine; the mean is the same
+    assert abs(rates.mean().item() - 2 / math.pi) < 0.02
+    assert (rates < 0.25).float().mean() < 0.1 < (CosineRate()(12, Draws(range(4000)))[1] < 0.25).float().mean()
+
+
+def test_the_smallest_of_each_row() -> None:
+    noise = torch.tensor([[0.3, 0.1, 0.2], [0.5, 0.5, 0.1]])
+    assert smallest(noise, torch.tensor([1, 2])).tolist() == [[False, True, False], [True, False, True]]

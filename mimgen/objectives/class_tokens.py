@@ -1,0 +1,113 @@
+"""Masked-token training of a class-conditional generator (MaskGIT, section 3.1).
+
+Hidden: an arccos-distributed share of the token ids. In their place: the mask id. Looks: the generator, told the
+class, or for some rows that there is none. Targets: the ids. Loss: cross-entropy on hidden positions; visible
+ones may count for something, too (TiTok 0.1; the code of Halton-MaskGIT 1).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mimgen.errors import UserError
+from mimgen.masking import with_mask_token
+from mimgen.masking.rate import ArccosRate, CosineRate
+from mimgen.ops.distributed import mean_over_ranks
+from mimgen.types import Batch, Losses, Mask
+
+
+class ClassTokens(nn.Module):
+    """Objective: predict hidden token ids from the visible ones and the class.
+
+    Args:
+        transformer: the generator: `(tokens [B, N], labels [B]) -> logits [B, N, K]`, `mask_id`, and `dropped`,
+            the id of no class.
+        tokenizer: frozen; unused where the batch carries cached codes.
+        label: name of the labels of the batch.
+        drop_label: probability of training a row without its class (classifier-free guidance).
+        masking: draws the hidden positions.
+        label_smoothing: share of the target that is spread over all codes.
+        visible_weight: weight in the loss of a position that is not hidden.
+
+    Raises:
+        UserError: a share outside [0, 1), or a negative weight.
+    """
+
+    # nn.Module types its members as Tensor | Module; these are read through the contracts above
+    transformer: Any
+    tokenizer: Any
+
+    def __init__(
+        self,
+        transformer: nn.Module,
+        tokenizer: nn.Module,
+        *,
+        label: str = "group",
+        drop_label: float = 0.1,
+        masking: ArccosRate | CosineRate | None = None,
+        label_smoothing: float = 0.0,
+        visible_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        for name, share in (("drop_label", drop_label), ("label_smoothing", label_smoothing)):
+            if not 0 <= share < 1:
+                raise UserError(f"{name}={share}: give a share from 0 to below 1")
+        if visible_weight < 0:
+            raise UserError(f"visible_weight={visible_weight}: give 0 or more")
+        self.transformer, self.tokenizer = transformer, tokenizer.requires_grad_(False).eval()
+        self.label, self.drop_label, self.masking = label, drop_label, masking or ArccosRate()
+        self.label_smoothing, self.visible_weight = label_smoothing, visible_weight
+
+    def train(self, mode: bool = True) -> ClassTokens:
+        """As usual, but the tokenizer stays in evaluation mode."""
+        super().train(mode)
+        self.tokenizer.eval()
+        return self
+
+    def forward(self, batch: Batch) -> Losses:
+        """Losses with the term "cross_entropy" (nats a token) and the metric "accuracy" of hidden tokens.
+
+        Raises:
+            UserError: the batch lacks the labels.
+        """
+        if self.label not in batch.labels:
+            known = ", ".join(batch.labels) or "none"
+            raise UserError(f'the data have no labels "{self.label}" (they have {known}): choose others with label')
+        tokens = self.tokens(batch).flatten(1)
+        mask = Mask(self.masking(tokens.shape[1], batch.draws)[0].hidden.to(tokens.device))
+        drop = (batch.draws.uniform() < self.drop_label).to(tokens.device)
+        return self.losses(tokens, batch.labels[self.label].to(tokens.device), mask, drop)
+
+    def losses(self, tokens: Tensor, labels: Tensor, mask: Mask, drop: Tensor) -> Losses:
+        """The loss for chosen draws.
+
+        Args:
+            tokens: [B, N] int64 ids.
+            labels: [B] int64 classes.
+            mask: of the tokens.
+            drop: [B] boolean, true where the class is not told.
+        """
+        told = torch.where(drop, self.transformer.dropped, labels)
+        logits = self.transformer(with_mask_token(tokens, mask, self.transformer.mask_id), told).float()
+        each = F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none", label_smoothing=self.label_smoothing)
+        hidden = mask.predict.float()
+        weight = hidden + self.visible_weight * (1 - hidden)
+        right = (logits.argmax(-1) == tokens).float() * hidden
+        return Losses(
+            {"cross_entropy": mean_over_ranks((each * weight).sum(), weight.sum())},
+            metrics={"accuracy": mean_over_ranks(right.sum(), hidden.sum()).detach()},
+        )
+
+    def tokens(self, batch: Batch) -> Tensor:
+        """[B, h, w] ids: the cached ones, or those of the tokenizer."""
+        if batch.codes is not None:
+            return batch.codes
+        with torch.no_grad():
+            return self.tokenizer.encode(batch.images).indices
+
+    def after_step(self, step: int) -> None:
+        """Nothing to move."""

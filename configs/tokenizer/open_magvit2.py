@@ -49,7 +49,8 @@ def experiment(
 
     Command: mimgen train open_magvit2 --size emoji64 --out runs/open_magvit2
 
-    Expected: not measured yet.
+    Expected: (measured 2026-11-21, 2 CPU cores, seed 0) --size emoji64, 3,200 pictures seen, untuned learning rate:
+    PSNR 13.6 dB on the 176 of `val` of emoji (`mimgen bench study tokenizers`).
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes on a processor), base (256 px, 16 pixels a token), fine (128 px,

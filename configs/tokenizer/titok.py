@@ -63,7 +63,8 @@ def experiment(
 
     Command: mimgen train titok --size emoji64 --out runs/titok
 
-    Expected: not measured yet.
+    Expected: (measured 2026-11-21, 2 CPU cores, seed 0) --size emoji64, 3,200 pictures seen, untuned learning rate:
+    PSNR 12.2 dB on the 176 of `val` of emoji (`mimgen bench study tokenizers`).
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes on a processor), base, large, small (256 px).

@@ -11,15 +11,14 @@ from mimgen.commands import configs
 from mimgen.commands.folder import claim
 from mimgen.commands.operations import operations
 from mimgen.commands.options import parse
-from mimgen.commands.study_mim_trials import TRIALS, Trial, Variant
+from mimgen.commands.study_mim_measures import Measure
+from mimgen.commands.study_mim_trials import PROBES, TRIALS, Trial, Variant
 from mimgen.commands.study_probes_row import Asked, row
 from mimgen.commands.study_rows import Row, made_once, numbers, spread, table
 from mimgen.commands.study_training import Budget, train
 from mimgen.errors import UserError
 
 __all__ = ["Options", "main", "verdict"]
-
-PROBES = ("knn", "linear")
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,14 @@ class Options:
 
     The budget is that of a plain MAE which sees `pictures`; a system whose step costs more sees fewer pictures.
     Operations are counted, forward and backward, those of teachers included, so the load of the machine does not
-    matter.
+    matter. Systems made for other data (two views, people, bands, volumes) are trained on built-in data of that kind,
+    at the sides that their configs have, and judged by measures of their own.
 
     Attributes:
         systems: names with commas between; "all" for every one.
         seeds: of weights, data order and masks, with commas between.
         pictures: pictures that MAE sees for the budget.
-        data: what is pretrained on and probed; its finest label is read.
+        data: what is pretrained on and probed; its finest label is read. Not of systems with data of their own.
         size: size of the configs.
         pixels: side of the pictures.
         ablations: also the further variants of each system; without, only it and its baseline.
@@ -66,7 +66,10 @@ def main(arguments: list[str]) -> int:
     for number, (variant, seed) in enumerate(places):
         print(f"[{number + 1}/{len(places)}] {variant.name}, seed {seed}", flush=True)
         path = options.out / "rows" / f"{variant.file}-seed{seed}.json"
-        found[variant].append({"seed": seed, **made_once(path, _row, options, variant, seed)})
+        made = made_once(path, _row, options, variant, seed)
+        measures = dict.fromkeys(each for trial in trials if variant in trial.variants for each in trial.measures)
+        measured = {} if "failed" in made else _measured(options, variant, seed, list(measures), made)
+        found[variant].append({"seed": seed, **made, "measured": measured})
     return _report(options, asked, trials, found)
 
 
@@ -86,19 +89,70 @@ def _row(options: Options, variant: Variant, seed: int) -> Row:
     own = operations(run)
     # whole steps; the budget is never exceeded
     pictures = max(run.settings.batch_size, int(options.pictures * plain / own))
-    folder = options.out / "runs" / f"{variant.file}-seed{seed}"
-    facts = train(run, folder, Budget(pictures))
-    asked = Asked(str(folder), options.data, options.pixels, PROBES, seed, None, options.out / "features")
-    watched = _last(folder, variant.watch)
-    return {"training": facts, "operations": own, "share": own / plain, "watched": watched, **row(asked)}
+    folder = _folder(options, variant, seed)
+    if variant.trained:
+        # schedules of masks and teachers end with the steps that the budget allows
+        run = _run(options, variant, seed, steps=pictures // run.settings.batch_size)
+        facts = train(run, folder, Budget(pictures))
+    else:
+        facts = _untrained(run, folder, seed)
+    watched = _last(folder, variant.watch) if variant.trained else {}
+    made = {"training": facts, "operations": own, "share": own / plain, "watched": watched}
+    if variant.data is not None:
+        return {**made, "accuracy": {}}
+    features = options.out / "features"
+    return {**made, **row(Asked(str(folder), options.data, options.pixels, PROBES, seed, None, features))}
 
 
-def _run(options: Options, variant: Variant, seed: int) -> Any:
+def _run(options: Options, variant: Variant, seed: int, steps: int | None = None) -> Any:
+    """The run of a variant; `steps` are those its schedules end with."""
+    own = variant.own_side or variant.data is not None
     run = configs.training(
-        variant.config, size=options.size, data=options.data, pixels=options.pixels, seed=seed, precision="fp32",
-        steps=max(1, options.pictures // 64), **dict(variant.options),
+        variant.config, size=options.size if options.size == "tiny" else variant.size or options.size,
+        data=variant.data or options.data, pixels=None if own else options.pixels, seed=seed, precision="fp32",
+        steps=steps or max(1, options.pictures // 64), **dict(variant.options),
     )  # fmt: skip
-    return replace(run, pictures=replace(run.pictures, split="train"))
+    run = replace(run, pictures=replace(run.pictures, split="train"))
+    return run if variant.pictures is None else replace(run, pictures=variant.pictures(run.pictures))
+
+
+def _folder(options: Options, variant: Variant, seed: int) -> Path:
+    return options.out / "runs" / f"{variant.file}-seed{seed}"
+
+
+def _untrained(run: Any, folder: Path, seed: int) -> Row:
+    """Leave the encoder as it starts, where training would leave it."""
+    import torch
+
+    torch.manual_seed(seed)
+    run.build().encoder.save_pretrained(folder / "encoder")
+    return {"steps": 0, "pictures": 0}
+
+
+def _measured(
+    options: Options, variant: Variant, seed: int, measures: Sequence[Measure], made: Row
+) -> dict[str, Row]:
+    """What each measure says of the variant of the row `made`, by the measure's name; made once, as rows are."""
+    found, steps = {}, made["training"]["steps"]
+    for measure in measures:
+        path = options.out / "measures" / f"{measure.__name__}-{variant.file}-seed{seed}.json"
+        found[measure.__name__] = made_once(path, _measure, options, variant, seed, measure, steps)
+    return found
+
+
+def _measure(options: Options, variant: Variant, seed: int, measure: Measure, steps: int) -> Row:
+    """One measure of an objective that was trained for `steps`. Runs in a process of its own."""
+    import torch
+
+    from mimgen.training import load_ema
+
+    run = _run(options, variant, seed, steps)
+    torch.manual_seed(seed)
+    objective = run.build()
+    if variant.trained:
+        load_ema(_folder(options, variant, seed), objective)
+    with torch.no_grad():
+        return {"values": measure(objective.eval(), run)}
 
 
 def _last(folder: Path, names: Sequence[str]) -> dict[str, float]:
@@ -123,24 +177,30 @@ def verdict(system: Sequence[float], baseline: Sequence[float]) -> str:
     return "refuted" if all(gain < 0 for gain in gains) else "open"
 
 
+def _scores(trial: Trial, row: Row) -> dict[str, float]:
+    """Everything a row says that concerns a trial, by name: probes, watched metrics, the trial's measures."""
+    found = {**row["accuracy"], **row["watched"]}
+    for measure in trial.measures:
+        found |= row["measured"].get(measure.__name__, {}).get("values", {})
+    return found
+
+
 def _report(options: Options, asked: Row, trials: Sequence[Trial], found: dict[Variant, list[Row]]) -> int:
     from mimgen.commands.outcome import write_outcome
     from mimgen.commands.report import Scores
 
-    heads = ["system", *(f"{probe} %" for probe in PROBES), "pictures", "cost of a picture", "also measured"]
     parts, sections, scores = ["# Pretraining at equal cost"], [], {}
-    failed = []
+    failed = list(dict.fromkeys(line for variant, rows in found.items() for line in _failures(variant, rows)))
     for trial in trials:
         rows = {variant: [one for one in found[variant] if "failed" not in one] for variant in trial.variants}
-        failed += [f"- {variant.name}, seed {one['seed']} failed: {one['failed']}"
-                   for variant in trial.variants for one in found[variant] if "failed" in one]  # fmt: skip
-        lines = [_line(variant, made) for variant, made in rows.items() if made]
+        heads = ["system", *(f"{name} %" for name in trial.judged), "pictures", "cost of a picture", "also measured"]
+        lines = [_line(trial, variant, made) for variant, made in rows.items() if made]
         words = _judged(trial, rows)
         title = f"{trial.system}: {trial.claim}"
         parts += [f"## {title}", table(heads, lines) if lines else "No row is finished.", words]
         sections.append(Scores(title, words, heads, lines, ours=0))
         scores[trial.system] = {
-            variant.name: {probe: [one["accuracy"][probe] for one in made] for probe in PROBES}
+            variant.name: {name: [_scores(trial, one).get(name) for one in made] for name in trial.judged}
             for variant, made in rows.items()
         } | {"verdict": words}
     text = "\n\n".join([*parts, *failed]) + "\n"
@@ -152,24 +212,42 @@ def _report(options: Options, asked: Row, trials: Sequence[Trial], found: dict[V
     return 1 if failed else 0
 
 
-def _line(variant: Variant, rows: Sequence[Row]) -> list[str]:
-    cells = [spread([100 * one["accuracy"][probe] for one in rows], 1) for probe in PROBES]
-    names = list(rows[0]["watched"])
-    also = "; ".join(f"{name} {spread([one['watched'].get(name) for one in rows], 3)}" for name in names)
+def _failures(variant: Variant, rows: Sequence[Row]) -> list[str]:
+    """What went wrong with a variant, a line each."""
+    lines = []
+    for one in rows:
+        told = {"": one, **{f", {name}": made for name, made in one["measured"].items()}}
+        lines += [f"- {variant.name}, seed {one['seed']}{what} failed: {made['failed']}"
+                  for what, made in told.items() if "failed" in made]  # fmt: skip
+    return lines
+
+
+def _line(trial: Trial, variant: Variant, rows: Sequence[Row]) -> list[str]:
+    scores = [_scores(trial, one) for one in rows]
+    cells = [spread([_percent(each.get(name)) for each in scores], 1) for name in trial.judged]
+    names = [name for name in scores[0] if name not in trial.judged and name not in PROBES]
+    also = "; ".join(f"{name} {spread([each.get(name) for each in scores], 3)}" for name in names)
     return [variant.name, *cells, f"{rows[0]['training']['pictures']:,}", f"{rows[0]['share']:.2f}", also or "-"]
 
 
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
 def _judged(trial: Trial, rows: dict[Variant, list[Row]]) -> str:
-    """Whether the system beats its baseline, by each probe."""
+    """Whether the system beats its baseline, by each score that both have."""
     system, baseline = (
-        {one["seed"]: one for one in rows[variant]} for variant in (trial.variants[0], trial.baseline)
+        {one["seed"]: _scores(trial, one) for one in rows[variant]} for variant in (trial.variants[0], trial.baseline)
     )
-    seeds = sorted(system.keys() & baseline.keys())
-    if not seeds:
+    told, most = [], 0
+    for name in trial.judged:
+        seeds = [seed for seed in sorted(system.keys() & baseline.keys())
+                 if name in system[seed] and name in baseline[seed]]  # fmt: skip
+        if not seeds:
+            continue
+        mine, other = ([each[seed][name] for seed in seeds] for each in (system, baseline))
+        gain, most = 100 * (sum(mine) - sum(other)) / len(seeds), max(most, len(seeds))
+        told.append(f"{name} {gain:+.1f} points: {verdict(mine, other)}")
+    if not told:
         return "Not measured yet."
-    told = []
-    for probe in PROBES:
-        mine, other = ([each[seed]["accuracy"][probe] for seed in seeds] for each in (system, baseline))
-        gain = 100 * (sum(mine) - sum(other)) / len(seeds)
-        told.append(f"{probe} {gain:+.1f} points: {verdict(mine, other)}")
-    return f"Against {trial.baseline.name} over {len(seeds)} seeds: {'; '.join(told)}."
+    return f"Against {trial.baseline.name} over {most} seed{'s' if most > 1 else ''}: {'; '.join(told)}."

@@ -99,6 +99,7 @@ def systems() -> dict[str, Replay]:
         selectivemae_cases,
         simmim_cases,
         titok_cases,
+        titok_maskgit_cases,
         tokenizer_cases,
         tome_cases,
     )
@@ -138,6 +139,7 @@ def systems() -> dict[str, Replay]:
         selectivemae_cases,
         simmim_cases,
         titok_cases,
+        titok_maskgit_cases,
         tokenizer_cases,
         tome_cases,
     )

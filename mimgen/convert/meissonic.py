@@ -17,14 +17,13 @@ from mimgen.convert.release import Release, build, model_card, number_format
 from mimgen.encoders import ClipTextEncoder
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
+from mimgen.generators.text_sampling import check_scheduler, released_preset
 from mimgen.part import load_strictly, write_atomically
 from mimgen.tokenizers import DiffusersVQ
 
 __all__ = ["RELEASE", "convert_folder"]
 
 PARTS = ("transformer", "vqvae", "text_encoder", "tokenizer", "scheduler")
-# width and height of what was trained: the transformer that halves its grid is the one of 1024 px
-RESOLUTIONS = {True: 1024, False: 512}
 
 
 def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -62,7 +61,7 @@ def convert_folder(source: Path, target: Path) -> None:
         raise UserError(f"{source} lacks {', '.join(missing)}/: download the whole release, or pass its transformer/")
     checkpoint = read_checkpoint(source / "transformer")
     transformer: MeissonicTransformer = build(RELEASE, checkpoint)
-    _check_mask(read_config(source / "scheduler" / "scheduler_config.json"), transformer)
+    check_scheduler(read_config(source / "scheduler" / "scheduler_config.json"), transformer)
     dtype = number_format(checkpoint.tensors)
     transformer.save_pretrained(target / "transformer", dtype=dtype)
     _vqvae(source / "vqvae").save_pretrained(target / "vqvae")
@@ -75,11 +74,8 @@ def convert_folder(source: Path, target: Path) -> None:
 
 def _index(transformer: MeissonicTransformer) -> dict[str, Any]:
     """How the authors sample; fields as of the pipeline's preset."""
-    side = RESOLUTIONS[transformer.compression == 2]
     return {
-        "_class_name": "MeissonicPipeline", "_mimgen_version": __version__, "resolution": [side, side],
-        "steps": 64, "guidance_scale": 9.0, "guidance_interval": [0.0, 1.0], "order": "confidence",
-        "schedule": "cosine", "choice_temperature": [2.0, 0.0], "token_temperature": 1.0, "clock": "steps",
+        "_class_name": "MeissonicPipeline", "_mimgen_version": __version__, **released_preset(transformer),
         "transformer": ["mimgen.generators.meissonic", "MeissonicTransformer"],
         "vqvae": ["mimgen.tokenizers.diffusers_models", "DiffusersVQ"],
         "text_encoder": ["mimgen.encoders.clip", "ClipTextEncoder"],
@@ -108,15 +104,6 @@ def _text_encoder(folder: Path, tokenizer: Path) -> ClipTextEncoder:
     load_strictly(model, tensors, str(checkpoint.path))
     model = model.to(number_format(tensors) or torch.float32)
     return ClipTextEncoder(model, CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True))
-
-
-def _check_mask(scheduler: Mapping[str, Any], transformer: MeissonicTransformer) -> None:
-    told = scheduler.get("mask_token_id", transformer.mask_id)
-    if told != transformer.mask_id:
-        raise UserError(
-            f"the scheduler masks with id {told}, the transformer was trained with {transformer.mask_id} (the last "
-            "of its vocabulary): the folders are of two models"
-        )
 
 
 def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:

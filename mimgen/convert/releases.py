@@ -37,12 +37,13 @@ def releases() -> dict[str, Release]:
         satvision,
         selectivemae,
         titok,
+        titok_maskgit,
     )
 
     modules = (
         meissonic, open_magvit2, mergevq, llamagen, titok, beitv2_tokenizer, kl16, mae, ibot, hpm,
         lut, cae, localmim, mff, dmjd, croco, selectivemae, latentmim, itpn, itpn_clip, hiendmae,
         a2mim, satvision, hap,
-        maskgit, mage,
+        maskgit, mage, titok_maskgit,
     )  # fmt: skip
     return {module.RELEASE.name: module.RELEASE for module in modules}

@@ -31,6 +31,16 @@ class ClipTextEncoder(nn.Module):
         self.pooled_width: int = model.config.projection_dim
         self.max_words = min(tokenizer.model_max_length, model.config.max_position_embeddings)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are; diffusers' pipelines ask every part for it."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the parameters."""
+        return self.model.dtype
+
     @classmethod
     def from_pretrained(cls, folder: str | Path, variant: str | None = None) -> ClipTextEncoder:
         """Load from a folder on disk, in float32; the tokenizer's files lie in it or in `tokenizer/` beside it.

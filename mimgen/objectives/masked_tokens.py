@@ -19,7 +19,9 @@ from mimgen.ops.distributed import mean_over_ranks
 from mimgen.types import Batch, Losses, Mask
 
 
-class _TextStates(Protocol):
+class TextStates(Protocol):
+    """Encoded captions: states [B, T, D] and a pooled vector [B, P]."""
+
     @property
     def states(self) -> Tensor: ...
 
@@ -30,7 +32,7 @@ class _TextStates(Protocol):
 class TextEncoder(Protocol):
     """Anything that turns captions into states [B, T, D] and a pooled vector [B, P]."""
 
-    def encode(self, captions: Sequence[str]) -> _TextStates: ...
+    def encode(self, captions: Sequence[str]) -> TextStates: ...
 
 
 def chunked_cross_entropy(
@@ -68,6 +70,12 @@ class MaskedTokens(nn.Module):
         drop_condition: probability of training a row with the empty caption (classifier-free guidance).
         masking: draws the hidden positions and the rate that the model is told.
         chunk: tokens whose logits exist at one time.
+        told: factor on the rate that the generator is told. 1 tells it the share that is hidden, as in sampling with
+            the clock "rate"; the release of Meissonic trains with 1000 (its transformer multiplies by 1000 again)
+            but samples with whole numbers below the number of steps.
+
+    Raises:
+        ValueError: `drop_condition` outside [0, 1).
     """
 
     # nn.Module types its members as Tensor | Module; these are read through the contracts above
@@ -84,13 +92,14 @@ class MaskedTokens(nn.Module):
         drop_condition: float = 0.1,
         masking: CosineRate | None = None,
         chunk: int = 8192,
+        told: float = 1.0,
     ) -> None:
         super().__init__()
         if not 0 <= drop_condition < 1:
             raise ValueError(f"drop_condition must lie in [0, 1), got {drop_condition}")
         self.transformer, self.text_encoder = transformer, text_encoder
         self.tokenizer = tokenizer.requires_grad_(False).eval()
-        self.drop_condition, self.chunk = drop_condition, chunk
+        self.drop_condition, self.chunk, self.told = drop_condition, chunk, told
         self.masking = masking or CosineRate()
 
     def train(self, mode: bool = True) -> MaskedTokens:
@@ -103,10 +112,23 @@ class MaskedTokens(nn.Module):
         """Losses with the term "cross_entropy" (nats a hidden token) and the metric "accuracy"."""
         tokens = self.tokens(batch)
         mask, rates = self.masking(tokens[0].numel(), batch.draws)
-        mask, rates = Mask(mask.hidden.to(tokens.device)), rates.to(tokens.device)
         text = self.text_encoder.encode(self.captions(batch))
+        return self.losses(
+            tokens, Mask(mask.hidden.to(tokens.device)), rates.to(tokens.device), text, micro_conditions(batch)
+        )
+
+    def losses(self, tokens: Tensor, mask: Mask, rates: Tensor, text: TextStates, sizes: Tensor) -> Losses:
+        """The loss for chosen draws.
+
+        Args:
+            tokens: [B, h, w] int64 ids.
+            mask: of the h w tokens.
+            rates: [B] masking rates.
+            text: states [B, T, D] and pooled [B, P].
+            sizes: [B, 5] micro-conditions.
+        """
         shown = with_mask_token(tokens.flatten(1), mask, self.transformer.mask_id).view_as(tokens)
-        states = self.transformer.states(shown, text.states, text.pooled, rates, micro_conditions(batch))
+        states = self.transformer.states(shown, text.states, text.pooled, self.told * rates, sizes)
         total, right = chunked_cross_entropy(
             states[mask.predict], tokens.flatten(1)[mask.predict], self.transformer.mlm_layer, self.chunk
         )

@@ -57,7 +57,8 @@ class MeissonicPipeline(DiffusionPipeline):
         super().__init__()
         self.register_modules(transformer=transformer, vqvae=vqvae, text_encoder=text_encoder)
         self.preset = preset or Preset()
-        self.register_to_config(**asdict(self.preset))
+        # under its argument's name: diffusers takes every other entry for a part when it moves the pipeline
+        self.register_to_config(preset=asdict(self.preset))
 
     @property
     def core(self) -> TextToImage:
@@ -65,16 +66,25 @@ class MeissonicPipeline(DiffusionPipeline):
         return TextToImage(self.transformer, self.vqvae, self.text_encoder, self.preset)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **options: Any) -> MeissonicPipeline:
-        """Load a folder on disk; takes no options, the parts state their own.
+    def from_pretrained(
+        cls, folder: str | Path, *, variant: str | None = None, torch_dtype: torch.dtype | None = None, **parts: Any
+    ) -> MeissonicPipeline:
+        """Load a folder on disk: one that `save_pretrained` wrote, or Meissonic's release as it was downloaded.
+
+        Args:
+            folder: the folder.
+            variant: reads `*.<variant>.safetensors`, such as "fp16"; by default the plain files, or half precision
+                where there is nothing else.
+            torch_dtype: number format in which the parts compute; float32 when None.
+            parts: transformer, vqvae or text_encoder that is taken instead of the folder's. The authors of
+                Meissonic advise the text encoder of the original CLIP ViT-H.
 
         Raises:
-            UserError: not a folder of this pipeline, a part is missing, or an option was given.
+            UserError: not a folder of this pipeline, or a part is missing or does not fit.
         """
-        if options:
-            raise UserError(f"MeissonicPipeline.from_pretrained takes no {', '.join(options)}")
-        core = TextToImage.load(folder)
-        return cls(core.transformer, core.vqvae, core.text_encoder, core.preset)  # type: ignore[arg-type]
+        core = TextToImage.load(folder, variant=variant, **parts)
+        made = cls(core.transformer, core.vqvae, core.text_encoder, core.preset)  # type: ignore[arg-type]
+        return made if torch_dtype is None else made.to(torch_dtype)
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write the folder that `from_pretrained` loads: safetensors and JSON."""

@@ -39,7 +39,10 @@ CONTINUOUS: Kinds = {"AutoencoderKL": ("mimgen.tokenizers.diffusers_models", "Di
 
 # name of the part -> the classes it can be
 KINDS: Mapping[str, Kinds] = {
-    "transformer": {"MeissonicTransformer": ("mimgen.generators", "MeissonicTransformer")},
+    "transformer": {
+        "MeissonicTransformer": ("mimgen.generators", "MeissonicTransformer"),
+        "Transformer2DModel": ("mimgen.generators", "MeissonicTransformer"),  # what the release calls it
+    },
     "vqvae": TOKENIZERS,
     "text_encoder": {
         "ByteTextEncoder": ("mimgen.encoders", "ByteTextEncoder"),
@@ -49,24 +52,36 @@ KINDS: Mapping[str, Kinds] = {
 PART_NAMES = tuple(KINDS)
 
 
-def load_part(name: str, folder: Path) -> Any:
-    """Load the part `name` ("transformer", "vqvae" or "text_encoder") from its folder.
+def load_part(name: str, folder: Path, variant: str | None = None) -> Any:
+    """Load the part `name` ("transformer", "vqvae" or "text_encoder") from its folder, in float32.
+
+    Args:
+        name: of the part.
+        folder: its own.
+        variant: reads `*.<variant>.safetensors`; by default the plain file, or "fp16" where there is nothing else.
 
     Raises:
         UserError: no config.json there, or of a class that cannot be this part.
     """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds no config.json: the pipeline's part {name} is missing")
-    return open_part(folder, KINDS[name], name)
+    return open_part(folder, KINDS[name], name, variant or _only_variant(folder))
 
 
-def open_part(folder: Path, kinds: Kinds, role: str) -> Any:
+def _only_variant(folder: Path) -> str | None:
+    """"fp16" where half precision is all that the folder has."""
+    names = [path.name for path in folder.glob("*.safetensors")]
+    return "fp16" if names and all(".fp16." in name for name in names) else None
+
+
+def open_part(folder: Path, kinds: Kinds, role: str, variant: str | None = None) -> Any:
     """Load whichever of the classes `kinds` the folder holds.
 
     Args:
         folder: has a config.json.
         kinds: the classes allowed.
         role: what the part is wanted for; named in errors.
+        variant: reads `*.<variant>.safetensors`.
 
     Raises:
         UserError: the folder is of another class.
@@ -81,7 +96,9 @@ def open_part(folder: Path, kinds: Kinds, role: str) -> Any:
     from safetensors import SafetensorError
 
     try:
-        return _class(kinds[kind]).from_pretrained(folder)
+        # only classes of releases know variants
+        options = {} if variant is None else {"variant": variant}
+        return _class(kinds[kind]).from_pretrained(folder, **options)
     except (SafetensorError, TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise

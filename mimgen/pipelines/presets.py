@@ -30,10 +30,13 @@ class Preset:
         guidance_interval: part of the steps in which guidance is on, as shares in [0, 1].
         order: "confidence", "halton", "random" or "raster".
         schedule: "cosine", "linear" or "arccos".
-        choice_temperature: Gumbel noise on the confidence at the first and at the last step.
+        choice_temperature: Gumbel noise on the confidence at the first and at the last step; a single number
+            falls to 0.01.
         token_temperature: divides the logits before a token is drawn; 0 takes the likeliest.
         clock: what the model is told of the progress: "rate", the share still masked, as in training;
             or "steps", the number of steps left, as the release of Meissonic samples.
+        crop: (left, top) corner in pixels that the model is told, as of a picture cut out of a larger one.
+        score: preference score that the model is told; the release of Meissonic samples with 6.
     """
 
     resolution: tuple[int, int] = (64, 64)
@@ -42,9 +45,11 @@ class Preset:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     order: str = "halton"
     schedule: str = "cosine"
-    choice_temperature: tuple[float, float] = (2.0, 0.0)
+    choice_temperature: float | tuple[float, float] = (2.0, 0.0)
     token_temperature: float = 1.0
     clock: str = "rate"
+    crop: tuple[int, int] = (0, 0)
+    score: float = 6.0
 
     def __post_init__(self) -> None:
         for what, name, known in (("order", self.order, ORDERS), ("schedule", self.schedule, SCHEDULES)):

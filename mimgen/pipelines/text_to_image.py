@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,10 +15,12 @@ from mimgen import __version__
 from mimgen.encoders import ByteTextEncoder, ClipTextEncoder, TextStates
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
+from mimgen.generators.text_sampling import TextPredictor, sample_text
 from mimgen.part import write_atomically
 from mimgen.pipelines.parts import load_part, save_part, token_grid
 from mimgen.pipelines.presets import ORDERS, SCHEDULES, Preset
-from mimgen.sampling import Guidance, Sampled, unmask
+from mimgen.pipelines.released import is_released, read_released
+from mimgen.sampling import Guidance, Sampled
 from mimgen.tokenizers import Tokenizer
 from mimgen.types import Draws, mix_seed
 
@@ -65,15 +67,26 @@ class TextToImage:
         self.preset = preset
 
     @classmethod
-    def load(cls, folder: str | Path) -> TextToImage:
-        """Read a folder that `save` wrote.
+    def load(cls, folder: str | Path, *, variant: str | None = None, **given: Any) -> TextToImage:
+        """Read a folder that `save` wrote, or one in the layout of Meissonic's release.
+
+        Args:
+            folder: on disk.
+            variant: reads `*.<variant>.safetensors`, such as "fp16"; by default the plain files, or half precision
+                where there is nothing else. The parts compute in float32 all the same.
+            given: parts by name that are taken instead of those of the folder.
 
         Raises:
             UserError: no model_index.json, of another pipeline, or a part is missing or does not fit.
         """
-        index = read_index(Path(folder))
-        parts = {name: load_part(name, Path(folder) / name) for name in PARTS}
-        return cls(**parts, preset=Preset.read(index))
+        folder = Path(folder)
+        if given.keys() - set(PARTS):
+            raise TypeError(f"not a part: {', '.join(given.keys() - set(PARTS))}; there are {', '.join(PARTS)}")
+        released = is_released(folder)
+        index = {} if released else read_index(folder)
+        parts = {name: given.get(name) or load_part(name, folder / name, variant) for name in PARTS}
+        preset = read_released(folder, parts["transformer"]) if released else Preset.read(index)
+        return cls(**parts, preset=preset)
 
     def save(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write one folder a part and `model_index.json`, which comes last and so marks it complete."""
@@ -146,60 +159,20 @@ class TextToImage:
         return flat.view(len(flat), *self.grid)
 
     def _sample(self, prompts: list[str], negative: str, seeds: list[int], on_step: OnStep | None) -> Sampled:
-        preset, mask_id = self.preset, self.transformer.mask_id
+        preset, (height, width) = self.preset, self.preset.resolution
         text, other = self.text_encoder.encode(prompts), self.text_encoder.encode([negative])
-        predict = _Predictor(self, text, _repeat(other, len(prompts)))
-        height, width = self.grid
-        return unmask(
-            predict,
-            torch.full((len(prompts), height * width), mask_id, device=self.transformer.device),
-            mask_id=mask_id,
-            steps=preset.steps,
-            draws=Draws(seeds),
-            grid=self.grid,
+        sizes = (width, height, *preset.crop, preset.score)
+        negatives = _repeat(other, len(prompts))
+        clock: Literal["rate", "steps"] = "steps" if preset.clock == "steps" else "rate"
+        return sample_text(
+            TextPredictor(self.transformer, self.grid, text, negatives, sizes, preset.steps, clock),
+            Draws(seeds),
             order=ORDERS[preset.order],
             schedule=SCHEDULES[preset.schedule],
             choice_temperature=preset.choice_temperature,
             token_temperature=preset.token_temperature,
             guidance=Guidance(preset.guidance_scale, preset.guidance_interval),
             on_step=on_step,
-        )
-
-
-class _Predictor:
-    """The transformer as the sampler's `predict` callable."""
-
-    def __init__(self, pipeline: TextToImage, text: TextStates, negative: TextStates) -> None:
-        self.pipeline, self.text = pipeline, text
-        self.both = TextStates(
-            torch.cat([text.states, negative.states]), torch.cat([text.pooled, negative.pooled])
-        )
-
-    def __call__(
-        self, tokens: Tensor, positions: Tensor, step: int, guided: bool
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        if not guided:
-            return self._logits(tokens, positions, step, self.text)
-        conditional, unconditional = self._logits(
-            tokens.repeat(2, 1), positions.repeat(2, 1), step, self.both
-        ).chunk(2)
-        return conditional, unconditional
-
-    def _clock(self, tokens: Tensor, step: int) -> Tensor:
-        """[b] how far sampling has come, as the model is told."""
-        preset = self.pipeline.preset
-        if preset.clock == "steps":
-            return torch.full((len(tokens),), float(preset.steps - 1 - step), device=tokens.device)
-        # the share still masked, the same quantity that the model was told in training
-        return (tokens == self.pipeline.transformer.mask_id).float().mean(1)
-
-    def _logits(self, tokens: Tensor, positions: Tensor, step: int, text: TextStates) -> Tensor:
-        transformer, (height, width) = self.pipeline.transformer, self.pipeline.preset.resolution
-        rate = self._clock(tokens, step)
-        sizes = torch.tensor([width, height, 0, 0, 6], dtype=torch.float32, device=tokens.device)
-        grid = tokens.view(len(tokens), *self.pipeline.grid)
-        return transformer(
-            grid, text.states, text.pooled, rate, sizes.expand(len(tokens), -1), positions=positions
         )
 
 

@@ -31,6 +31,16 @@ class _Wrapped(nn.Module):
         self.downsample = 2 ** (len(model.config.block_out_channels) - 1)
 
     @property
+    def device(self) -> torch.device:
+        """Where the parameters are; diffusers' pipelines ask every part for it."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the parameters."""
+        return self.model.dtype
+
+    @property
     def last_layer(self) -> nn.Parameter:
         """Weight of the last convolution, for the adaptive adversarial weight."""
         return self.model.decoder.conv_out.weight
@@ -80,12 +90,18 @@ class DiffusersVQ(_Wrapped):
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, inner_range: tuple[float, float] = (0.0, 1.0)
+        cls, folder: str | Path, inner_range: tuple[float, float] = (0.0, 1.0), variant: str | None = None
     ) -> DiffusersVQ:
-        """Read a model folder from disk. Raises `UserError` when it is not one."""
+        """Read a model folder from disk, in float32. Raises `UserError` when it is not one.
+
+        Args:
+            folder: as diffusers wrote it.
+            inner_range: see the class.
+            variant: reads `diffusion_pytorch_model.<variant>.safetensors`.
+        """
         from diffusers import VQModel
 
-        return cls(_load(VQModel, folder), inner_range)
+        return cls(_load(VQModel, folder, variant), inner_range)
 
     def encode(self, images: Tensor) -> Codes:
         """See the base class; `losses` has diffusers' codebook loss while training."""
@@ -159,7 +175,7 @@ class DiffusersKL(_Wrapped):
         return (self.model.decode(latents).sample.float() - self.low) / self.scale
 
 
-def _load(kind: Any, folder: str | Path) -> Any:
+def _load(kind: Any, folder: str | Path, variant: str | None = None) -> Any:
     """Read a diffusers model from a folder on disk, never from the network."""
     name = kind.__name__
     if not (Path(folder) / "config.json").is_file():
@@ -170,6 +186,6 @@ def _load(kind: Any, folder: str | Path) -> Any:
     if found != name:
         raise UserError(f"{folder} holds a {found}, not a {name}: use the matching tokenizer")
     try:
-        return kind.from_pretrained(folder, local_files_only=True)
+        return kind.from_pretrained(folder, local_files_only=True, variant=variant).float()
     except OSError as error:
         raise UserError(f"{folder} holds no weights of {name}: {str(error).splitlines()[0]}") from error

@@ -14,7 +14,7 @@ from mimgen.convert.meissonic import RELEASE
 from mimgen.convert.release import convert
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
-from mimgen.pipelines import TextToImage
+from mimgen.pipelines import MeissonicPipeline, TextToImage
 
 WORDS = ["<|startoftext|>", "<|endoftext|>", "red</w>", "car</w>", *"redca", "r</w>", "d</w>", "re", "ca"]
 CONFIG: dict[str, Any] = {
@@ -48,6 +48,7 @@ def release(folder: Path, variant: str = "", mask: int = 44) -> Path:
         save_file(tensors, folder / name / f"{stem}{variant}.safetensors")
     write(folder / "transformer" / "config.json", {"_class_name": "Transformer2DModel", **CONFIG})
     write(folder / "vqvae" / "config.json", {"_class_name": "VQModel", **dict(vqvae.config)})
+    clip.config.architectures = ["CLIPTextModelWithProjection"]  # as transformers writes it
     clip.config.save_pretrained(folder / "text_encoder")
     vocabulary, merges = folder / "v.json", folder / "m.txt"
     write(vocabulary, {word: place for place, word in enumerate(dict.fromkeys(WORDS))})
@@ -77,6 +78,36 @@ def test_folder_becomes_a_pipeline(tmp_path: Path, variant: str) -> None:
     if not variant:
         drawn = pipeline(["red car"], resolution=(16, 16), steps=2)
         assert drawn.images.shape == (1, 3, 16, 16)
+
+
+@pytest.mark.parametrize("variant", ["", ".fp16"])
+def test_release_opens_without_conversion(tmp_path: Path, variant: str) -> None:
+    source = release(tmp_path / "source", variant)
+    converted = TextToImage.load(convert(RELEASE, source, tmp_path / "target"))
+    direct = MeissonicPipeline.from_pretrained(source)
+    direct.set_progress_bar_config(disable=True)
+    assert direct.preset == converted.preset
+    assert direct.dtype == torch.float32
+    changes = {"resolution": (16, 16), "steps": 2, "guidance_scale": 2.0}
+    drawn = direct("red car", output_type="pt", seed=3, **changes)
+    assert torch.equal(drawn.tokens, converted(["red car"], seed=3, **changes).tokens)
+    if variant:
+        named = MeissonicPipeline.from_pretrained(source, variant="fp16", torch_dtype=torch.float16)
+        assert named.transformer.dtype == named.vqvae.model.dtype == torch.float16
+
+
+def test_another_text_encoder_and_another_schedule(tmp_path: Path) -> None:
+    source = release(tmp_path / "source")
+    other = TextToImage.load(source).text_encoder
+    write(source / "scheduler" / "scheduler_config.json", {"mask_token_id": 44, "masking_schedule": "linear"})
+    given = MeissonicPipeline.from_pretrained(source, text_encoder=other)
+    assert given.text_encoder is other
+    assert given.preset.schedule == "linear"
+    with pytest.raises(TypeError, match="not a part: safety_checker"):
+        MeissonicPipeline.from_pretrained(source, safety_checker=None)
+    write(source / "scheduler" / "scheduler_config.json", {"mask_token_id": 7})
+    with pytest.raises(UserError, match="masks with id 7"):
+        TextToImage.load(source)
 
 
 def test_transformer_alone_with_and_without_config(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_releases_are_known_by_name() -> None:
         "meissonic", "open_magvit2", "mergevq", "llamagen", "titok", "beitv2_tokenizer", "kl16",
         "mae", "ibot", "hpm", "lut", "cae", "localmim", "mff", "dmjd", "croco", "selectivemae",
         "latentmim", "itpn", "itpn_clip", "hiendmae", "a2mim", "satvision", "hap",
-        "halton_maskgit", "mage",
+        "halton_maskgit", "mage", "titok_maskgit",
     ]  # fmt: skip
     assert all(release.about for release in releases().values())
 

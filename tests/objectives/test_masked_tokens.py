@@ -102,3 +102,20 @@ def test_same_batch_same_loss_and_the_tokenizer_is_frozen() -> None:
 
 def test_micro_conditions_default_to_the_whole_picture() -> None:
     assert micro_conditions(batch())[0].tolist() == [16, 16, 0, 0, 6]
+
+
+def test_factor_on_the_rate_that_is_told() -> None:
+    heard = {}
+    for told in (1.0, 1000.0):
+        part = objective()
+        part.told = told
+        original = part.transformer.states
+
+        def states(tokens: torch.Tensor, *rest: torch.Tensor, told: float = told, original=original) -> torch.Tensor:
+            heard[told] = rest[2]
+            return original(tokens, *rest)
+
+        part.transformer.states = states  # type: ignore[method-assign]
+        part(batch())
+    torch.testing.assert_close(heard[1000.0], 1000 * heard[1.0])
+    assert bool((heard[1.0] <= 1).all())

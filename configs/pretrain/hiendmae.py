@@ -58,7 +58,8 @@ def experiment(
 ) -> Pretrain:
     """Pretrain an encoder of volumes or pictures: all its layers help to tell hidden cells.
 
-    Paper: "Hi-End-MAE: Hierarchical Encoder-Driven Masked Autoencoders" (arXiv 2502.08347).
+    Paper: "Hi-End-MAE: Hierarchical encoder-driven masked autoencoders are stronger vision learners for medical image
+    segmentation" (arXiv 2502.08347).
 
     Command: mimgen train hiendmae --size volumes32 --out runs/hiendmae
 

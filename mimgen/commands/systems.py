@@ -97,6 +97,7 @@ SYSTEMS: tuple[System, ...] = (
     System(
         "efficient_probing", "use",
         "Attention, Please! Revisiting Attentive Probing for Masked Image Modeling", ("efficient_probing",),
+        result="subgroups of emoji, bundled generator, 3 seeds: efficient 76.5 %, linear 71.0 %",
         command="mimgen probe --probes efficient",
     ),
     System("ropim", "reconstruct", "Pre-training with Random Orthogonal Projection Image Modeling"),

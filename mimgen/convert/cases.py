@@ -7,6 +7,7 @@ the system that the file names, never by file name or size.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import re
@@ -60,89 +61,19 @@ class Comparison:
 
 Replay = Callable[[Case], Mapping[str, Tensor]]
 
+# modules of this package, each with its REPLAYS, without "_cases"
+_REPLAYED = (
+    "a2mim", "attmask", "beitv2", "block_mask", "cae", "ccvit", "clvsmim", "croco", "discriminator", "dmjd",
+    "efficient_probing", "hap", "hiendmae", "hpm", "ibot", "itpn", "latentmim", "llamagen", "localmim", "lut",
+    "mae", "mage", "magvit", "maskgit", "meissonic", "mergevq", "mff", "position", "quantizer", "sampler",
+    "satvision", "selectivemae", "simmim", "titok", "titok_maskgit", "tokenizer", "tome",
+)  # fmt: skip
+
 
 def systems() -> dict[str, Replay]:
     """The replay of every known system."""
     # Imported here because the replays themselves need `Case`.
-    from mimgen.convert import (
-        a2mim_cases,
-        attmask_cases,
-        beitv2_cases,
-        block_mask_cases,
-        cae_cases,
-        ccvit_cases,
-        clvsmim_cases,
-        croco_cases,
-        discriminator_cases,
-        dmjd_cases,
-        efficient_probing_cases,
-        hap_cases,
-        hiendmae_cases,
-        hpm_cases,
-        ibot_cases,
-        itpn_cases,
-        latentmim_cases,
-        llamagen_cases,
-        localmim_cases,
-        lut_cases,
-        mae_cases,
-        mage_cases,
-        magvit_cases,
-        maskgit_cases,
-        meissonic_cases,
-        mergevq_cases,
-        mff_cases,
-        position_cases,
-        quantizer_cases,
-        sampler_cases,
-        satvision_cases,
-        selectivemae_cases,
-        simmim_cases,
-        titok_cases,
-        titok_maskgit_cases,
-        tokenizer_cases,
-        tome_cases,
-    )
-
-    modules = (
-        a2mim_cases,
-        attmask_cases,
-        beitv2_cases,
-        block_mask_cases,
-        cae_cases,
-        ccvit_cases,
-        clvsmim_cases,
-        croco_cases,
-        discriminator_cases,
-        dmjd_cases,
-        efficient_probing_cases,
-        hap_cases,
-        hiendmae_cases,
-        hpm_cases,
-        ibot_cases,
-        itpn_cases,
-        latentmim_cases,
-        llamagen_cases,
-        localmim_cases,
-        lut_cases,
-        mae_cases,
-        mage_cases,
-        magvit_cases,
-        maskgit_cases,
-        meissonic_cases,
-        mergevq_cases,
-        mff_cases,
-        position_cases,
-        quantizer_cases,
-        sampler_cases,
-        satvision_cases,
-        selectivemae_cases,
-        simmim_cases,
-        titok_cases,
-        titok_maskgit_cases,
-        tokenizer_cases,
-        tome_cases,
-    )
+    modules = [importlib.import_module(f"mimgen.convert.{name}_cases") for name in _REPLAYED]
     return {system: run for module in modules for system, run in module.REPLAYS.items()}
 
 

@@ -24,9 +24,9 @@ def test_all_searches_answer_alike() -> None:
 
 @pytest.mark.slow
 def test_efficient_pooling_has_fewer_parameters() -> None:
-    found = bench_attentive(width=96, tokens=49, batch=2, repeats=1)
+    found = bench_attentive(width=96, tokens=49, batch=2, repeats=1, steps=50)
     assert found["efficient_parameters"] < 0.6 * found["multihead_parameters"]
-    assert found["efficient_accuracy"] > found["multihead_accuracy"] - 0.05
+    assert found["efficient_accuracy"] > 0.8 and found["multihead_accuracy"] > 0.8
 
 
 def test_unknown_flags_are_refused() -> None:

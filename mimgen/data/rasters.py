@@ -18,7 +18,7 @@ from mimgen.data.contract import Sample
 from mimgen.data.listing import Listing, digest
 from mimgen.errors import UserError
 
-__all__ = ["RASTER_SUFFIXES", "RasterDataset", "holds_rasters", "open_rasters"]
+__all__ = ["RASTER_SUFFIXES", "RasterDataset", "open_rasters"]
 
 RASTER_SUFFIXES = (".npy", ".tif", ".tiff")
 SCALING = "bands.json"
@@ -83,11 +83,6 @@ class RasterDataset:
                 "keep rasters of one kind in a folder"
             )
         return _completed(raster)
-
-
-def holds_rasters(folder: Path) -> bool:
-    """Whether a folder holds rasters."""
-    return folder.is_dir() and any(path.suffix.lower() in RASTER_SUFFIXES for path in folder.rglob("*"))
 
 
 def open_rasters(folder: str | Path, size: int, split: str | None = None) -> RasterDataset:

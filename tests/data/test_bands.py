@@ -1,17 +1,18 @@
 """Bands: scaling and back, drawn scenes, and folders of one's own rasters."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from mimgen.data import bands
+from mimgen.data import bands, open_data
 from mimgen.data.band_scaling import MODIS_TOA, BandScaling
 from mimgen.data.bands import open_bands
 from mimgen.data.contract import Augmented, Dataset
 from mimgen.data.loader import Loader
-from mimgen.data.rasters import holds_rasters, open_rasters
+from mimgen.data.rasters import open_rasters
 from mimgen.errors import UserError
 
 
@@ -75,7 +76,6 @@ def folder(tmp_path):
 
 
 def test_own_rasters(folder):
-    assert holds_rasters(folder) and not holds_rasters(folder / "0.npy")
     rasters = open_rasters(folder, 8)
     assert isinstance(rasters, Dataset) and isinstance(rasters, Augmented)
     assert len(rasters) == 8 and rasters[0].image.shape == (5, 8, 8)
@@ -124,3 +124,17 @@ def test_asking_what_it_is_draws_no_scene(monkeypatch):
     assert isinstance(dataset, Dataset) and set(dataset.labels) == {"cover", "surface"}
     with pytest.raises(AssertionError, match="a scene was drawn"):
         dataset.labels["cover"]
+
+
+def test_geotiff_is_read_band_by_band(tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    values = torch.rand(5, 12, 16, generator=torch.Generator().manual_seed(0)).numpy()
+    for number in range(3):
+        with rasterio.open(tmp_path / f"{number}.tif", "w", driver="GTiff", height=12, width=16, count=5,
+                           dtype="float32") as file:  # fmt: skip
+            file.write(values * (number + 1))
+    (tmp_path / "bands.json").write_text('{"low": [0, 0, 0, 0, 0], "high": [1, 1, 1, 1, 1]}')
+    sample = open_data(f"rasters:{tmp_path}", size=12, split="all")[0]
+    assert sample.image.shape == (5, 12, 12) and sample.image.dtype == torch.float32
+    # the middle 12 of 16 columns, as they are
+    assert torch.allclose(sample.image, torch.from_numpy(values[:, :, 2:14]), atol=1e-6)

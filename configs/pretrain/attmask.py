@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Literal
 
-from mimgen.data.views import MultiCrop
-from mimgen.encoders.ibot import IbotVit
-from mimgen.encoders.prototype_head import PrototypeHead
 from mimgen.masking.attention import AttentionMasking
 from mimgen.masking.varied import VariedBlock
 from mimgen.objectives.attmask import AttentionGuided
@@ -15,42 +11,12 @@ from mimgen.objectives.ibot import SelfDistillation
 from mimgen.objectives.moving_average import Momentum
 from mimgen.objectives.prototypes import Temperature
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size, given
-
-
-@dataclass(frozen=True)
-class Size:
-    """Numbers of one size.
-
-    Crops have `crop` and `small_crop` pixels, cut from pictures of `pixels`; `small` is the number of small ones.
-    The temperature of patches rises for `rise` steps, and prototypes do not move for `freeze`.
-    """
-
-    pixels: int
-    crop: int
-    small_crop: int
-    small: int
-    patch: int
-    width: int
-    depth: int
-    heads: int
-    prototypes: int
-    hidden: int
-    bottleneck: int
-    fixed_gain: bool
-    drop_path: float
-    blur: float
-    batch: int
-    base_lr: float
-    warmup: int
-    rise: int
-    freeze: int
-    steps: int
-
+from mimgen.recipes.crop_sizes import CropSize, head_of, student_of, views_of
 
 SIZES = {
-    "tiny": Size(16, 16, 8, 2, 4, 32, 2, 2, 32, 32, 16, True, 0.0, 0.5, 8, 3e-2, 10, 20, 2, 100),
-    "emoji64": Size(64, 64, 32, 2, 8, 192, 6, 3, 1024, 512, 128, True, 0.0, 0.6, 64, 4e-3, 100, 150, 25, 1000),
-    "small": Size(
+    "tiny": CropSize(16, 16, 8, 2, 4, 32, 2, 2, 32, 32, 16, True, 0.0, 0.5, 8, 3e-2, 10, 20, 2, 100),
+    "emoji64": CropSize(64, 64, 32, 2, 8, 192, 6, 3, 1024, 512, 128, True, 0.0, 0.6, 64, 4e-3, 100, 150, 25, 1000),
+    "small": CropSize(
         384, 224, 96, 10, 16, 384, 12, 6, 8192, 2048, 256, False, 0.1, 2.0, 240, 5e-4, 53_400, 160_200, 5340, 534_000
     ),
 }
@@ -95,12 +61,8 @@ def experiment(
     count = given(small_crops, chosen.small)
 
     def build() -> SelfDistillation:
-        encoder = IbotVit(
-            chosen.crop, chosen.patch, chosen.width, chosen.depth, chosen.heads, drop_path=chosen.drop_path
-        )
-        head = PrototypeHead(
-            chosen.width, chosen.prototypes, None, chosen.hidden, chosen.bottleneck, fixed_gain=chosen.fixed_gain
-        )
+        encoder = student_of(chosen)
+        head = head_of(chosen)
         views = views_of(chosen, count, colours)
         kind = SelfDistillation if mode == "random" else AttentionGuided
         return kind(
@@ -121,10 +83,3 @@ def experiment(
         colours=(colours, True),
     )
     return Pretrain("attmask", size, build, pictures, settings, options)
-
-
-def views_of(size: Size, small: int, colours: bool) -> MultiCrop:
-    """The crops of a size; without small ones a large one may show less of the picture."""
-    views = MultiCrop(size.crop, size.small_crop, small=small, large_scale=(0.25 if small else 0.14, 1.0))
-    changes = tuple(replace(change, sigma=(0.1, size.blur)) for change in views.colours) if colours else ()
-    return replace(views, colours=changes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from mimgen.encoders.cross_decoder import CrossViewDecoder
@@ -11,31 +10,13 @@ from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
 from mimgen.objectives.cross_view import CrossViewCompletion
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
+from mimgen.recipes.vit_sizes import MaeSize
 from mimgen.targets import PixelTarget
 
-
-@dataclass(frozen=True)
-class Size:
-    """Numbers of one size."""
-
-    pixels: int
-    patch: int
-    width: int
-    depth: int
-    heads: int
-    decoder_width: int
-    decoder_depth: int
-    decoder_heads: int
-    batch: int
-    base_lr: float
-    warmup: int
-    steps: int
-
-
 SIZES = {
-    "tiny": Size(16, 4, 32, 2, 2, 24, 1, 2, 8, 3e-2, 10, 100),
-    "emoji64": Size(64, 8, 192, 6, 3, 128, 2, 4, 64, 4e-3, 200, 4000),
-    "base": Size(224, 16, 768, 12, 12, 512, 8, 16, 256, 1.5e-4, 284_000, 2_840_000),
+    "tiny": MaeSize(16, 4, 32, 2, 2, 24, 1, 2, 8, 3e-2, 10, 100),
+    "emoji64": MaeSize(64, 8, 192, 6, 3, 128, 2, 4, 64, 4e-3, 200, 4000),
+    "base": MaeSize(224, 16, 768, 12, 12, 512, 8, 16, 256, 1.5e-4, 284_000, 2_840_000),
 }
 
 

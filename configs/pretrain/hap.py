@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from mimgen.data import Dataset
 from mimgen.encoders.decoders import MaeDecoder
-from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD, VitEncoder
 from mimgen.errors import UserError
 from mimgen.masking.parts import Parts
 from mimgen.objectives.hap import PartsAndAlignment
 from mimgen.recipes import USUAL, Common, Pictures, Pretrain, changed, choose_size, given
+from mimgen.recipes.vit_sizes import decoder_of, vit_of
 from mimgen.targets import PixelTarget
 
 
@@ -79,23 +79,10 @@ def experiment(
 
     def build() -> PartsAndAlignment:
         shape, joints = _seen(pictures)
-        encoder = mae_vit(
-            image_size=shape,
-            patch=chosen.patch,
-            width=chosen.width,
-            depth=chosen.depth,
-            heads=chosen.heads,
-        )
+        encoder = vit_of(chosen, shape)
         if start is not None:
             _take(encoder, start)
-        decoder = MaeDecoder(
-            shape,
-            chosen.patch,
-            chosen.width,
-            chosen.decoder_width,
-            chosen.decoder_depth,
-            chosen.decoder_heads,
-        )
+        decoder = decoder_of(MaeDecoder, chosen, shape)
         return PartsAndAlignment(
             encoder,
             decoder,

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mimgen.encoders.loss_predictor import LossPredictor
-from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.hard import Hard
 from mimgen.objectives.hpm import HardPatches
 from mimgen.objectives.moving_average import Momentum
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
+from mimgen.recipes.vit_sizes import decoder_of, vit_of
 from mimgen.targets import PixelTarget
 
 
@@ -77,21 +77,8 @@ def experiment(
     settings = common.settings(chosen, betas=(0.9, 0.95), clip=5.0, ema=0.0)
 
     def build() -> HardPatches:
-        encoder = mae_vit(
-            image_size=pictures.size,
-            patch=chosen.patch,
-            width=chosen.width,
-            depth=chosen.depth,
-            heads=chosen.heads,
-        )
-        decoder = LossPredictor(
-            pictures.size,
-            chosen.patch,
-            chosen.width,
-            chosen.decoder_width,
-            chosen.decoder_depth,
-            chosen.decoder_heads,
-        )
+        encoder = vit_of(chosen, pictures.size)
+        decoder = decoder_of(LossPredictor, chosen, pictures.size)
         return HardPatches(
             encoder,
             decoder,

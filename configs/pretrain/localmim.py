@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mimgen.encoders.local_decoders import LocalDecoder
-from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
 from mimgen.objectives.localmim import LocalModelling
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
+from mimgen.recipes.vit_sizes import vit_of
 from mimgen.targets import PixelTarget
 from mimgen.targets.multiscale import SobelTarget
 
@@ -83,13 +83,7 @@ def experiment(
         return PixelTarget(cell, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True)
 
     def build() -> LocalModelling:
-        encoder = mae_vit(
-            image_size=pictures.size,
-            patch=chosen.patch,
-            width=chosen.width,
-            depth=chosen.depth,
-            heads=chosen.heads,
-        )
+        encoder = vit_of(chosen, pictures.size)
         wanted = SCALES[scales]
         goals = [goal(scale) for scale in wanted]
         decoders = [

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from mimgen.data.shifts import ShiftedViews
 from mimgen.encoders.decoders import MaeDecoder
-from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.layers.projection import projection_head
 from mimgen.masking.disjoint import Disjoint
 from mimgen.objectives.lut import UnmaskedContext
 from mimgen.objectives.moving_average import Momentum
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
+from mimgen.recipes.vit_sizes import decoder_of, vit_of
 from mimgen.targets import PixelTarget
 
 
@@ -75,21 +75,8 @@ def experiment(
     settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
     def build() -> UnmaskedContext:
-        encoder = mae_vit(
-            image_size=pictures.size,
-            patch=chosen.patch,
-            width=chosen.width,
-            depth=chosen.depth,
-            heads=chosen.heads,
-        )
-        decoder = MaeDecoder(
-            pictures.size,
-            chosen.patch,
-            chosen.width,
-            chosen.decoder_width,
-            chosen.decoder_depth,
-            chosen.decoder_heads,
-        )
+        encoder = vit_of(chosen, pictures.size)
+        decoder = decoder_of(MaeDecoder, chosen, pictures.size)
         return UnmaskedContext(
             encoder,
             decoder,

@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mimgen.encoders.decoders import MaeDecoder
-from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
 from mimgen.objectives.mim import MaskedModelling
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
+from mimgen.recipes.vit_sizes import MaeSize, decoder_of, vit_of
 from mimgen.targets import PixelTarget
 
-
-@dataclass(frozen=True)
-class Size:
-    """Numbers of one size."""
-
-    pixels: int
-    patch: int
-    width: int
-    depth: int
-    heads: int
-    decoder_width: int
-    decoder_depth: int
-    decoder_heads: int
-    batch: int
-    base_lr: float
-    warmup: int
-    steps: int
-
-
 SIZES = {
-    "tiny": Size(16, 4, 32, 2, 2, 24, 1, 2, 8, 3e-2, 10, 100),
-    "emoji64": Size(64, 8, 192, 6, 3, 128, 2, 4, 64, 4e-3, 200, 4000),
-    "base": Size(224, 16, 768, 12, 12, 512, 8, 16, 4096, 1.5e-4, 12_500, 250_000),
+    "tiny": MaeSize(16, 4, 32, 2, 2, 24, 1, 2, 8, 3e-2, 10, 100),
+    "emoji64": MaeSize(64, 8, 192, 6, 3, 128, 2, 4, 64, 4e-3, 200, 4000),
+    "base": MaeSize(224, 16, 768, 12, 12, 512, 8, 16, 4096, 1.5e-4, 12_500, 250_000),
 }
 
 
@@ -66,21 +45,8 @@ def experiment(
     settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
     def build() -> MaskedModelling:
-        encoder = mae_vit(
-            image_size=pictures.size,
-            patch=chosen.patch,
-            width=chosen.width,
-            depth=chosen.depth,
-            heads=chosen.heads,
-        )
-        decoder = MaeDecoder(
-            pictures.size,
-            chosen.patch,
-            chosen.width,
-            chosen.decoder_width,
-            chosen.decoder_depth,
-            chosen.decoder_heads,
-        )
+        encoder = vit_of(chosen, pictures.size)
+        decoder = decoder_of(MaeDecoder, chosen, pictures.size)
         target = PixelTarget(chosen.patch, normalise=normalise, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True)
         return MaskedModelling(encoder, decoder, target, Random(mask_ratio))
 

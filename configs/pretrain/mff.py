@@ -7,11 +7,11 @@ from typing import Literal
 
 from mimgen.encoders.decoders import MaeDecoder
 from mimgen.encoders.fusion import LayerFusion
-from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
 from mimgen.objectives.mff import FusedModelling
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
+from mimgen.recipes.vit_sizes import decoder_of, vit_of
 from mimgen.targets import PixelTarget
 
 
@@ -74,21 +74,8 @@ def experiment(
     taps = {"deep": chosen.deep, "last": (chosen.depth - 1,)}.get(mixture, chosen.taps)
 
     def build() -> FusedModelling:
-        encoder = mae_vit(
-            image_size=pictures.size,
-            patch=chosen.patch,
-            width=chosen.width,
-            depth=chosen.depth,
-            heads=chosen.heads,
-        )
-        decoder = MaeDecoder(
-            pictures.size,
-            chosen.patch,
-            chosen.width,
-            chosen.decoder_width,
-            chosen.decoder_depth,
-            chosen.decoder_heads,
-        )
+        encoder = vit_of(chosen, pictures.size)
+        decoder = decoder_of(MaeDecoder, chosen, pictures.size)
         target = PixelTarget(chosen.patch, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True)
         fusion = LayerFusion(chosen.width, len(taps), learned=mixture != "even")
         return FusedModelling(encoder, decoder, target, Random(mask_ratio), fusion, taps)

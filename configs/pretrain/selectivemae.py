@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from mimgen.encoders.cross_decoder import SubsetDecoder
-from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.selective import Selective
 from mimgen.objectives.selective import SelectiveModelling
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
+from mimgen.recipes.vit_sizes import MaeSize, decoder_of, vit_of
 from mimgen.targets import PixelTarget
 
-
-@dataclass(frozen=True)
-class Size:
-    """Numbers of one size."""
-
-    pixels: int
-    patch: int
-    width: int
-    depth: int
-    heads: int
-    decoder_width: int
-    decoder_depth: int
-    decoder_heads: int
-    batch: int
-    base_lr: float
-    warmup: int
-    steps: int
-
-
 SIZES = {
-    "tiny": Size(16, 4, 32, 2, 2, 24, 1, 2, 8, 3e-2, 10, 100),
-    "emoji64": Size(64, 8, 192, 6, 3, 128, 2, 4, 64, 4e-3, 200, 4000),
-    "base": Size(224, 16, 768, 12, 12, 512, 8, 16, 2048, 1.5e-4, 20_000, 1_600_000),
-    "large": Size(224, 16, 1024, 24, 16, 512, 8, 16, 2048, 1.5e-4, 20_000, 1_600_000),
+    "tiny": MaeSize(16, 4, 32, 2, 2, 24, 1, 2, 8, 3e-2, 10, 100),
+    "emoji64": MaeSize(64, 8, 192, 6, 3, 128, 2, 4, 64, 4e-3, 200, 4000),
+    "base": MaeSize(224, 16, 768, 12, 12, 512, 8, 16, 2048, 1.5e-4, 20_000, 1_600_000),
+    "large": MaeSize(224, 16, 1024, 24, 16, 512, 8, 16, 2048, 1.5e-4, 20_000, 1_600_000),
 }
 
 
@@ -73,21 +53,8 @@ def experiment(
     settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
     def build() -> SelectiveModelling:
-        encoder = mae_vit(
-            image_size=pictures.size,
-            patch=chosen.patch,
-            width=chosen.width,
-            depth=chosen.depth,
-            heads=chosen.heads,
-        )
-        decoder = SubsetDecoder(
-            pictures.size,
-            chosen.patch,
-            chosen.width,
-            chosen.decoder_width,
-            chosen.decoder_depth,
-            chosen.decoder_heads,
-        )
+        encoder = vit_of(chosen, pictures.size)
+        decoder = decoder_of(SubsetDecoder, chosen, pictures.size)
         target = PixelTarget(chosen.patch, normalise=normalise, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True)
         return SelectiveModelling(
             encoder, decoder, target, Selective(keep, score), steps=settings.steps, score=guide

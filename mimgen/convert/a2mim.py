@@ -7,35 +7,16 @@ subfolder `decoder`. Only the standard strides are released.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from mimgen.convert.parts import ReleasedParts
 from mimgen.convert.release import Release
 from mimgen.encoders.cnn import DEPTHS, ResNetEncoder
 from mimgen.encoders.decoders import LinearDecoder
 
 NECK = "neck.decoder_pred.0"
-
-
-class A2mimWeights(nn.Module):
-    """What a release of A2MIM holds.
-
-    Args:
-        encoder: with the mask token.
-        decoder: None where the release has none.
-    """
-
-    def __init__(self, encoder: ResNetEncoder, decoder: LinearDecoder | None = None) -> None:
-        super().__init__()
-        self.encoder, self.decoder = encoder, decoder
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Write the encoder to `folder` and the decoder, if there is one, to its subfolder `decoder`."""
-        self.encoder.save_pretrained(folder)
-        if self.decoder is not None:
-            self.decoder.save_pretrained(Path(folder) / "decoder")
 
 
 def rename(key: str) -> str | None:
@@ -97,9 +78,9 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return {**found, "decoder": {"encoder_width": width, "stride": stride, "patch": stride, "channels": channels}}
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> A2mimWeights:
+def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
     """The parts that these arguments are of."""
-    return A2mimWeights(ResNetEncoder(**options), None if decoder is None else LinearDecoder(**decoder))
+    return ReleasedParts(ResNetEncoder(**options), None if decoder is None else LinearDecoder(**decoder))
 
 
 RELEASE = Release(

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from mimgen.convert.cases import Case, Replay
-from mimgen.convert.mae import MaeWeights, rename
+from mimgen.convert.mae import rename
 from mimgen.convert.mae_cases import in_order, official_gradients, vit_arguments
+from mimgen.convert.parts import ReleasedParts
 from mimgen.encoders.decoders import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
 from mimgen.masking.parts import by_priority, part_patches, visible_count
@@ -110,7 +111,7 @@ def recorded_priorities(case: Case, view: int, guide: Tensor, grid: tuple[int, i
     return priority
 
 
-def network(case: Case) -> tuple[PartsAndAlignment, MaeWeights]:
+def network(case: Case) -> tuple[PartsAndAlignment, ReleasedParts]:
     """The objective of a case, its weights loaded strictly."""
     config = case.config
     channels = config.get("in_chans", 3)
@@ -128,7 +129,7 @@ def network(case: Case) -> tuple[PartsAndAlignment, MaeWeights]:
         mlp_ratio=given["mlp_ratio"],
         eps=given["eps"],
     )
-    whole = MaeWeights(encoder, decoder)
+    whole = ReleasedParts(encoder, decoder)
     load_strictly(whole, {rename(key): value for key, value in case.weights.items()}, "the case")
     target = PixelTarget(given["patch"], normalise=bool(config.get("norm_pix_loss", False)), last=True, **plain)
     objective = PartsAndAlignment(

@@ -7,11 +7,11 @@ subfolder `decoder`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from mimgen.convert.parts import ReleasedParts
 from mimgen.convert.release import Release
 from mimgen.encoders.hierarchical_decoder import HierarchicalDecoder
 from mimgen.encoders.volume_vit import VolumeVit, sincos
@@ -22,27 +22,8 @@ DECODER_HEADS = {384: 12, 528: 16}
 TAPS = (9, 6, 3)
 
 
-class HierarchicalWeights(nn.Module):
-    """What a release of Hi-End-MAE holds.
-
-    Args:
-        encoder: of volumes.
-        decoder: None where the release has none.
-    """
-
-    def __init__(self, encoder: VolumeVit, decoder: HierarchicalDecoder | None = None) -> None:
-        super().__init__()
-        self.encoder, self.decoder = encoder, decoder
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Write the encoder to `folder` and the decoder, if there is one, to its subfolder `decoder`."""
-        self.encoder.save_pretrained(folder)
-        if self.decoder is not None:
-            self.decoder.save_pretrained(Path(folder) / "decoder")
-
-
 def rename(key: str) -> str:
-    """Our name, within `HierarchicalWeights`, of an official tensor.
+    """Our name, within `ReleasedParts`, of an official tensor.
 
     The release's last projection is of the output, the others of the taps, from shallow to deep.
     """
@@ -112,9 +93,9 @@ def _kind_of(table: Tensor, cells: tuple[int, ...]) -> str:
     return "fixed" if (table[0].float() - sincos(width, cells)).abs().max() < 1e-2 else "learned"
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> HierarchicalWeights:
+def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
     """The parts that these arguments are of."""
-    return HierarchicalWeights(VolumeVit(**options), None if decoder is None else HierarchicalDecoder(**decoder))
+    return ReleasedParts(VolumeVit(**options), None if decoder is None else HierarchicalDecoder(**decoder))
 
 
 RELEASE = Release(

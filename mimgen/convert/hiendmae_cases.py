@@ -7,9 +7,9 @@ from torch import Tensor
 
 from mimgen.convert.beitv2_cases import gradients
 from mimgen.convert.cases import Case, Replay
-from mimgen.convert.hiendmae import HierarchicalWeights, arguments, kind, rename
+from mimgen.convert.hiendmae import arguments, kind, rename
 from mimgen.encoders.hierarchical_decoder import HierarchicalDecoder
-from mimgen.encoders.volume_vit import VolumeTokens
+from mimgen.encoders.volume_vit import VolumeTokens, VolumeVit
 from mimgen.masking.random import largest
 from mimgen.objectives.hiendmae import HierarchicalModelling
 from mimgen.ops.cells import cut
@@ -21,10 +21,10 @@ from mimgen.types import Mask
 def replay_hiendmae(case: Case) -> dict[str, Tensor]:
     """Hidden states, decoder output, reconstruction, loss and gradients of one step."""
     volumes, noise = case.inputs["volume"], case.inputs["noise"]
-    whole: HierarchicalWeights = kind(**arguments(case.config, case.weights))
+    whole = kind(**arguments(case.config, case.weights))
     load_strictly(whole, {rename(key): value for key, value in case.weights.items()}, "the case")
     encoder, decoder = whole.encoder, whole.decoder
-    assert isinstance(decoder, HierarchicalDecoder), "a case has a decoder"
+    assert isinstance(encoder, VolumeVit) and isinstance(decoder, HierarchicalDecoder), "a case has both"
     kept = int(noise.shape[1] * (1 - case.config["args"].get("mask_ratio", 0.75)))
     mask, order = Mask(largest(noise, noise.shape[1] - kept)), noise.argsort(dim=1, stable=True)
     target = VolumeTarget(encoder.cell, volumes.shape[1])

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from mimgen.convert import mae
+from mimgen.convert.parts import ReleasedParts
 from mimgen.convert.release import Release
 from mimgen.encoders.loss_predictor import LossPredictor, VeilingVit
 from mimgen.encoders.vit import VitEncoder
@@ -27,10 +28,10 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return {**mae.arguments(config, tensors), "veiling": "vis_mask_token" in tensors}
 
 
-def kind(decoder: Mapping[str, Any] | None = None, *, veiling: bool = False, **options: Any) -> mae.MaeWeights:
+def kind(decoder: Mapping[str, Any] | None = None, *, veiling: bool = False, **options: Any) -> ReleasedParts:
     """The parts that these arguments are of."""
     encoder = (VeilingVit if veiling else VitEncoder)(**options)
-    return mae.MaeWeights(encoder, None if decoder is None else LossPredictor(**decoder))
+    return ReleasedParts(encoder, None if decoder is None else LossPredictor(**decoder))
 
 
 RELEASE = Release(

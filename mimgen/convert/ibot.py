@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from mimgen.convert.parts import ReleasedParts
 from mimgen.convert.release import Release
 from mimgen.encoders.ibot import IbotVit
 from mimgen.encoders.prototype_head import PrototypeHead
@@ -28,25 +28,6 @@ _PLACES = (
     (r"^masked_embed$", "mask_token"),
     (r"\.gamma_(\d)$", r".ls\1.gamma"),
 )
-
-
-class IbotWeights(nn.Module):
-    """What a release of iBOT holds.
-
-    Args:
-        encoder: student or teacher.
-        head: None where the release has none.
-    """
-
-    def __init__(self, encoder: IbotVit, head: PrototypeHead | None = None) -> None:
-        super().__init__()
-        self.encoder, self.head = encoder, head
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Write the encoder to `folder` and the head, if there is one, to its subfolder `head`."""
-        self.encoder.save_pretrained(folder)
-        if self.head is not None:
-            self.head.save_pretrained(Path(folder) / "head")
 
 
 def rename(key: str) -> str:
@@ -101,9 +82,9 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return {**found, "head": head}
 
 
-def kind(head: Mapping[str, Any] | None = None, **options: Any) -> IbotWeights:
+def kind(head: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
     """The parts that these arguments are of."""
-    return IbotWeights(IbotVit(**options), None if head is None else PrototypeHead(**head))
+    return ReleasedParts(IbotVit(**options), head=None if head is None else PrototypeHead(**head))
 
 
 RELEASE = Release(

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from mimgen.convert.parts import ReleasedParts
 from mimgen.convert.release import Release
 from mimgen.encoders.hivit import HiVitEncoder
-from mimgen.encoders.pyramid_decoders import FeatureHeads, PyramidDecoder
+from mimgen.encoders.pyramid_decoders import PyramidDecoder
 
 _HEAD = 64  # channels of a head in all released sizes
 _DECODER_HEAD = 32
@@ -33,25 +33,6 @@ _ENCODER = (
 )
 
 
-class PyramidWeights(nn.Module):
-    """What a release of iTPN holds.
-
-    Args:
-        encoder: backbone and, in pretraining, neck.
-        decoder: of pixels, or heads of features; None where the release has neither.
-    """
-
-    def __init__(self, encoder: HiVitEncoder, decoder: PyramidDecoder | FeatureHeads | None = None) -> None:
-        super().__init__()
-        self.encoder, self.decoder = encoder, decoder
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Write the encoder to `folder` and the decoder, if there is one, to its subfolder `decoder`."""
-        self.encoder.save_pretrained(folder)
-        if self.decoder is not None:
-            self.decoder.save_pretrained(Path(folder) / "decoder")
-
-
 def of_encoder(key: str) -> str | None:
     """Our name of an official tensor of backbone and neck; None for what we compute."""
     if key == "relative_position_index":
@@ -62,7 +43,7 @@ def of_encoder(key: str) -> str | None:
 
 
 def rename(key: str) -> str | None:
-    """Our name, within `PyramidWeights`, of a tensor of the pixel variant."""
+    """Our name, within `ReleasedParts`, of a tensor of the pixel variant."""
     if key.startswith("decoder_"):
         return f"decoder.{key.removeprefix('decoder_')}"
     return f"decoder.{key}" if key == "mask_token" else of_encoder(key)
@@ -138,9 +119,9 @@ def _number(key: str) -> int:
     return int(key.split(".")[1])
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> PyramidWeights:
+def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
     """The parts that these arguments are of."""
-    return PyramidWeights(HiVitEncoder(**options), None if decoder is None else PyramidDecoder(**decoder))
+    return ReleasedParts(HiVitEncoder(**options), None if decoder is None else PyramidDecoder(**decoder))
 
 
 RELEASE = Release(

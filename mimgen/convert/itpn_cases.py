@@ -12,7 +12,7 @@ from mimgen.convert import itpn, itpn_clip
 from mimgen.convert.beitv2_cases import gradients
 from mimgen.convert.cases import Case, Replay
 from mimgen.convert.clip_vision import vision_tower
-from mimgen.convert.itpn import PyramidWeights
+from mimgen.convert.parts import ReleasedParts
 from mimgen.encoders.hivit import HiVitEncoder, PyramidTokens
 from mimgen.encoders.patch_teachers import PatchTeacher
 from mimgen.encoders.pyramid_decoders import FeatureHeads, PyramidDecoder
@@ -76,7 +76,7 @@ def _pixels(case: Case) -> dict[str, Tensor]:
         heads=config.get("decoder_num_heads", 16),
         output=len(case.weights["decoder_pred.weight"]),
     )
-    whole = PyramidWeights(encoder, decoder)
+    whole = ReleasedParts(encoder, decoder)
     _load(whole, case, itpn.rename)
     kept = int(noise.shape[1] * (1 - config.get("mask_ratio", 0.75)))
     mask = Mask(largest(noise, noise.shape[1] - kept))
@@ -114,7 +114,7 @@ def _features(case: Case) -> dict[str, Tensor]:
         layer_scale=encoder.config["layer_scale"],
         block_eps=config.get("auxiliary_block_norm_eps", 1e-5),
     )
-    whole = PyramidWeights(encoder, heads)
+    whole = ReleasedParts(encoder, heads)
     _load(whole, case, itpn_clip.rename)
     target = StandardisedFeatures(_Given(heads.dim, encoder.patch))
     objective = PyramidDistillation(encoder, heads, target).train()
@@ -153,7 +153,7 @@ def _loss(loss: Tensor, whole: nn.Module, case: Case, rename: Rename) -> dict[st
 def _backbone(case: Case) -> dict[str, Tensor]:
     """Features and logits of the backbone that is fine-tuned."""
     encoder = _encoder(case).eval()
-    _load(PyramidWeights(encoder), case, itpn.rename)
+    _load(ReleasedParts(encoder), case, itpn.rename)
     images = case.inputs["images"]
     outputs = {"features": encoder(images).patches}
     return outputs if encoder.head is None else {**outputs, "logits": encoder.classify(images)}

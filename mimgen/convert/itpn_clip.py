@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.convert.itpn import PyramidWeights, encoder_arguments, levels_of, of_encoder
+from mimgen.convert.itpn import encoder_arguments, levels_of, of_encoder
+from mimgen.convert.parts import ReleasedParts
 from mimgen.convert.release import Release
 from mimgen.encoders.hivit import HiVitEncoder
 from mimgen.encoders.pyramid_decoders import FeatureHeads
@@ -24,7 +25,7 @@ _HEADS = (
 
 
 def rename(key: str) -> str | None:
-    """Our name, within `PyramidWeights`, of a tensor of the CLIP variant; None for what we compute."""
+    """Our name, within `ReleasedParts`, of a tensor of the CLIP variant; None for what we compute."""
     for old, new in _HEADS:
         if re.match(old, key):
             return f"decoder.{re.sub(old, new, key)}"
@@ -54,9 +55,9 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return {**encoder, "feature_heads": heads}
 
 
-def kind(feature_heads: Mapping[str, Any] | None = None, **options: Any) -> PyramidWeights:
+def kind(feature_heads: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
     """The parts that these arguments are of."""
-    return PyramidWeights(HiVitEncoder(**options), None if feature_heads is None else FeatureHeads(**feature_heads))
+    return ReleasedParts(HiVitEncoder(**options), None if feature_heads is None else FeatureHeads(**feature_heads))
 
 
 RELEASE = Release(

@@ -7,11 +7,11 @@ subfolder `decoder`, so that pretraining or filling in can go on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from mimgen.convert.parts import ReleasedParts
 from mimgen.convert.release import Release
 from mimgen.encoders.decoders import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
@@ -20,25 +20,6 @@ from mimgen.encoders.vit import VitEncoder
 HEADS = {768: 12, 1024: 16, 1280: 16}
 DECODER_HEADS = {512: 16}
 _HEAD = 64  # channels of a head elsewhere
-
-
-class MaeWeights(nn.Module):
-    """What a release of MAE holds.
-
-    Args:
-        encoder: for pictures with hidden patches or without.
-        decoder: None where the release has none.
-    """
-
-    def __init__(self, encoder: VitEncoder, decoder: MaeDecoder | None = None) -> None:
-        super().__init__()
-        self.encoder, self.decoder = encoder, decoder
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Write the encoder to `folder` and the decoder, if there is one, to its subfolder `decoder`."""
-        self.encoder.save_pretrained(folder)
-        if self.decoder is not None:
-            self.decoder.save_pretrained(Path(folder) / "decoder")
 
 
 def rename(key: str) -> str:
@@ -96,9 +77,9 @@ def _depth(tensors: Mapping[str, Tensor], prefix: str) -> int:
     return 1 + max(int(key.removeprefix(prefix).split(".")[0]) for key in tensors if key.startswith(prefix))
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> MaeWeights:
+def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
     """The parts that these arguments are of."""
-    return MaeWeights(VitEncoder(**options), None if decoder is None else MaeDecoder(**decoder))
+    return ReleasedParts(VitEncoder(**options), None if decoder is None else MaeDecoder(**decoder))
 
 
 RELEASE = Release(

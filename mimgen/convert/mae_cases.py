@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from mimgen.convert.beitv2_cases import gradients
 from mimgen.convert.cases import Case, Replay
-from mimgen.convert.mae import MaeWeights, heads_of, rename
+from mimgen.convert.mae import heads_of, rename
+from mimgen.convert.parts import ReleasedParts
 from mimgen.encoders.decoders import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
 from mimgen.masking.random import largest
@@ -69,7 +70,7 @@ def replay_mae(case: Case) -> dict[str, Tensor]:
         mlp_ratio=arguments["mlp_ratio"],
         eps=arguments["eps"],
     )
-    whole = MaeWeights(encoder, decoder)
+    whole = ReleasedParts(encoder, decoder)
     load_strictly(whole, {rename(key): value for key, value in case.weights.items()}, "the case")
     target = PixelTarget(arguments["patch"], normalise=bool(config.get("norm_pix_loss", False)), last=True)
     ratio = float(case.metadata.get("mask_ratio", config.get("mask_ratio", 0.75)))

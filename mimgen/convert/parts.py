@@ -14,12 +14,15 @@ class ReleasedParts(nn.Module):
 
     Args:
         encoder: what is probed and fine-tuned.
-        others: parts by name, or lists of them; None for one that the release has not.
+        decoder: of the network in pretraining; None where the release has none.
+        others: further parts by name, or lists of them; None for one that the release has not.
     """
 
-    def __init__(self, encoder: Part, **others: Part | list[Part] | None) -> None:
+    def __init__(
+        self, encoder: Part, decoder: Part | None = None, **others: Part | list[Part] | None
+    ) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.decoder = encoder, decoder
         for name, part in others.items():
             setattr(self, name, nn.ModuleList(part) if isinstance(part, list) else part)
 

@@ -8,36 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from mimgen.convert.parts import ReleasedParts
 from mimgen.convert.release import Release
 from mimgen.encoders.decoders import LinearDecoder
 from mimgen.encoders.swin_v2 import SwinV2Encoder
 
 # computed from the sizes, not learned; we keep them out of checkpoints
 COMPUTED = ("relative_coords_table", "relative_position_index", "attn_mask")
-
-
-class SatVisionWeights(nn.Module):
-    """What a release of SatVision-TOA holds.
-
-    Args:
-        encoder: for scaled bands.
-        decoder: None where the release has none.
-    """
-
-    def __init__(self, encoder: SwinV2Encoder, decoder: LinearDecoder | None = None) -> None:
-        super().__init__()
-        self.encoder, self.decoder = encoder, decoder
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Write the encoder to `folder` and the decoder, if there is one, to its subfolder `decoder`."""
-        self.encoder.save_pretrained(folder)
-        if self.decoder is not None:
-            self.decoder.save_pretrained(Path(folder) / "decoder")
 
 
 def rename(key: str) -> str | None:
@@ -116,9 +97,9 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return {**found, "decoder": decoder}
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> SatVisionWeights:
+def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
     """The parts that these arguments are of."""
-    return SatVisionWeights(SwinV2Encoder(**options), None if decoder is None else LinearDecoder(**decoder))
+    return ReleasedParts(SwinV2Encoder(**options), None if decoder is None else LinearDecoder(**decoder))
 
 
 RELEASE = Release(

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mimgen.convert.hiendmae import RELEASE, HierarchicalWeights
+from mimgen.convert.hiendmae import RELEASE
+from mimgen.convert.parts import ReleasedParts
 from mimgen.convert.release import convert
 from mimgen.encoders.hierarchical_decoder import HierarchicalDecoder
 from mimgen.encoders.volume_vit import VolumeVit
@@ -21,7 +22,7 @@ def parts(positions="fixed"):
 def official(encoder, decoder):
     """The state dict under the names of the release."""
     found = {}
-    for key, value in HierarchicalWeights(encoder, decoder).state_dict().items():
+    for key, value in ReleasedParts(encoder, decoder).state_dict().items():
         key = key.replace("decoder.cross_blocks.", "decoder.cross_attention_blocks.")
         key = key.replace("decoder.embed.", "encoder_to_decoder.3.").replace(".pos_embed", "_pos_embed")
         for ours, theirs in ((0, 2), (1, 1), (2, 0)):

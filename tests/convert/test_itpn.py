@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mimgen.convert import itpn, itpn_clip
+from mimgen.convert.parts import ReleasedParts
 from mimgen.convert.release import convert
 from mimgen.encoders.hivit import HiVitEncoder
 from mimgen.encoders.pyramid_decoders import FeatureHeads, PyramidDecoder
@@ -39,7 +40,7 @@ FEATURES = (
 def official(names, encoder, decoder=None):
     """The state dict under the names of the release, with the index of offsets that it keeps."""
     found = {"relative_position_index": torch.zeros(16, 16, dtype=torch.int64)}
-    for key, value in itpn.PyramidWeights(encoder, decoder).state_dict().items():
+    for key, value in ReleasedParts(encoder, decoder).state_dict().items():
         for old, new in names:
             if re.match(old, key):
                 found[re.sub(old, new, key)] = value

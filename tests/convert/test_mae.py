@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mimgen.convert.mae import RELEASE, MaeWeights
+from mimgen.convert.mae import RELEASE
+from mimgen.convert.parts import ReleasedParts
 from mimgen.convert.release import convert
 from mimgen.encoders.decoders import MaeDecoder
 from mimgen.encoders.mae import mae_vit
@@ -56,7 +57,7 @@ def test_heads_follow_from_the_width_or_the_config():
     assert RELEASE.arguments({}, tensors)["heads"] == 1
     told = RELEASE.arguments({"num_heads": 4, "decoder_num_heads": 2}, tensors)
     assert told["heads"] == 4 and told["decoder"]["heads"] == 2
-    assert isinstance(RELEASE.kind(**told), MaeWeights)
+    assert isinstance(RELEASE.kind(**told), ReleasedParts)
 
 
 def test_what_is_missing_is_listed(tmp_path):

@@ -1,0 +1,91 @@
+"""The parts that most configs of masked image modelling share: a plain encoder and a decoder in MAE's manner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from mimgen.encoders.mae import mae_vit
+from mimgen.encoders.vit import VitEncoder
+
+Side = int | tuple[int, int]
+Decoder = TypeVar("Decoder")
+
+
+@dataclass(frozen=True)
+class MaeSize:
+    """Numbers of one size of a network like MAE's.
+
+    Attributes:
+        pixels: side of the pictures.
+        patch: side of a patch in pixels.
+        width: of the encoder.
+        depth: its blocks.
+        heads: its attention heads.
+        decoder_width: of the decoder.
+        decoder_depth: its blocks.
+        decoder_heads: its attention heads.
+        batch: pictures a step.
+        base_lr: learning rate for 256 pictures.
+        warmup: steps of warm-up.
+        steps: optimiser steps.
+    """
+
+    pixels: int
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    decoder_width: int
+    decoder_depth: int
+    decoder_heads: int
+    batch: int
+    base_lr: float
+    warmup: int
+    steps: int
+
+
+class Encoding(Protocol):
+    """What a size says of a plain encoder; see `MaeSize`."""
+
+    @property
+    def patch(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def depth(self) -> int: ...
+
+    @property
+    def heads(self) -> int: ...
+
+
+class Decoding(Protocol):
+    """What a size says of a decoder behind it; see `MaeSize`."""
+
+    @property
+    def patch(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def decoder_width(self) -> int: ...
+
+    @property
+    def decoder_depth(self) -> int: ...
+
+    @property
+    def decoder_heads(self) -> int: ...
+
+
+def vit_of(size: Encoding, side: Side) -> VitEncoder:
+    """A fresh encoder as MAE starts it, for pictures of `side` pixels."""
+    return mae_vit(image_size=side, patch=size.patch, width=size.width, depth=size.depth, heads=size.heads)
+
+
+def decoder_of(kind: Callable[..., Decoder], size: Decoding, side: Side) -> Decoder:
+    """A fresh decoder of a `kind` whose first arguments are `MaeDecoder`'s, for pictures of `side` pixels."""
+    return kind(side, size.patch, size.width, size.decoder_width, size.decoder_depth, size.decoder_heads)

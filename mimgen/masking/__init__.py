@@ -11,6 +11,7 @@ from mimgen.masking.rate import ArccosRate, CosineRate
 from mimgen.masking.selective import Selective
 from mimgen.masking.two_level import TwoLevel
 from mimgen.masking.varied import VariedBlock
+from mimgen.masking.windows import Windows
 
 __all__ = [
     "ArccosRate",
@@ -24,6 +25,7 @@ __all__ = [
     "Selective",
     "TwoLevel",
     "VariedBlock",
+    "Windows",
     "class_attention",
     "part_patches",
     "with_mask_token",

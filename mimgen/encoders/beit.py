@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
+from mimgen.layers.attention import attention_maps
 from mimgen.layers.beit import BeitBlock, RelativePositionBias, initialise
 from mimgen.layers.masks import check_hidden
 from mimgen.layers.position import resize_position_table
@@ -99,21 +101,28 @@ class BeitEncoder(Part):
         self.fc_norm = nn.LayerNorm(width, eps=eps) if norm == "fc_norm" else None
         initialise(self)
 
-    def forward(self, images: Tensor, mask: Mask | None = None, *, layers: Sequence[int] = ()) -> Tokens:
+    def forward(
+        self, images: Tensor, mask: Mask | None = None, *, layers: Sequence[int] = (), attention: Sequence[int] = ()
+    ) -> Tokens:
         """Encode pictures.
 
         Args:
             images: [B, 3, H, W] in [0, 1].
             mask: hidden patches [B, N] are shown as the mask token.
             layers: blocks, counted from 0 or negative from the end, whose patch tokens [B, N, D] are put into `levels`.
+            attention: blocks, counted alike, whose maps [B, H, 1 + N, 1 + N] are returned as `attention`.
 
         Raises:
             UserError: sides that are no multiples of `patch`, or another grid than a relative bias has.
         """
-        x, levels = self.states(self.normalised(images), None if mask is None else mask.hidden, layers)
+        wanted, hidden = self._layers(attention), None if mask is None else mask.hidden
+        looking: AbstractContextManager[list[Tensor]] = attention_maps() if wanted else nullcontext([])
+        with looking as maps:
+            x, levels = self.states(self.normalised(images), hidden, layers)
         x = self.closed(x)
         grid = (images.shape[-2] // self.patch, images.shape[-1] // self.patch)
-        return Tokens(x[:, 1:], grid, x[:, :1], tuple(level[:, 1:] for level in levels))
+        shown = tuple(maps[layer] for layer in wanted)
+        return Tokens(x[:, 1:], grid, x[:, :1], tuple(level[:, 1:] for level in levels), shown)
 
     def normalised(self, images: Tensor) -> Tensor:
         """[B, C, H, W] in [0, 1] -> (images - mean) / std; a `UserError` for another number of channels."""
@@ -146,16 +155,19 @@ class BeitEncoder(Part):
         Raises:
             UserError: sides or a grid that do not fit, or a layer that does not exist.
         """
-        for layer in layers:
-            if not -self.depth <= layer < self.depth:
-                raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
-        wanted, x = tuple(layer % self.depth for layer in layers), self._embedded(maps, hidden)
+        wanted, x = self._layers(layers), self._embedded(maps, hidden)
         bias, found = self.shared_bias(), {}
         for number, block in enumerate(self.blocks):
             x = block(x, bias)
             if number in wanted:
                 found[number] = x
         return x, tuple(found[number] for number in wanted)
+
+    def _layers(self, layers: Sequence[int]) -> tuple[int, ...]:
+        for layer in layers:
+            if not -self.depth <= layer < self.depth:
+                raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
+        return tuple(layer % self.depth for layer in layers)
 
     def shared_bias(self) -> Tensor | None:
         """[H, 1 + N, 1 + N] of the table that all blocks share, where there is one."""

@@ -96,3 +96,15 @@ def test_heads_may_be_shared_or_absent():
     assert plain.predict(pictures(), mask).second is None
     with pytest.raises(UserError, match=r"1\.\.2"):
         BeitPretraining(16, 4, 16, 2, 2, early_layers=3)
+
+
+def test_attention_maps_contain_the_relative_bias():
+    shared, images = encoder(relative="shared"), pictures()
+    table = shared.rel_pos_bias.relative_position_bias_table
+    plain = shared(images, attention=(1, 0)).attention
+    with torch.no_grad():
+        table[-3] = 50.0  # from the class token to every patch
+    maps = shared(images, attention=(1, 0)).attention
+    assert maps[0].shape == (2, 2, 17, 17) and torch.allclose(maps[0].sum(-1), torch.ones(2, 2, 17))
+    assert (maps[1][:, :, 0, 0] < 1e-6).all() and (plain[1][:, :, 0, 0] > 1e-3).all()
+    assert torch.equal(maps[1][:, :, 1:], plain[1][:, :, 1:])  # patches look as before in the first block

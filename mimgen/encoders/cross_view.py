@@ -80,16 +80,16 @@ class CrossViewVit(Part):
     def embed(self, images: Tensor, mask: Mask | None = None) -> tuple[Tensor, Rotation | None, tuple[int, int]]:
         """Pictures [B, C, H, W] in [0, 1] to tokens [B, K, D], their rotation if there is one, and the full grid."""
         grid = self.patch_embed.grid(images)
-        x = self.patch_embed((images.to(self.mean.dtype) - self.mean) / self.std)
-        if self.positions == "fixed":
-            x = x + resize_position_table(self.table, self.grid, grid)
-        places = grid_places(grid, x.device).expand(len(x), -1, -1)
+        images = (images.to(self.mean.dtype) - self.mean) / self.std
+        keep = None
         if mask is not None:
-            check_hidden(mask.hidden, *x.shape[:2])
-            keep = mask.keep.to(x.device)[..., None]
-            x, places = x.gather(1, keep.expand(-1, -1, self.dim)), places.gather(1, keep.expand(-1, -1, 2))
-        fixed = self.positions == "fixed"
-        return x, None if fixed else grid_rotation(places, self.dim // self.heads, self.base), grid
+            check_hidden(mask.hidden, len(images), grid[0] * grid[1])
+            keep = mask.keep.to(images.device)
+        x = self.patch_embed(images, keep)
+        if self.positions == "fixed":
+            return x + _of(resize_position_table(self.table, self.grid, grid), keep), None, grid
+        places = _of(grid_places(grid, x.device)[None], keep)
+        return x, grid_rotation(places.expand(len(x), -1, -1), self.dim // self.heads, self.base), grid
 
     def forward(
         self, images: Tensor, mask: Mask | None = None, *, layers: Sequence[int] = (), attention: Sequence[int] = ()
@@ -135,3 +135,10 @@ def checked_grid(image_size: int | tuple[int, int], patch: int, positions: str) 
     if rows % patch or columns % patch:
         raise UserError(f"image_size {image_size} does not divide into patches of {patch} pixels: change one")
     return rows // patch, columns // patch
+
+
+def _of(table: Tensor, keep: Tensor | None) -> Tensor:
+    """Rows of a table [1, N, D] at the places `keep` [B, K], all of them without."""
+    if keep is None:
+        return table
+    return table.expand(len(keep), -1, -1).gather(1, keep[..., None].expand(-1, -1, table.shape[-1]))

@@ -31,10 +31,9 @@ class LinearPatchEmbed(PatchEmbed):
         super().__init__(patch, width, channels)
         self.proj = nn.Linear(channels * patch * patch, width)  # type: ignore[assignment]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, N, D], row-major."""
-        patches = F.pixel_unshuffle(images, self.patch).flatten(2).transpose(1, 2)
-        return self.proj(patches.unflatten(2, (self.channels, -1)).transpose(2, 3).flatten(2))
+    def forward(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+        """[B, C, H, W] -> [B, N, D], row-major, or [B, K, D] of the patches `keep` [B, K]."""
+        return self.proj(self.pixels(images, keep).unflatten(2, (self.channels, -1)).transpose(2, 3).flatten(2))
 
 
 class Projector(nn.Module):

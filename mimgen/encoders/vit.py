@@ -124,12 +124,15 @@ class VitEncoder(Part):
     def embed(self, images: Tensor, mask: Mask | None = None) -> tuple[Tensor, tuple[int, int]]:
         """Pictures [B, C, H, W] in [0, 1] to tokens with positions [B, P + K, D], and the full grid."""
         grid = self.patch_embed.grid(images)
-        x = self.patch_embed((images.to(self.pos_embed.dtype) - self.mean) / self.std)
+        images = (images.to(self.pos_embed.dtype) - self.mean) / self.std
         table = resize_position_table(self.pos_embed, self.grid, grid)
-        x = x + table[:, self.prefix :]
-        if mask is not None:
-            check_hidden(mask.hidden, *x.shape[:2])
-            x = x.gather(1, mask.keep.to(x.device)[..., None].expand(-1, -1, x.shape[-1]))
+        places = table[:, self.prefix :].expand(len(images), -1, -1)
+        if mask is None:
+            x = self.patch_embed(images) + places
+        else:
+            check_hidden(mask.hidden, len(images), grid[0] * grid[1])
+            keep = mask.keep.to(images.device)
+            x = self.patch_embed(images, keep) + places.gather(1, keep[..., None].expand(-1, -1, places.shape[-1]))
         if self.cls_token is not None:
             x = torch.cat([(self.cls_token + table[:, :1]).expand(len(x), -1, -1), x], dim=1)
         return x, grid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
@@ -41,6 +42,21 @@ class PatchEmbed(nn.Module):
             )
         return height // self.patch, width // self.patch
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, N, D], row-major."""
-        return self.proj(images).flatten(2).transpose(1, 2)
+    def forward(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Pictures to tokens.
+
+        Args:
+            images: [B, C, H, W].
+            keep: [B, K] int64 patches, counted row by row, that are wanted; the others cost nothing.
+
+        Returns:
+            [B, N, D], row-major, or [B, K, D] of the patches of `keep` in its order.
+        """
+        if keep is None:
+            return self.proj(images).flatten(2).transpose(1, 2)
+        return F.linear(self.pixels(images, keep), self.proj.weight.flatten(1), self.proj.bias)
+
+    def pixels(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+        """The numbers of patches in the order (channel, row, column), [B, N, C patch^2] or [B, K, C patch^2]."""
+        patches = F.pixel_unshuffle(images, self.patch).flatten(2).transpose(1, 2)
+        return patches if keep is None else patches.gather(1, keep[..., None].expand(-1, -1, patches.shape[-1]))

@@ -11,6 +11,7 @@ from mimgen.commands import configs
 from mimgen.commands.folder import claim
 from mimgen.commands.operations import operations
 from mimgen.commands.options import parse
+from mimgen.commands.study_mim_folds import folds
 from mimgen.commands.study_mim_measures import Measure
 from mimgen.commands.study_mim_trials import PROBES, TRIALS, Trial, Variant
 from mimgen.commands.study_probes_row import Asked, row
@@ -27,8 +28,9 @@ class Options:
 
     The budget is that of a plain MAE which sees `pictures`; a system whose step costs more sees fewer pictures.
     Operations are counted, forward and backward, those of teachers included, so the load of the machine does not
-    matter. Systems made for other data (two views, people, bands, volumes) are trained on built-in data of that kind,
-    at the sides that their configs have, and judged by measures of their own.
+    matter. Probes are tested on `val` and, which judges, on every picture of train by five folds: the encoders have
+    seen these pictures, but no label. Systems made for other data (two views, people, bands, volumes) are trained on
+    built-in data of that kind, at the sides that their configs have, and judged by measures of their own.
 
     Attributes:
         systems: names with commas between; "all" for every one.
@@ -69,6 +71,9 @@ def main(arguments: list[str]) -> int:
         made = made_once(path, _row, options, variant, seed)
         measures = dict.fromkeys(each for trial in trials if variant in trial.variants for each in trial.measures)
         measured = {} if "failed" in made else _measured(options, variant, seed, list(measures), made)
+        if "layer" in made:  # it was probed
+            place = options.out / "measures" / f"folds-{variant.file}-seed{seed}.json"
+            measured["folds"] = made_once(place, folds, _asked(options, variant, seed))
         found[variant].append({"seed": seed, **made, "measured": measured})
     return _report(options, asked, trials, found)
 
@@ -100,8 +105,13 @@ def _row(options: Options, variant: Variant, seed: int) -> Row:
     made = {"training": facts, "operations": own, "share": own / plain, "watched": watched}
     if variant.data is not None:
         return {**made, "accuracy": {}}
-    features = options.out / "features"
-    return {**made, **row(Asked(str(folder), options.data, options.pixels, PROBES, seed, None, features))}
+    return {**made, **row(_asked(options, variant, seed))}
+
+
+def _asked(options: Options, variant: Variant, seed: int) -> Asked:
+    """What is probed of a trained variant."""
+    spec, features = str(_folder(options, variant, seed)), options.out / "features"
+    return Asked(spec, options.data, options.pixels, PROBES, seed, None, features)
 
 
 def _run(options: Options, variant: Variant, seed: int, steps: int | None = None) -> Any:
@@ -179,9 +189,9 @@ def verdict(system: Sequence[float], baseline: Sequence[float]) -> str:
 
 def _scores(trial: Trial, row: Row) -> dict[str, float]:
     """Everything a row says that concerns a trial, by name: probes, watched metrics, the trial's measures."""
-    found = {**row["accuracy"], **row["watched"]}
-    for measure in trial.measures:
-        found |= row["measured"].get(measure.__name__, {}).get("values", {})
+    found = {**{f"{name}, val": value for name, value in row["accuracy"].items()}, **row["watched"]}
+    for measure in ("folds", *(each.__name__ for each in trial.measures)):
+        found |= row["measured"].get(measure, {}).get("values", {})
     return found
 
 
@@ -225,7 +235,7 @@ def _failures(variant: Variant, rows: Sequence[Row]) -> list[str]:
 def _line(trial: Trial, variant: Variant, rows: Sequence[Row]) -> list[str]:
     scores = [_scores(trial, one) for one in rows]
     cells = [spread([_percent(each.get(name)) for each in scores], 1) for name in trial.judged]
-    names = [name for name in scores[0] if name not in trial.judged and name not in PROBES]
+    names = [name for name in scores[0] if name not in trial.judged]
     also = "; ".join(f"{name} {spread([each.get(name) for each in scores], 3)}" for name in names)
     return [variant.name, *cells, f"{rows[0]['training']['pictures']:,}", f"{rows[0]['share']:.2f}", also or "-"]
 

@@ -19,9 +19,10 @@ from mimgen.commands.study_mim_own import (
 )
 from mimgen.recipes import Pictures
 
-__all__ = ["PROBES", "TRIALS", "Trial", "Variant"]
+__all__ = ["FOLDED", "PROBES", "TRIALS", "Trial", "Variant"]
 
 PROBES = ("knn", "linear")
+FOLDED = tuple(f"{name}, folds" for name in PROBES)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Trial:
     claim: str
     variants: tuple[Variant, ...]
     measures: tuple[Measure, ...] = ()
-    judged: tuple[str, ...] = PROBES
+    judged: tuple[str, ...] = FOLDED
 
     @property
     def baseline(self) -> Variant:

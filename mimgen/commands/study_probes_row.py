@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mimgen.commands.probe_kinds import VECTORS
 
-__all__ = ["TRAINED", "Asked", "candidates", "row"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["TRAINED", "Asked", "candidates", "chosen_layer", "row"]
 
 TRAINED = "train:"  # before the name of a config
 PATCH = 8  # pixels of the patches of raw pixels and gradients, for probes that read patches
@@ -59,7 +63,7 @@ def row(asked: Asked) -> dict[str, Any]:
         features_of(opened, part, data=asked.data, split=split, layers=tried, cache=asked.cache)
         for part, split in ((data.train, "train"), (data.test, "val"))
     ]
-    layer, features = _chosen(vectors, labels, asked.seed), 0
+    layer, features = chosen_layer(vectors[0].levels, vectors[1].levels, labels, asked.seed), 0
     accuracy, balanced, seconds, majority = {}, {}, {}, 0.0
     for name in asked.probes:
         whole = asked.spec in ("pixels", "hog") and name not in VECTORS
@@ -99,11 +103,19 @@ def candidates(depth: int) -> tuple[int, ...]:
     return (*dict.fromkeys(round((place + 1) * depth / count) - 1 for place in range(count)), depth)
 
 
-def _chosen(vectors: list[Any], labels: tuple[Any, Any], seed: int) -> int:
-    """The layer whose linear probe does best on a fifth of train; of equals the last."""
+def chosen_layer(
+    train: Mapping[int, Tensor], test: Mapping[int, Tensor], labels: tuple[Tensor, Tensor], seed: int
+) -> int:
+    """The layer whose linear probe does best on a fifth of train; of equals the last.
+
+    Args:
+        train: features [n, F] of each layer.
+        test: features [m, F] of each layer; what they say is not looked at.
+        labels: [n] and [m].
+        seed: of the fifth.
+    """
     from mimgen.probing.linear import linear_probe
 
-    train, test = (each.levels for each in vectors)
     if len(train) == 1:
         return int(next(iter(train)))
     found = {layer: linear_probe(x, labels[0], test[layer], labels[1], seed=seed) for layer, x in train.items()}

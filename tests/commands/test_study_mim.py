@@ -18,7 +18,7 @@ from mimgen.commands import study_mim_own as own
 from mimgen.commands.encoders import open_encoder
 from mimgen.commands.operations import operations
 from mimgen.commands.study_mim import Options, main, verdict
-from mimgen.commands.study_mim_trials import PROBES, TRIALS, Variant, strangers, unscaled
+from mimgen.commands.study_mim_trials import FOLDED, TRIALS, Variant, strangers, unscaled
 from mimgen.commands.study_probes_row import Asked
 from mimgen.errors import UserError
 from mimgen.recipes import Pictures
@@ -39,7 +39,7 @@ def test_operations_of_mae_are_those_of_its_layers():
 
     blocks = 2 * 12 * products(visible, width, width) + 12 * products(seen, narrow, narrow)
     linear = blocks + products(visible, width, narrow) + products(seen, narrow, 48)
-    embedding = products(16, 48, width)  # pictures need no gradient
+    embedding = products(visible - 1, 48, width)  # of patches that are seen; pictures need no gradient
     attention = 2 * 4 * visible**2 * width + 4 * seen**2 * narrow  # backward two and a half times as much
     expected = 3 * linear + 2 * embedding + 3.5 * attention
     assert operations(configs.training("mae", size="tiny")) == expected
@@ -54,7 +54,7 @@ def test_every_variant_of_the_trials_is_a_config_and_has_a_file_of_its_own():
         assert study_mim._run(options, variant, 0).pictures.split == "train"
     assert len({trial.system for trial in TRIALS}) == len(TRIALS)
     for trial in TRIALS:
-        assert {trial.variants[0].data is None} == {trial.judged == PROBES}, "own data are judged by own measures"
+        assert {trial.variants[0].data is None} == {trial.judged == FOLDED}, "own data are judged by own measures"
 
 
 def test_schedules_end_with_the_steps_of_the_budget():
@@ -155,7 +155,12 @@ def here(path: Path, work: Callable[..., dict], *arguments: Any) -> dict:
 def probed(asked: Asked) -> dict[str, Any]:
     """As `row`, which has tests of its own, without the probes."""
     assert open_encoder(asked.spec, asked.pixels).encoder.depth
-    return {"accuracy": dict.fromkeys(asked.probes, 0.25)}
+    return {"accuracy": dict.fromkeys(asked.probes, 0.25), "layer": 0}
+
+
+def folded(asked: Asked) -> dict[str, Any]:
+    """As `folds`, without the probes."""
+    return {"values": {f"{name}, folds": 0.5 for name in asked.probes}}
 
 
 def test_two_systems_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -164,10 +169,11 @@ def test_two_systems_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
              "--no-ablations", "--out", str(tmp_path)]  # fmt: skip
     monkeypatch.setattr(study_mim, "made_once", here)
     monkeypatch.setattr(study_mim, "row", probed)
+    monkeypatch.setattr(study_mim, "folds", folded)
     assert main(words) == 0
     kept = {path.name: path.read_bytes() for path in (tmp_path / "rows").iterdir()}
     result = json.loads((tmp_path / "result.json").read_text("utf-8"))
-    assert result["scores"]["mff"]["MFF"] == {probe: [0.25] for probe in PROBES}
+    assert result["scores"]["mff"]["MFF"] == {probe: [0.5] for probe in FOLDED}
     assert set(result["scores"]["satvision_toa"]["untrained"]) == {"profile", "cover"}
     first = result["rows"]["mff"][0]
     assert first["training"]["steps"] == 1 and first["share"] > 1, "a fusion costs something"
@@ -178,6 +184,17 @@ def test_two_systems_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.undo()
     assert main(words) == 0, "goes on with what is kept"
     assert kept == {path.name: path.read_bytes() for path in (tmp_path / "rows").iterdir()}
+
+
+def test_folds_test_every_picture_once_and_keep_twins_together(tmp_path: Path):
+    from mimgen.commands.study_mim_folds import FOLDS, fold_of, folds
+    from mimgen.data import open_data
+
+    assert fold_of("woman astronaut: dark skin tone") == fold_of("woman astronaut: light skin tone")
+    shares = torch.tensor([fold_of(caption) for caption in open_data("emoji", size=16, split="train").captions])
+    assert (torch.bincount(shares, minlength=FOLDS) / len(shares) - 1 / FOLDS).abs().max() < 0.05
+    found = folds(Asked("pixels", "emoji", 16, ("knn",), 0, 300, tmp_path))["values"]["knn, folds"]
+    assert 0.2 < found < 0.9 and found * 300 == pytest.approx(round(found * 300)), "each of 300 counts once"
 
 
 def test_a_failure_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

@@ -38,7 +38,8 @@ def experiment(
 
     Command: mimgen train attmask --size emoji64 --out runs/attmask
 
-    Expected: not measured yet
+    Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
+    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 36.5, linear 48.0 %; random: 36.7, 47.9 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, an hour), small (ViT-S/16 at 224 px, 100 epochs of ImageNet, the

@@ -35,7 +35,9 @@ def experiment(
 
     Command: mimgen train croco --size emoji64 --out runs/croco
 
-    Expected: not measured yet
+    Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
+    pictures, `mimgen bench study mim`) parallax: gain of the true second view 15.6, disparity R^2, both views 9.9,
+    one view 11.3 %; second views of other scenes: -0.0, 7.6, 8.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes, of the same cost as other methods' size of that name), base

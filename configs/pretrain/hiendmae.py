@@ -63,7 +63,9 @@ def experiment(
 
     Command: mimgen train hiendmae --size volumes32 --out runs/hiendmae
 
-    Expected: not measured yet
+    Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
+    pictures, `mimgen bench study mim`) volumes: Dice of middle layers 19.9, best layer 20.1 %; from the last layer
+    alone: 18.5, 18.7 %.
 
     Args:
         size: tiny (volumes of 16 voxels a side, seconds), emoji64 (pictures of 64 px, minutes), volumes32 (32

@@ -38,7 +38,9 @@ def experiment(
 
     Command: mimgen train ibot --size emoji64 --out runs/ibot
 
-    Expected: not measured yet
+    Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
+    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 36.8, linear 47.9 %; class token only
+    (DINO): 37.1, 48.2 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, an hour), small and base (ViT-S/16 and ViT-B/16 at 224 px, 800 and 400

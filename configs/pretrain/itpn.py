@@ -70,7 +70,8 @@ def experiment(
 
     Command: mimgen train itpn --size emoji64 --out runs/itpn
 
-    Expected: not measured yet
+    Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
+    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 34.8, linear 45.0 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), base and large (224 px, 1600 epochs of ImageNet on pixels or

@@ -57,7 +57,8 @@ def experiment(
 
     Command: mimgen train latentmim --size emoji64 --out runs/latentmim
 
-    Expected: not measured yet
+    Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
+    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 40.1, linear 50.3 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (8 x 8 patches of 8 px, minutes), base (ViT-B/16 with 14 x 14 patches, 800 epochs

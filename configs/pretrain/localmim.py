@@ -59,7 +59,9 @@ def experiment(
 
     Command: mimgen train localmim --size emoji64 --out runs/localmim
 
-    Expected: not measured yet
+    Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
+    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 37.8, linear 48.6 %; top layer only: 38.8,
+    46.6 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), base (ViT-B/16 at 224 px, 1600 epochs of ImageNet, the

@@ -44,36 +44,43 @@ class System:
 
 SYSTEMS: tuple[System, ...] = (
     System("dtm", "reconstruct", "Masked Image Modeling via Dynamic Token Morphing"),
-    System("hpm", "reconstruct", "Hard Patches Mining for Masked Image Modeling", ("hpm", "hpm_mask"), config="pretrain/hpm"),
+    System("hpm", "reconstruct", "Hard Patches Mining for Masked Image Modeling", ("hpm", "hpm_mask"), config="pretrain/hpm",
+        result="emoji, 2 seeds, equal cost: k-NN 34.8 %, linear 48.8 % (MAE 34.4, 49.3 %)"),
     System(
         "latentmim", "reconstruct",
         "Towards Latent Masked Image Modeling for Self-Supervised Visual Representation Learning",
         ("latentmim",),
         config="pretrain/latentmim",
+        result="emoji, 2 seeds, equal cost: k-NN 40.1 %, linear 50.3 % (MAE 34.4, 49.3 %)",
     ),
     System(
         "selectivemae", "reconstruct",
         "Harnessing Massive Satellite Imagery with Efficient Masked Image Modeling", ("selectivemae",),
         config="pretrain/selectivemae",
+        result="emoji, 2 seeds, equal cost: k-NN 41.5 %, linear 49.6 % (MAE 34.4, 49.3 %)",
     ),
     System(
         "localmim", "reconstruct", "Masked Image Modeling with Local Multi-Scale Reconstruction",
         ("localmim",),
         config="pretrain/localmim",
+        result="emoji, 2 seeds, equal cost: k-NN 37.8 %, linear 48.6 % (top layer only 38.8, 46.6 %)",
     ),
     System(
         "dmjd", "reconstruct", "Disjoint Masking with Joint Distillation for Efficient Masked Image Modeling",
         ("dmjd",),
         config="pretrain/dmjd",
+        result="emoji, 2 seeds, equal cost: k-NN 40.4 %, linear 49.0 % (independent views, no visible branch 39.3, 48.9 %)",
     ),
     System(
         "beitv2", "reconstruct", "BEiT v2: Masked Image Modeling with Vector-Quantized Visual Tokenizers",
         ("beitv2", "beitv2_tokenizer", "block_mask"),
         config="pretrain/beitv2",
+        result="emoji, 2 seeds, equal cost: k-NN 32.4 %, linear 44.0 % (MAE 34.4, 49.3 %)",
     ),
     System(
         "hap", "align", "HAP: Structure-Aware Masked Image Modeling for Human-Centric Perception", ("hap",),
         config="pretrain/hap",
+        result="figures, 2 seeds, equal cost: attributes 66.9 %, identity mAP 11.8 % (random masks (MAE) 75.6, 23.6 %)",
     ),
     System("supmim", "align", "Improve Supervised Representation Learning with Masked Image Modeling"),
     System(
@@ -92,6 +99,7 @@ SYSTEMS: tuple[System, ...] = (
         "attmask", "reconstruct", "What to Hide from Your Students: Attention-Guided Masked Image Modeling",
         ("attmask",),
         config="pretrain/attmask",
+        result="emoji, 2 seeds, equal cost: k-NN 36.5 %, linear 48.0 % (random 36.7, 47.9 %)",
     ),
     System("maskalign", "align", "Stare at What You See: Masked Image Modeling without Reconstruction"),
     System(
@@ -104,12 +112,14 @@ SYSTEMS: tuple[System, ...] = (
     System(
         "mff", "reconstruct", "Improving Pixel-based MIM by Reducing Wasted Modeling Capability", ("mff",),
         config="pretrain/mff",
+        result="emoji, 2 seeds, equal cost: k-NN 36.6 %, linear 49.4 % (last layer (MAE) 34.4, 49.3 %)",
     ),
     System(
         "hiendmae", "reconstruct",
         "Hi-End-MAE: Hierarchical encoder-driven masked autoencoders are stronger vision learners for medical image segmentation",
         ("hiendmae",),
         config="pretrain/hiendmae",
+        result="volumes, 2 seeds, equal cost: Dice of middle layers 19.9 %, best layer 20.1 % (from the last layer alone 18.5, 18.7 %)",
     ),
     System(
         "mom_distformer", "use", "Monocular Per-Object Distance Estimation with Masked Object Modeling",
@@ -125,8 +135,10 @@ SYSTEMS: tuple[System, ...] = (
     System(
         "ccvit", "reconstruct", "Centroid-centered Modeling for Efficient Vision Transformer Pre-training",
         ("ccvit",), config="pretrain/ccvit",
+        result="emoji, 2 seeds, equal cost: k-NN 34.5 %, linear 46.0 % (MAE 34.4, 49.3 %)",
     ),
-    System("ibot", "reconstruct", "iBOT: Image BERT Pre-Training with Online Tokenizer", ("ibot",), config="pretrain/ibot"),
+    System("ibot", "reconstruct", "iBOT: Image BERT Pre-Training with Online Tokenizer", ("ibot",), config="pretrain/ibot",
+        result="emoji, 2 seeds, equal cost: k-NN 36.8 %, linear 47.9 % (class token only (DINO) 37.1, 48.2 %)"),
     System("mto", "reconstruct", "Emerging Property of Masked Token for Effective Pre-training"),
     System(
         "hybrid_distill", "align",
@@ -142,14 +154,17 @@ SYSTEMS: tuple[System, ...] = (
         config="tokenizer/mergevq",
         result="tokenizer; emoji 64 px, 9,600 pictures seen, 3 seeds: 15.2 to 15.7 dB with 16 to 64 tokens (no generator yet)",
     ),
-    System("lut", "reconstruct", "Learning with Unmasked Tokens Drives Stronger Vision Learners", ("lut",), config="pretrain/lut"),
+    System("lut", "reconstruct", "Learning with Unmasked Tokens Drives Stronger Vision Learners", ("lut",), config="pretrain/lut",
+        result="emoji, 2 seeds, equal cost: k-NN 35.2 %, linear 49.3 % (MAE 34.4, 49.3 %)"),
     System(
         "croco", "reconstruct",
         "CroCo: Self-Supervised Pre-training for 3D Vision Tasks by Cross-View Completion", ("croco",),
         config="pretrain/croco",
+        result="parallax, 2 seeds, equal cost: gain of the true second view 15.6 %, disparity R^2, both views 9.9 % (second views of other scenes -0.0, 7.6 %)",
     ),
     System("plain_detr", "use", "DETR Doesn't Need Multi-Scale or Locality Design", ("plain_detr",)),
-    System("cae", "reconstruct", "Context Autoencoder for Self-Supervised Representation Learning", ("cae",), config="pretrain/cae"),
+    System("cae", "reconstruct", "Context Autoencoder for Self-Supervised Representation Learning", ("cae",), config="pretrain/cae",
+        result="emoji, 2 seeds, equal cost: k-NN 33.1 %, linear 46.6 % (MAE 34.4, 49.3 %)"),
     System("remoteclip", "image-text", "RemoteCLIP: A Vision Language Foundation Model for Remote Sensing"),
     System("njepa", "align", "Improving Joint Embedding Predictive Architecture with Diffusion Noise"),
     System(
@@ -157,13 +172,15 @@ SYSTEMS: tuple[System, ...] = (
         "SatVision-TOA: A Geospatial Foundation Model for Coarse-Resolution All-Sky Remote Sensing Imagery",
         ("satvision",),
         config="pretrain/satvision_toa",
+        result="bands, 2 seeds, equal cost: cloud profile R^2 65.2 %, cloud cover 66.6 % (untrained 65.8, 67.0 %)",
     ),
     System(
         "cl_vs_mim", "use", "What Do Self-Supervised Vision Transformers Learn?", ("clvsmim",),
         command="mimgen analyse --against",
     ),
     System("uta", "align", "Enhancing Vision-Language Model with Unmasked Token Alignment", ("uta",)),
-    System("itpn", "reconstruct", "Integrally Pre-Trained Transformer Pyramid Networks", ("itpn",), config="pretrain/itpn"),
+    System("itpn", "reconstruct", "Integrally Pre-Trained Transformer Pyramid Networks", ("itpn",), config="pretrain/itpn",
+        result="emoji, 2 seeds, equal cost: k-NN 34.8 %, linear 45.0 % (MAE 34.4, 49.3 %)"),
     System(
         "clip_quality_captions", "image-text",
         "CLIP with Quality Captions: A Strong Pretraining for Vision Tasks",
@@ -196,6 +213,7 @@ SYSTEMS: tuple[System, ...] = (
         "a2mim", "reconstruct", "Architecture-Agnostic Masked Image Modeling -- From ViT back to CNN",
         ("a2mim", "a2mim_loss"),
         config="pretrain/a2mim",
+        result="emoji, 2 seeds, equal cost: k-NN 42.7 %, linear 48.7 % (SimMIM's way 39.7, 48.3 %)",
     ),
     System("nuclei_mim", "reconstruct", "Learning Nuclei Representations with Masked Image Modelling"),
     System(

@@ -10,39 +10,27 @@ config.json are those of the official release.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.generators.cells import CellGrid, Cells
+from mimgen.generators.passes import Blocks
+from mimgen.generators.prepared import Prepared
+from mimgen.generators.speed import EXACT, Speed
 from mimgen.layers.embedding import TimeTextEmbedding, TwoLayer, sinusoid
-from mimgen.layers.joint import JointBlock, SingleBlock
-from mimgen.layers.norm import ChannelRMSNorm, RMSNorm
+from mimgen.layers.joint import JointBlock, SingleBlock, rows_at
+from mimgen.layers.kv_cache import KeyValues
+from mimgen.layers.norm import RMSNorm
+from mimgen.layers.resample import Resample
 from mimgen.layers.rope import axis_widths, grid_ids, rotary_table
 from mimgen.layers.tokens import TokenEmbedding, TokenHead
 from mimgen.part import Part
 
 MICRO_CONDITIONS = 5  # width, height, crop left, crop top, preference score
-
-
-class Resample(nn.Module):
-    """RMS norm and a 2x2 convolution of stride 2, down or (transposed) up."""
-
-    def __init__(self, width: int, up: bool) -> None:
-        super().__init__()
-        kind = nn.ConvTranspose2d if up else nn.Conv2d
-        layers = {"norm": ChannelRMSNorm(width), "conv": kind(width, width, 2, stride=2, bias=False)}
-        self.name = "upsample" if up else "downsample"  # as in the release
-        self.add_module(self.name, nn.ModuleDict(layers))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, D, h, w] to half the grid (odd sides are padded by one zero row or column) or twice it."""
-        layers = self.get_submodule(self.name)
-        assert isinstance(layers, nn.ModuleDict)
-        x = layers["norm"](x)
-        if self.name == "downsample":
-            x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
-        return layers["conv"](x)
 
 
 class MeissonicTransformer(Part):
@@ -124,8 +112,7 @@ class MeissonicTransformer(Part):
 
     def trunk_grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the grid inside the blocks for a token grid of `height` x `width`."""
-        c = self.compression
-        return -(-height // c), -(-width // c)
+        return CellGrid(height, width, self.compression).shape
 
     def hidden(
         self,
@@ -142,48 +129,63 @@ class MeissonicTransformer(Part):
 
         Arguments as for `forward`; n is the size of `trunk_grid`, layers count joint blocks first.
         """
-        condition = self._condition(pooled.to(self.dtype), timestep, sizes)
-        x = self._placed(self.embed(tokens))
-        x = x if self.down_block is None else self.down_block(x)
-        rows, columns = x.shape[2:]
-        x = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(2).transpose(1, 2)))
+        height, width = tokens.shape[1:]
+        given = self.prepare(states, pooled, sizes, (height, width), image_ids=image_ids)
+        condition = self.condition(given, timestep)
+        return self.blocks().levels(self.enter(tokens, given), given.text, condition, given.table, layers)
+
+    def prepare(
+        self,
+        states: Tensor,
+        pooled: Tensor,
+        sizes: Tensor,
+        grid: tuple[int, int],
+        *,
+        image_ids: Tensor | None = None,
+    ) -> Prepared:
+        """What does not change while a picture is drawn.
+
+        Args:
+            states: [B, T, joint_attention_dim] text states.
+            pooled: [B, pooled_text_dim] pooled text.
+            sizes: [B, 5] micro-conditions.
+            grid: rows and columns of tokens.
+            image_ids: [n, 3] rotary positions of the trunk cells; their own grid when None.
+        """
+        pooled = pooled.to(self.dtype)
+        micro = self.micro_scale * sinusoid(sizes).flatten(1).to(pooled.dtype)
+        vector = self.time_text_embed.text_embedder(self.cond_embed(torch.cat([pooled, micro], dim=1)))
         text = self.encoder_proj_layer_norm(self.context_embedder(states.to(self.dtype)))
         if image_ids is None:
-            image_ids = grid_ids(rows, columns, device=x.device)
-        ids = torch.cat([image_ids.new_zeros(text.shape[1], 3), image_ids])
-        return self._blocks(x, text, condition, rotary_table(ids, self.rope_widths), layers)
+            image_ids = grid_ids(*self.trunk_grid(*grid), device=text.device)
+        table = rotary_table(torch.cat([image_ids.new_zeros(text.shape[1], 3), image_ids]), self.rope_widths)
+        return Prepared(text, vector, table, CellGrid(*grid, self.compression), self._places(grid))
 
-    def _placed(self, x: Tensor) -> Tensor:
-        if self.places is None:
-            return x
-        if self.places.shape[2:] == x.shape[2:]:
-            return x + self.places
-        return x + F.interpolate(self.places, x.shape[2:], mode="bicubic", align_corners=False)
+    def condition(self, prepared: Prepared, timestep: Tensor) -> Tensor:
+        """The conditioning vector [B, D] of a step; timestep [B] or [1] as for `forward`."""
+        told = sinusoid(timestep * 1000).to(prepared.vector.dtype)
+        return self.time_text_embed.timestep_embedder(told) + prepared.vector
 
-    def _condition(self, pooled: Tensor, timestep: Tensor, sizes: Tensor) -> Tensor:
-        micro = self.micro_scale * sinusoid(sizes).flatten(1).to(pooled.dtype)
-        vector = self.cond_embed(torch.cat([pooled, micro], dim=1))
-        return self.time_text_embed(timestep * 1000, vector)
+    def enter(self, tokens: Tensor, prepared: Prepared, cells: Tensor | None = None) -> Tensor:
+        """What the blocks read of tokens [B, h, w]: [B, n, D], or [B, m, D] at cells [B, m]."""
+        places = prepared.places
+        if cells is not None:
+            where, inside = prepared.grid.tokens(cells)
+            x = self.embed.rows(tokens.flatten(1).gather(1, where.flatten(1)).view_as(where))
+            x = x if places is None else x + places[0].flatten(1).T[where]
+            x = x.squeeze(2) if self.down_block is None else self.down_block.down(x, inside)
+        else:
+            x = self.embed(tokens)
+            x = x if places is None else x + places
+            x = x if self.down_block is None else self.down_block(x)
+            x = x.flatten(2).transpose(1, 2)
+        return self.project_to_hidden(self.project_to_hidden_norm(x))
 
-    def _blocks(
-        self,
-        x: Tensor,
-        text: Tensor,
-        condition: Tensor,
-        table: tuple[Tensor, Tensor],
-        layers: tuple[int, ...],
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        levels = {}
-        for index, block in enumerate(self.transformer_blocks):
-            x, text = block(x, text, condition, table)
-            if index in layers:
-                levels[index] = x
-        joined = torch.cat([text, x], dim=1)
-        for index, block in enumerate(self.single_transformer_blocks, start=len(self.transformer_blocks)):
-            joined = block(joined, condition, table)
-            if index in layers:
-                levels[index] = joined[:, text.shape[1] :]
-        return joined[:, text.shape[1] :], tuple(levels[index] for index in layers)
+    def _places(self, grid: tuple[int, int]) -> Tensor | None:
+        """[1, D, h, w] the learned table on a token grid."""
+        if self.places is None or self.places.shape[2:] == grid:
+            return self.places
+        return F.interpolate(self.places, grid, mode="bicubic", align_corners=False)
 
     def states(
         self,
@@ -201,9 +203,57 @@ class MeissonicTransformer(Part):
         x = self.project_from_hidden(self.project_from_hidden_norm(x))
         if self.up_block is None:
             return x
-        rows, columns = self.trunk_grid(height, width)
-        x = self.up_block(x.transpose(1, 2).unflatten(2, (rows, columns)))
+        x = self.up_block(x.transpose(1, 2).unflatten(2, self.trunk_grid(height, width)))
         return x[:, :, :height, :width].flatten(2).transpose(1, 2)
+
+    def states_at(
+        self,
+        tokens: Tensor,
+        prepared: Prepared,
+        timestep: Tensor,
+        positions: Tensor,
+        *,
+        speed: Speed = EXACT,
+        stores: Sequence[KeyValues] | None = None,
+    ) -> Tensor:
+        """What the head reads at some positions: [B, M, D], as `states` gives it there.
+
+        Args:
+            tokens: [B, h, w] int64 ids.
+            prepared: what `prepare` returns.
+            timestep: [B] or [1] masking rate, as for `forward`.
+            positions: [B, M] int64 row-major positions.
+            speed: whether the last block is shortened, and whether blocks are compiled.
+            stores: keep the keys and values of each block.
+        """
+        grid, condition = prepared.grid, self.condition(prepared, timestep)
+        cells = places = grid.cells(positions)
+        asked = None
+        if speed.last_block:
+            found = Cells.holding(cells, grid.count)
+            asked, places = found.index, found.places(cells, grid.count)
+        x = self.blocks(speed.compile).whole(
+            self.enter(tokens, prepared), prepared.text, condition, prepared.table, asked=asked, stores=stores
+        )
+        return self.leave(x, places, grid.corners(positions))
+
+    def blocks(self, compile: bool = False) -> Blocks:
+        """The blocks, for passes that keep or read keys and values."""
+        return Blocks(self.transformer_blocks, self.single_transformer_blocks, compile)
+
+    def leave(self, cells: Tensor, places: Tensor, corners: Tensor) -> Tensor:
+        """What the head reads at M tokens, [B, M, D].
+
+        Args:
+            cells: [B, m, D] behind the last block.
+            places: [B, M] int64, which of the m cells a token lies in.
+            corners: [B, M] int64, which corner of it.
+        """
+        x = self.project_from_hidden(self.project_from_hidden_norm(cells))
+        if self.up_block is None:
+            return rows_at(x, places)
+        x = self.up_block.up(x)
+        return rows_at(x.flatten(1, 2), places * x.shape[2] + corners)
 
     def forward(
         self,

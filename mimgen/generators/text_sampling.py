@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -12,7 +13,10 @@ from torch import Tensor
 from mimgen.encoders import TextStates
 from mimgen.errors import UserError
 from mimgen.generators.meissonic import MeissonicTransformer
+from mimgen.generators.speed import EXACT, Speed
+from mimgen.generators.text_run import TextRun
 from mimgen.sampling import Sampled, unmask
+from mimgen.sampling.guidance import combine
 from mimgen.types import Draws
 
 # How the authors of Meissonic sample (their script; the default of their pipeline is 48 steps); names as of the
@@ -56,6 +60,7 @@ class TextPredictor:
         steps: of the whole run.
         clock: what the model is told of the progress: "rate", the share still masked; "steps", the number of steps
             left behind this one, as the release samples.
+        speed: what is saved. A predictor serves one run of the sampler at a time.
     """
 
     transformer: MeissonicTransformer
@@ -65,19 +70,37 @@ class TextPredictor:
     sizes: tuple[float, float, float, float, float]
     steps: int
     clock: Literal["rate", "steps"] = "rate"
+    speed: Speed = EXACT
+
+    @cached_property
+    def run(self) -> TextRun:
+        """What this predictor keeps from step to step."""
+        sizes = self.conditions(len(self.text.states))
+        return TextRun(self.transformer, self.grid, self.text, self.negative, sizes, self.speed)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Largest size of the feature cache so far; 0 without one."""
+        return self.run.memory.bytes
 
     def __call__(
         self, tokens: Tensor, positions: Tensor, step: int, guided: bool
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Logits [B, M, K], with those of the unconditional branch besides if `guided`."""
+        features = self.run.features(tokens, positions, step, self.progress(tokens, step), guided)
+        logits = self.transformer.mlm_layer.logits(features)
         if not guided:
-            return self._logits(tokens, positions, step, self.text)
-        states = torch.cat([self.text.states, self.negative.states])
-        both = TextStates(states, torch.cat([self.text.pooled, self.negative.pooled]))
-        conditional, unconditional = self._logits(
-            tokens.repeat(2, 1), positions.repeat(2, 1), step, both
-        ).chunk(2)
+            return logits
+        conditional, unconditional = logits.chunk(2)
         return conditional, unconditional
+
+    def guided(self, tokens: Tensor, positions: Tensor, step: int, weight: float) -> Tensor:
+        """Guided logits u + w (c - u), [B, M, K]: mixed in front of the head's last layer, or behind it."""
+        if not self.speed.guide_features and self.speed.guidance_every == 1:
+            conditional, unconditional = self(tokens, positions, step, True)
+            return combine(conditional, unconditional, weight)
+        mixed = self.run.mixed(tokens, positions, step, self.progress(tokens, step), weight)
+        return self.transformer.mlm_layer.logits(mixed)
 
     def progress(self, tokens: Tensor, step: int) -> Tensor:
         """[B] how far sampling of tokens [B, N] has come, as the model is told."""
@@ -90,25 +113,23 @@ class TextPredictor:
         """[count, 5] micro-conditions."""
         return torch.tensor(self.sizes, dtype=torch.float32, device=self.transformer.device).expand(count, -1)
 
-    def _logits(self, tokens: Tensor, positions: Tensor, step: int, text: TextStates) -> Tensor:
-        rate, sizes = self.progress(tokens, step), self.conditions(len(tokens))
-        grid = tokens.view(len(tokens), *self.grid)
-        return self.transformer(grid, text.states, text.pooled, rate, sizes, positions=positions)
 
-
-def sample_text(predict: TextPredictor, draws: Draws, **options: Any) -> Sampled:
-    """Draw the tokens of one picture for each caption, all masked at first.
+def sample_text(predict: TextPredictor, draws: Draws, *, start: Tensor | None = None, **options: Any) -> Sampled:
+    """Draw the tokens of one picture for each caption.
 
     Args:
         predict: generator and captions.
         draws: B random streams.
+        start: [B, N] int64 ids that are known, the mask id where a token is to be drawn; None draws all.
         options: further arguments of `mimgen.sampling.unmask`, without steps and grid.
 
     Raises:
         UserError: see `unmask`.
     """
     mask_id, (rows, columns) = predict.transformer.mask_id, predict.grid
-    masked = torch.full((len(draws), rows * columns), mask_id, device=predict.transformer.device)
+    if start is None:
+        start = torch.full((len(draws), rows * columns), mask_id)
+    tokens = start.to(predict.transformer.device)
     return unmask(
-        predict, masked, mask_id=mask_id, steps=predict.steps, draws=draws, grid=predict.grid, **options
+        predict, tokens, mask_id=mask_id, steps=predict.steps, draws=draws, grid=predict.grid, **options
     )

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.layers.attention import attend
+from mimgen.layers.kv_cache import KeyValues, Slots
 from mimgen.layers.norm import RMSNorm
 from mimgen.layers.rope import rotate
 
@@ -66,8 +67,16 @@ class Projections(nn.Module):
 
     def image(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[B, T, D] -> q, k, v of [B, T, H, D / H]."""
-        q, k, v = (layer(x).unflatten(-1, (self.heads, -1)) for layer in (self.to_q, self.to_k, self.to_v))
-        return self.norm_q(q), self.norm_k(k), v
+        return self.queries(x), *self.keys_values(x)
+
+    def queries(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> q [B, T, H, D / H] of the image stream."""
+        return self.norm_q(self.to_q(x).unflatten(-1, (self.heads, -1)))
+
+    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, T, D] -> k, v of [B, T, H, D / H] of the image stream."""
+        k, v = (layer(x).unflatten(-1, (self.heads, -1)) for layer in (self.to_k, self.to_v))
+        return self.norm_k(k), v
 
     def text(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same for the text stream of a joint block."""
@@ -85,20 +94,44 @@ class JointBlock(nn.Module):
         self.attn = Projections(width, heads, joint=True)
         self.ff, self.ff_context = FeedForward(width), FeedForward(width)
 
-    def forward(self, image: Tensor, text: Tensor, condition: Tensor, table: Table) -> tuple[Tensor, Tensor]:
-        """image [B, N, D], text [B, T, D], condition [B, D] -> the same two streams."""
+    def forward(
+        self, image: Tensor, text: Tensor, condition: Tensor, table: Table, store: KeyValues | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """image [B, N, D], text [B, T, D], condition [B, D] -> the same two streams; `store` keeps keys and values."""
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = self.norm1(condition)
         t_shift, t_scale, t_gate, t_shift_mlp, t_scale_mlp, t_gate_mlp = self.norm1_context(condition)
         of_image = self.attn.image(plain_norm(image) * (1 + scale) + shift)
         of_text = self.attn.text(plain_norm(text) * (1 + t_scale) + t_shift)
         q, k, v = (torch.cat([t, i], dim=1) for t, i in zip(of_text, of_image, strict=True))
-        mixed = attend(rotate(q, table), rotate(k, table), v).flatten(2)
+        k = rotate(k, table)
+        if store is not None:
+            store.fill(k, v)
+        mixed = attend(rotate(q, table), k, v).flatten(2)
         from_text, from_image = mixed.split([text.shape[1], image.shape[1]], dim=1)
         image = image + gate * self.attn.to_out[0](from_image)
         text = text + t_gate * self.attn.to_add_out(from_text)
         image = image + gate_mlp * self.ff(plain_norm(image) * (1 + scale_mlp) + shift_mlp)
         text = text + t_gate_mlp * self.ff_context(plain_norm(text) * (1 + t_scale_mlp) + t_shift_mlp)
         return image, text
+
+    def partial(self, image: Tensor, condition: Tensor, table: Table, store: KeyValues, slots: Slots) -> Tensor:
+        """Some cells alone, all others and the text as `store` keeps them.
+
+        Args:
+            image: [B, m, D] the cells.
+            condition: [B, D].
+            table: two [B, m, D / H], the angles of the cells.
+            store: keys and values of this block; those of the cells are replaced.
+            slots: where the cells' entries are.
+
+        Returns:
+            [B, m, D].
+        """
+        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = self.norm1(condition)
+        q, k, v = self.attn.image(plain_norm(image) * (1 + scale) + shift)
+        mixed = store.attend(rotate(q, table), rotate(k, table), v, slots).flatten(2)
+        image = image + gate * self.attn.to_out[0](mixed)
+        return image + gate_mlp * self.ff(plain_norm(image) * (1 + scale_mlp) + shift_mlp)
 
 
 class SingleBlock(nn.Module):
@@ -111,11 +144,51 @@ class SingleBlock(nn.Module):
         self.proj_mlp = nn.Linear(width, 4 * width)
         self.proj_out = nn.Linear(5 * width, width)
 
-    def forward(self, x: Tensor, condition: Tensor, table: Table) -> Tensor:
-        """x [B, T + N, D], condition [B, D] -> [B, T + N, D]."""
+    def forward(
+        self,
+        x: Tensor,
+        condition: Tensor,
+        table: Table,
+        store: KeyValues | None = None,
+        at: Tensor | None = None,
+    ) -> Tensor:
+        """Every token, or what becomes of some.
+
+        Args:
+            x: [B, T + N, D].
+            condition: [B, D].
+            table: two [T + N, D / H].
+            store: keeps keys and values.
+            at: [B, M] int64 places in the sequence whose output is wanted; all of them when None.
+
+        Returns:
+            [B, T + N, D], or [B, M, D].
+        """
+        shift, scale, gate = self.norm(condition)
+        h = plain_norm(x) * (1 + scale) + shift
+        k, v = self.attn.keys_values(h)
+        k = rotate(k, table)
+        if store is not None:
+            store.fill(k, v)
+        if at is not None:
+            x, h = rows_at(x, at), rows_at(h, at)
+            table = (table[0][at], table[1][at])
+        mixed = attend(rotate(self.attn.queries(h), table), k, v)
+        return x + gate * self._out(mixed, h)
+
+    def partial(self, x: Tensor, condition: Tensor, table: Table, store: KeyValues, slots: Slots) -> Tensor:
+        """Some cells alone; arguments as for `JointBlock.partial`."""
         shift, scale, gate = self.norm(condition)
         h = plain_norm(x) * (1 + scale) + shift
         q, k, v = self.attn.image(h)
-        mixed = attend(rotate(q, table), rotate(k, table), v).flatten(2)
+        mixed = store.attend(rotate(q, table), rotate(k, table), v, slots)
+        return x + gate * self._out(mixed, h)
+
+    def _out(self, mixed: Tensor, h: Tensor) -> Tensor:
         mlp = F.gelu(self.proj_mlp(h), approximate="tanh")
-        return x + gate * self.proj_out(torch.cat([mixed, mlp], dim=-1))
+        return self.proj_out(torch.cat([mixed.flatten(2), mlp], dim=-1))
+
+
+def rows_at(x: Tensor, places: Tensor) -> Tensor:
+    """Tokens of x [B, T, D] at places [B, M]: [B, M, D]."""
+    return x.gather(1, places[..., None].expand(-1, -1, x.shape[2]))

@@ -41,8 +41,8 @@ def rotary_table(ids: Tensor, widths: tuple[int, ...], base: float = 10000.0) ->
 
 
 def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate adjacent channel pairs of x [B, T, H, D] by the angles of `table` (two [T, D])."""
-    cos, sin = (t[None, :, None] for t in table)
+    """Rotate adjacent channel pairs of x [B, T, H, D] by the angles of `table`: two [T, D], or [B, T, D] by row."""
+    cos, sin = (t.unsqueeze(-2) for t in table)
     pairs = x.float().unflatten(-1, (-1, 2))
     turned = torch.stack([-pairs[..., 1], pairs[..., 0]], dim=-1).flatten(-2)
     return (x.float() * cos + turned * sin).to(x.dtype)

@@ -61,12 +61,16 @@ class TokenEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, h, w] int64 -> [B, D, h, w]."""
+        return self.rows(tokens).movedim(-1, 1)
+
+    def rows(self, tokens: Tensor) -> Tensor:
+        """Ids of any shape [...] int64 -> [..., D]."""
         table = self.embeddings.weight
         if self.digits is not None:
             table = table + self.digits()
         # the 1x1 convolution as a matrix product: the embedding is channels-last already
         x = self.layer_norm(F.embedding(tokens, table))
-        return F.linear(x, self.conv.weight[:, :, 0, 0]).movedim(-1, 1)
+        return F.linear(x, self.conv.weight[:, :, 0, 0])
 
 
 class TokenHead(nn.Module):
@@ -81,6 +85,13 @@ class TokenHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[B, M, D] or [M, D] -> logits over K codes."""
-        x = self.layer_norm(F.linear(hidden, self.conv1.weight[:, :, 0, 0]))
+        return self.logits(self.features(hidden))
+
+    def features(self, hidden: Tensor) -> Tensor:
+        """[..., D] -> [..., D], what the last linear layer reads."""
+        return self.layer_norm(F.linear(hidden, self.conv1.weight[:, :, 0, 0]))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """[..., D] -> [..., K]: linear without a bias, so mixtures of features give mixtures of logits."""
         table = self.conv2.weight[:, :, 0, 0]
-        return F.linear(x, table if self.digits is None else table + self.digits())
+        return F.linear(features, table if self.digits is None else table + self.digits())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mimgen.errors import UserError
+from mimgen.generators.speed import EXACT, Speed
 from mimgen.sampling import Arccos, Confidence, Cosine, Halton, Linear, Order, Random, Raster, Schedule
 
 ORDERS: Mapping[str, Order] = {
@@ -36,7 +37,9 @@ class Preset:
         clock: what the model is told of the progress: "rate", the share still masked, as in training;
             or "steps", the number of steps left, as the release of Meissonic samples.
         crop: (left, top) corner in pixels that the model is told, as of a picture cut out of a larger one.
+        original_size: (height, width) that the model is told a picture had before it was scaled; None for `resolution`.
         score: preference score that the model is told; the release of Meissonic samples with 6.
+        speed: what sampling saves; the exact savings are on.
     """
 
     resolution: tuple[int, int] = (64, 64)
@@ -49,7 +52,9 @@ class Preset:
     token_temperature: float = 1.0
     clock: str = "rate"
     crop: tuple[int, int] = (0, 0)
+    original_size: tuple[int, int] | None = None
     score: float = 6.0
+    speed: Speed = EXACT
 
     def __post_init__(self) -> None:
         for what, name, known in (("order", self.order, ORDERS), ("schedule", self.schedule, SCHEDULES)):
@@ -65,4 +70,6 @@ class Preset:
         """From JSON: the fields that `config` has, lists as tuples."""
         known: dict[str, Any] = {name: config[name] for name in cls.__dataclass_fields__ if name in config}
         fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in known.items()}
+        if isinstance(speed := fields.get("speed"), Mapping):
+            fields["speed"] = Speed.read(speed)
         return cls(**fields)

@@ -6,8 +6,9 @@
 from mimgen.sampling.draw import Draw
 from mimgen.sampling.guidance import Guidance
 from mimgen.sampling.orders import Confidence, Halton, Order, Random, Raster
-from mimgen.sampling.sampler import Sampled, unmask
-from mimgen.sampling.schedules import Arccos, Cosine, Known, Linear, Power, Schedule
+from mimgen.sampling.sampled import Sampled
+from mimgen.sampling.sampler import GuidedPredict, unmask
+from mimgen.sampling.schedules import Arccos, Cosine, Known, Linear, Power, Remaining, Schedule
 from mimgen.sampling.temperatures import Falling, Ramp, Sharpening, Temperature
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Draw",
     "Falling",
     "Guidance",
+    "GuidedPredict",
     "Halton",
     "Known",
     "Linear",
@@ -25,6 +27,7 @@ __all__ = [
     "Ramp",
     "Random",
     "Raster",
+    "Remaining",
     "Sampled",
     "Schedule",
     "Sharpening",

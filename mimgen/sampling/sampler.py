@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,31 +20,27 @@ from mimgen.sampling.confidence import choice_temperatures, masked_length
 from mimgen.sampling.draw import PLAIN, Draw, Drawn
 from mimgen.sampling.guidance import Guidance, combine
 from mimgen.sampling.orders import Confidence, Order
+from mimgen.sampling.sampled import Sampled
 from mimgen.sampling.schedules import Cosine, Known, Schedule
 from mimgen.sampling.temperatures import Temperature
 from mimgen.types import Draws
 
 Predict = Callable[[Tensor, Tensor, int, bool], "Tensor | tuple[Tensor, Tensor]"]
+
+
+@runtime_checkable
+class GuidedPredict(Protocol):
+    """A `predict` that can mix the branches of the guidance itself, where that costs least."""
+
+    def guided(self, tokens: Tensor, positions: Tensor, step: int, weight: float) -> Tensor:
+        """[B, M, K] logits u + w (c - u) of positions [B, M] of tokens [B, N]."""
+        ...
+
+
 OnStep = Callable[[int, Tensor], "bool | None"]
 Heat = float | tuple[float, float] | Temperature  # always, from the first to the last step, or by a rule
 
 BY_CONFIDENCE, COSINE, UNGUIDED = Confidence(), Cosine(), Guidance()
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """What `unmask` returns.
-
-    Attributes:
-        tokens: [B, N] int64; the mask id remains only where `on_step` cancelled before.
-        log_probs: [B, N] float32 log probability of each drawn token under the guided prediction
-            (before token temperature and top-k); 0 where the token was known.
-        revealed_at: [B, N] int64 step of revealing from 0; -1 where the token was known or is masked.
-    """
-
-    tokens: Tensor
-    log_probs: Tensor
-    revealed_at: Tensor
 
 
 @dataclass(frozen=True)
@@ -52,6 +49,12 @@ class _Positions:
 
     index: Tensor
     valid: Tensor
+
+    @classmethod
+    def padded(cls, index: Tensor, valid: Tensor) -> _Positions:
+        """Padding repeats a row's last position: what a row asks for depends on no other row."""
+        last = index.gather(1, (valid.sum(1, keepdim=True) - 1).clamp(min=0))
+        return cls(torch.where(valid, index, last), valid)
 
 
 @dataclass(frozen=True)
@@ -134,8 +137,8 @@ def unmask(
 
     Args:
         predict: called with (tokens [B, N], positions [B, M], step, guided); returns logits [B, M, K]
-            of these positions, or (conditional, unconditional) logits if guided. Positions ascend except
-            in padding.
+            of these positions, or (conditional, unconditional) logits if guided. Positions ascend; rows that
+            ask for fewer repeat their last one. A `GuidedPredict` mixes the two itself.
         tokens: [B, N] int64; tokens other than `mask_id` are known and never change.
         mask_id: must not be a token that the logits can draw.
         steps: at least 1; may exceed the number of tokens.
@@ -234,7 +237,7 @@ def _masked(hidden: Tensor) -> _Positions:
     counts = hidden.sum(1)
     most = int(counts.max())
     index = torch.argsort((~hidden).to(torch.int8), dim=1, stable=True)[:, :most]
-    return _Positions(index, torch.arange(most, device=hidden.device) < counts[:, None])
+    return _Positions.padded(index, torch.arange(most, device=hidden.device) < counts[:, None])
 
 
 def _next(ranks: Tensor, hidden: Tensor, reveal: Tensor) -> _Positions:
@@ -244,11 +247,13 @@ def _next(ranks: Tensor, hidden: Tensor, reveal: Tensor) -> _Positions:
     first = torch.argsort(torch.where(hidden, ranks, length), dim=1, stable=True)[:, :most]
     valid = torch.arange(most, device=hidden.device) < reveal[:, None]
     index, back = torch.where(valid, first, length + first).sort(1)
-    return _Positions(index % length, valid.gather(1, back))
+    return _Positions.padded(index % length, valid.gather(1, back))
 
 
 def _guided(predict: Predict, tokens: Tensor, index: Tensor, step: int, weight: float) -> Tensor:
     """[B, M, K] float32 logits; weight 1 makes the conditional pass only."""
+    if weight != 1.0 and isinstance(predict, GuidedPredict):
+        return predict.guided(tokens, index, step, weight).float()
     answer = predict(tokens, index, step, weight != 1.0)
     if isinstance(answer, Tensor):
         return answer.float()

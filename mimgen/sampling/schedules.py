@@ -8,7 +8,7 @@ use it: at a ratio such as 2/3 a cosine of 0.5 decides whether one token more st
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -99,6 +99,39 @@ class Power:
     def known(self, ratio: float) -> float:
         """1 - share, in [0, 1]; `ratio` may be 0."""
         return _share(_single(ratio) ** self.exponent)
+
+
+@dataclass(frozen=True)
+class Remaining:
+    """What is left of a schedule of which a part is done, as a share of what was masked then.
+
+    Editing starts in the middle: f(d) of the tokens are hidden, and f(d + (1 - d) r) / f(d) of these are still
+    masked when a share r of the remaining steps is made.
+
+    Attributes:
+        schedule: f, the whole schedule.
+        done: d in [0, 1), the part of its steps that is skipped.
+    """
+
+    schedule: Schedule = field(default_factory=Cosine)
+    done: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.done < 1:
+            raise UserError(f"{self.done} of the schedule done: give a share in [0, 1)")
+
+    def __call__(self, ratio: float) -> float:
+        """Share still masked, in [0, 1], when `ratio`, in (0, 1], of the remaining steps is done."""
+        return self._at(_checked(ratio)) / self._at(0)
+
+    def known(self, ratio: float) -> float:
+        """1 - share, in [0, 1]; `ratio` may be 0."""
+        return 1 - self._at(ratio) / self._at(0)
+
+    def _at(self, ratio: float) -> float:
+        """Share still masked of the whole when `ratio` of the remaining steps is done."""
+        whole = min(1.0, self.done + (1 - self.done) * ratio)
+        return self.schedule(whole) if whole > 0 else 1.0
 
 
 @dataclass(frozen=True)

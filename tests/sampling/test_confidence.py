@@ -2,7 +2,6 @@
 
 import torch
 
-from mimgen.commands.bench_sampler import bench
 from mimgen.ops.gumbel import draw_by_inverse_cdf, gumbel
 from mimgen.sampling import Cosine, Linear, unmask
 from mimgen.sampling.confidence import (
@@ -84,9 +83,3 @@ def test_unmask_agrees_with_the_released_step():
         ).tokens
         assert torch.equal(tokens != codes, (sampled.revealed_at <= step))
     assert torch.equal(tokens, sampled.tokens)
-
-
-def test_masked_only_logits_give_the_same_tokens_as_full_ones():
-    result = bench(tokens=16, codes=64, width=16, steps=5, batch=2, repeats=1)
-    assert result["same_tokens"]
-    assert result["ratio"] > 0

@@ -142,8 +142,11 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], source: str)
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # of a write that was interrupted
 
 
 def _stored(value: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,17 @@ class ClipTextEncoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, captions: Sequence[str]) -> TextStates:
-        """B captions to states [B, 77, D] (the last layer but one, no final norm) and pooled [B, P]."""
+        """B captions to states [B, 77, D] (the last layer but one, no final norm) and pooled [B, P].
+
+        Warns of a caption that is longer than the tower reads; its end is cut off.
+        """
+        for caption, whole in zip(captions, self.tokenizer(list(captions), verbose=False).input_ids, strict=True):
+            if len(whole) > self.max_words:
+                warnings.warn(
+                    f"only the first {self.max_words} of {len(whole)} tokens (two of them mark start and end) are read "
+                    f'of "{caption[:60]}..."',
+                    stacklevel=3,  # past no_grad's wrapper
+                )
         ids = self.tokenizer(
             list(captions),
             padding="max_length",

@@ -122,7 +122,8 @@ class ByteTextEncoder(Part):
         pieces = [word_pieces(word, self.buckets) for found in split for word in found]
         x = self.padding.expand(*seen.shape, -1)
         if not pieces:
-            return x
+            # FSDP2 wants the same weights used on every rank, one whose captions are all dropped among them
+            return x + 0 * self.table.weight[0]
         flat = torch.tensor([piece for word in pieces for piece in word], device=self.device)
         starts = torch.tensor([0] + [len(word) for word in pieces[:-1]], device=self.device).cumsum(0)
         return x.masked_scatter(seen[..., None].to(self.device), self.table(flat, starts))

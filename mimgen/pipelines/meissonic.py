@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,9 +16,22 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
+from mimgen.pipelines.editing import edit, inpaint, outpaint
+from mimgen.pipelines.memory import UNBOUNDED, Memory, apply_memory
+from mimgen.pipelines.pictures import to_mask, to_pil, to_tensor
 from mimgen.pipelines.presets import Preset
-from mimgen.pipelines.text_to_image import OnStep, TextEncoder, TextToImage
+from mimgen.pipelines.previews import OnPreview
+from mimgen.pipelines.text_to_image import Drawn, OnStep, TextEncoder, TextToImage
 from mimgen.tokenizers import Tokenizer
+
+OutputType = Literal["pil", "pt"]
+Pictures = Image.Image | Sequence[Image.Image] | Tensor
+# what diffusers calls an argument -> what the core calls it
+CORE_NAMES: Mapping[str, str] = {
+    "num_images_per_prompt": "images_per_prompt",
+    "callback_on_step_end": "on_step",
+    "callback_on_preview": "on_preview",
+}
 
 
 @dataclass
@@ -28,11 +42,13 @@ class MeissonicOutput(BaseOutput):
         images: B PIL pictures, or [B, 3, H, W] in [0, 1] for output_type "pt".
         tokens: [B, h, w] int64 ids.
         log_probs: [B, h, w] log probability of each drawn token (for preference tuning).
+        revealed_at: [B, h, w] int64 step in which a token was drawn, from 0; -1 where it was known or is masked.
     """
 
     images: list[Image.Image] | Tensor
     tokens: Tensor
     log_probs: Tensor
+    revealed_at: Tensor
 
 
 class MeissonicPipeline(DiffusionPipeline):
@@ -56,18 +72,24 @@ class MeissonicPipeline(DiffusionPipeline):
     ) -> None:
         super().__init__()
         self.register_modules(transformer=transformer, vqvae=vqvae, text_encoder=text_encoder)
-        self.preset = preset or Preset()
+        self.preset, self.memory = preset or Preset(), UNBOUNDED
         # under its argument's name: diffusers takes every other entry for a part when it moves the pipeline
         self.register_to_config(preset=asdict(self.preset))
 
     @property
     def core(self) -> TextToImage:
         """The same parts without diffusers around them."""
-        return TextToImage(self.transformer, self.vqvae, self.text_encoder, self.preset)
+        return TextToImage(self.transformer, self.vqvae, self.text_encoder, self.preset, self.memory)
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, *, variant: str | None = None, torch_dtype: torch.dtype | None = None, **parts: Any
+        cls,
+        folder: str | Path,
+        *,
+        variant: str | None = None,
+        torch_dtype: torch.dtype | None = None,
+        memory: float | Memory | None = None,
+        **parts: Any,
     ) -> MeissonicPipeline:
         """Load a folder on disk: one that `save_pretrained` wrote, or Meissonic's release as it was downloaded.
 
@@ -76,6 +98,8 @@ class MeissonicPipeline(DiffusionPipeline):
             variant: reads `*.<variant>.safetensors`, such as "fp16"; by default the plain files, or half precision
                 where there is nothing else.
             torch_dtype: number format in which the parts compute; float32 when None.
+            memory: gigabytes of the card, or settings of your own, which bound what drawing needs (see
+                `mimgen.pipelines.memory`); they have a number format, too.
             parts: transformer, vqvae or text_encoder that is taken instead of the folder's. The authors of
                 Meissonic advise the text encoder of the original CLIP ViT-H.
 
@@ -84,59 +108,134 @@ class MeissonicPipeline(DiffusionPipeline):
         """
         core = TextToImage.load(folder, variant=variant, **parts)
         made = cls(core.transformer, core.vqvae, core.text_encoder, core.preset)  # type: ignore[arg-type]
-        return made if torch_dtype is None else made.to(torch_dtype)
+        made = made if torch_dtype is None else made.to(torch_dtype)
+        made.memory = Memory.of(memory)
+        apply_memory(made.transformer, (made.vqvae, made.text_encoder), made.memory)
+        return made
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write the folder that `from_pretrained` loads: safetensors and JSON."""
         self.core.save(folder, dtype=dtype)
 
-    @torch.no_grad()
     def __call__(
         self,
         prompt: str | Sequence[str],
         *,
-        negative_prompt: str = "",
+        negative_prompt: str | Sequence[str] = "",
+        num_images_per_prompt: int = 1,
+        height: int | None = None,
+        width: int | None = None,
         seed: int | Sequence[int] = 0,
         steps: int | None = None,
         guidance_scale: float | None = None,
         batch_size: int = 32,
-        output_type: Literal["pil", "pt"] = "pil",
+        output_type: OutputType = "pil",
         callback_on_step_end: OnStep | None = None,
+        callback_on_preview: OnPreview | None = None,
+        preview_every: int = 1,
         **changes: Any,
     ) -> MeissonicOutput:
-        """Make one picture for each prompt.
+        """Draw pictures for each prompt.
 
         Args:
-            prompt: one caption or B captions.
-            negative_prompt: what the unconditional branch of the guidance reads.
+            prompt: one caption or several.
+            negative_prompt: what the unconditional branch of the guidance reads; one, or one a prompt.
+            num_images_per_prompt: pictures of each prompt, which follow each other.
+            height, width: of the pictures in pixels, multiples of a token's side; by default the preset's.
             seed: one for each picture, or one number from which each picture's is derived by its
                 place. A picture depends on its own seed only, not on the batch.
             steps, guidance_scale: override the saved preset, as do further fields of `Preset`
-                (order, schedule, token_temperature, ...).
+                (order, schedule, token_temperature, crop, original_size, score, ...).
             batch_size: pictures computed at a time.
             output_type: "pil" or "pt".
-            callback_on_step_end: called with (step, tokens [b, N]); returning True stops the sampling.
+            callback_on_step_end: called with (step, tokens [b, N]); returning True stops the sampling, and
+                pictures of later batches are left out.
+            callback_on_preview: called with a `Preview`, whose pictures are decoded; returning True stops likewise.
+            preview_every: steps from one preview to the next.
 
         Raises:
-            UserError: for an empty prompt list, fewer than one step or as many seeds as no prompts.
+            UserError: for an empty prompt list, fewer than one step, as many seeds as no pictures, or a size that does
+                not divide into tokens.
         """
+        own = self.preset.resolution
+        if height is not None or width is not None:
+            changes["resolution"] = (own[0] if height is None else height, own[1] if width is None else width)
+        return self._run(
+            self.core,
+            prompt,
+            output_type=output_type,
+            negative_prompt=negative_prompt,
+            num_images_per_prompt=num_images_per_prompt,
+            seed=seed,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            batch_size=batch_size,
+            callback_on_step_end=callback_on_step_end,
+            callback_on_preview=callback_on_preview,
+            preview_every=preview_every,
+            **changes,
+        )
+
+    def edit(
+        self, prompt: str | Sequence[str], image: Pictures, *, strength: float = 0.6, **options: Any
+    ) -> MeissonicOutput:
+        """Draw a picture again after a prompt (image to image); see `mimgen.pipelines.edit`.
+
+        Args:
+            prompt: one caption or several.
+            image: one picture, or one a prompt, of the size that the result has; tensors [B, 3, H, W] in [0, 1].
+            strength: in (0, 1]; the higher, the less is left of the picture.
+            options: as for drawing without a picture.
+        """
+        return self._run(partial(edit, self.core), prompt, to_tensor(image), strength=strength, **options)
+
+    def inpaint(
+        self, prompt: str | Sequence[str], image: Pictures, mask: Pictures, **options: Any
+    ) -> MeissonicOutput:
+        """Draw anew what is white in a mask; see `mimgen.pipelines.inpaint`.
+
+        Args:
+            prompt: one caption or several, of the whole picture.
+            image: as for `edit`.
+            mask: of the same size, white where the picture is drawn anew; tensors [B, H, W] in [0, 1].
+            options: strength, dilate, feather, and as for drawing without a picture.
+        """
+        return self._run(partial(inpaint, self.core), prompt, to_tensor(image), to_mask(mask), **options)
+
+    def outpaint(
+        self, prompt: str | Sequence[str], image: Pictures, margins: tuple[int, int, int, int], **options: Any
+    ) -> MeissonicOutput:
+        """Draw what lies around a picture; see `mimgen.pipelines.outpaint`.
+
+        Args:
+            prompt: one caption or several, of the whole picture.
+            image: as for `edit`.
+            margins: pixels by which it grows on the left, top, right and bottom: multiples of a token's side.
+            options: dilate, feather, and as for drawing without a picture.
+        """
+        return self._run(partial(outpaint, self.core), prompt, to_tensor(image), margins, **options)
+
+    @torch.no_grad()
+    def _run(
+        self,
+        draw: Callable[..., Drawn],
+        prompt: str | Sequence[str],
+        *given: Any,
+        output_type: OutputType = "pil",
+        **options: Any,
+    ) -> MeissonicOutput:
+        """Call `draw` with the options under the names of the core."""
         if output_type not in ("pil", "pt"):
             raise UserError(f'output_type must be "pil" or "pt", got "{output_type}"')
-        given = {"steps": steps, "guidance_scale": guidance_scale, **changes}
-        drawn = self.core(
+        if options.keys() & {"height", "width"}:
+            raise UserError("height and width are those of the picture: scale the picture, and leave them out")
+        drawn = draw(
             [prompt] if isinstance(prompt, str) else list(prompt),
-            seed=seed,
-            negative_prompt=negative_prompt,
-            batch_size=batch_size,
-            on_step=callback_on_step_end,
+            *given,
             rows=self.progress_bar,
-            **{name: value for name, value in given.items() if value is not None},
+            **{CORE_NAMES.get(name, name): value for name, value in options.items() if value is not None},
         )
         images = drawn.images if output_type == "pt" else to_pil(drawn.images)
-        return MeissonicOutput(images=images, tokens=drawn.tokens, log_probs=drawn.log_probs)
-
-
-def to_pil(images: Tensor) -> list[Image.Image]:
-    """[B, 3, H, W] in [0, 1] to B pictures."""
-    array = (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(picture) for picture in array]
+        return MeissonicOutput(
+            images=images, tokens=drawn.tokens, log_probs=drawn.log_probs, revealed_at=drawn.revealed_at
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ import torch
 from mimgen.errors import UserError
 from mimgen.part import Part
 
-__all__ = ["FEATURES_ONLY", "KINDS", "PART_NAMES", "class_in", "load_part", "open_part", "save_part", "token_grid"]
+__all__ = [
+    "FEATURES_ONLY", "KINDS", "PART_NAMES",
+    "check_grid", "class_in", "load_part", "open_part", "save_part", "token_grid",
+]  # fmt: skip
 
 # A class by where it is: the name that config.json gives -> (module, class). The modules are imported
 # when a folder of theirs is opened, because some bring libraries that take long to import.
@@ -149,11 +153,36 @@ def token_grid(tokenizer: Any, height: int, width: int) -> tuple[int, int]:
         rows, columns = own
         return int(rows), int(columns)
     side = tokenizer.downsample
+    if min(height, width) < 1:
+        raise UserError(f"pictures of {width} x {height} px: give a height and a width of at least {side} px")
     if height % side or width % side:
         raise UserError(
             f"pictures of {width} x {height} px do not divide into tokens of {side} px: choose multiples of {side}"
         )
     return height // side, width // side
+
+
+def check_grid(transformer: Any, grid: tuple[int, int]) -> None:
+    """Warn of a grid of tokens on which a generator works, but not as it was trained.
+
+    Args:
+        transformer: the generator.
+        grid: rows and columns of tokens.
+    """
+    rows, columns = grid
+    if transformer.compression == 2 and (rows % 2 or columns % 2):
+        warnings.warn(
+            f"the model halves its grid of tokens, and {rows} x {columns} does not halve: a row of zeros is added. "
+            "A height and a width of an even number of tokens look better",
+            stacklevel=4,
+        )
+    learned = None if transformer.places is None else tuple(transformer.places.shape[2:])
+    if learned is not None and learned != grid:
+        warnings.warn(
+            f"the model learned the places of {learned[0]} x {learned[1]} tokens; they are stretched to {rows} x "
+            f"{columns}",
+            stacklevel=4,
+        )
 
 
 def _place(name: str, kind: str) -> tuple[str, str]:

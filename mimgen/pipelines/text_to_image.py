@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mimgen import __version__
 from mimgen.encoders import ByteTextEncoder, ClipTextEncoder, TextStates
@@ -17,12 +17,16 @@ from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
 from mimgen.generators.text_sampling import TextPredictor, sample_text
 from mimgen.part import write_atomically
-from mimgen.pipelines.parts import load_part, save_part, token_grid
-from mimgen.pipelines.presets import ORDERS, SCHEDULES, Preset
+from mimgen.pipelines.memory import UNBOUNDED, Memory, decode_in_slices, visiting
+from mimgen.pipelines.parts import check_grid, load_part, save_part, token_grid
+from mimgen.pipelines.presets import ORDERS, Preset
+from mimgen.pipelines.previews import OnPreview, greyed, previewing
+from mimgen.pipelines.prompts import Asked, asked
 from mimgen.pipelines.released import is_released, read_released
+from mimgen.pipelines.strength import continued
 from mimgen.sampling import Guidance, Sampled
 from mimgen.tokenizers import Tokenizer
-from mimgen.types import Draws, mix_seed
+from mimgen.types import Draws
 
 TextEncoder = ByteTextEncoder | ClipTextEncoder
 OnStep = Callable[[int, Tensor], bool | None]
@@ -39,11 +43,13 @@ class Drawn:
         images: [B, 3, H, W] float32 in [0, 1].
         tokens: [B, h, w] int64 ids.
         log_probs: [B, h, w] log probability of each drawn token (for preference tuning).
+        revealed_at: [B, h, w] int64 step in which a token was drawn, from 0; -1 where it was known or is masked.
     """
 
     images: Tensor
     tokens: Tensor
     log_probs: Tensor
+    revealed_at: Tensor
 
 
 class TextToImage:
@@ -54,6 +60,7 @@ class TextToImage:
         vqvae: any tokenizer of the contract.
         text_encoder: captions to states.
         preset: how to sample.
+        memory: bounds on what drawing needs; the parts have the number format already (see `apply_memory`).
     """
 
     def __init__(
@@ -62,9 +69,10 @@ class TextToImage:
         vqvae: Tokenizer,
         text_encoder: TextEncoder,
         preset: Preset,
+        memory: Memory = UNBOUNDED,
     ) -> None:
         self.transformer, self.vqvae, self.text_encoder = transformer, vqvae, text_encoder
-        self.preset = preset
+        self.preset, self.memory = preset, memory
 
     @classmethod
     def load(cls, folder: str | Path, *, variant: str | None = None, **given: Any) -> TextToImage:
@@ -90,6 +98,8 @@ class TextToImage:
 
     def save(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write one folder a part and `model_index.json`, which comes last and so marks it complete."""
+        if self.memory.weights is not None:
+            raise UserError("quantised weights cannot be saved: save the parts before they are quantised")
         folder = Path(folder)
         kinds = {name: save_part(name, getattr(self, name), folder / name, dtype) for name in PARTS}
         head = {"_class_name": "MeissonicPipeline", "_mimgen_version": __version__}
@@ -101,96 +111,165 @@ class TextToImage:
         """Rows and columns of tokens of a picture."""
         return token_grid(self.vqvae, *self.preset.resolution)
 
+    def changed(self, **changes: Any) -> TextToImage:
+        """The same parts with other fields of the preset.
+
+        Raises:
+            TypeError: not a field of `Preset`.
+            UserError: an impossible preset.
+        """
+        if unknown := changes.keys() - Preset.__dataclass_fields__.keys():
+            raise TypeError(f"not a field of Preset: {', '.join(sorted(unknown))}")
+        preset = replace(self.preset, **changes)
+        return TextToImage(self.transformer, self.vqvae, self.text_encoder, preset, self.memory)
+
     @torch.no_grad()
     def __call__(
         self,
         prompts: Sequence[str],
         *,
         seed: int | Sequence[int] = 0,
-        negative_prompt: str = "",
+        negative_prompt: str | Sequence[str] = "",
+        images_per_prompt: int = 1,
+        start: Tensor | None = None,
+        strength: float = 1.0,
         batch_size: int = 32,
         on_step: OnStep | None = None,
+        on_preview: OnPreview | None = None,
+        preview_every: int = 1,
         rows: Rows = iter,
         **changes: Any,
     ) -> Drawn:
-        """Draw one picture for each prompt.
+        """Draw pictures for each prompt.
 
         Args:
-            prompts: B captions.
-            seed: one for each picture, or one number from which each picture's is derived by its
+            prompts: captions.
+            seed: one for each of the B pictures, or one number from which each picture's is derived by its
                 place. A picture depends on its own seed only, not on the batch.
-            negative_prompt: what the unconditional branch of the guidance reads.
+            negative_prompt: what the unconditional branch of the guidance reads; one, or one a prompt.
+            images_per_prompt: pictures of each prompt, which follow each other; B counts all pictures.
+            start: [B, h, w] or [1, h, w] int64 ids to draw onto, the transformer's mask id where a token is to be
+                drawn; the others stay as they are. None draws all. See `inpaint` and others in
+                mimgen.pipelines.editing.
+            strength: the last part of the schedule that is run, in (0, 1]; below 1 for a `start` that is partly
+                known already (see `hidden_share`).
             batch_size: pictures computed at a time.
-            on_step: called with (step, tokens [b, N]); returning True stops the sampling.
+            on_step: called with (step, tokens [b, N]); returning True stops the sampling: what is not drawn yet
+                is grey, and pictures of later batches are left out.
+            on_preview: called with a `Preview`, whose pictures are decoded; returning True stops likewise.
+            preview_every: steps from one preview to the next.
             rows: wraps the loop over batches, for a progress bar.
             changes: fields of `Preset` that differ for this call.
 
         Raises:
-            UserError: no prompt, as many seeds as no prompts, or an impossible preset.
+            UserError: no prompt, as many seeds as no pictures, a start that does not fit, or an impossible preset.
         """
-        if changes.keys() - Preset.__dataclass_fields__.keys():
-            raise TypeError(
-                f"not a field of Preset: {', '.join(changes.keys() - Preset.__dataclass_fields__.keys())}"
-            )
-        if changes:
-            changed = TextToImage(
-                self.transformer, self.vqvae, self.text_encoder, replace(self.preset, **changes)
-            )
-            return changed(prompts, seed=seed, negative_prompt=negative_prompt, batch_size=batch_size,
-                           on_step=on_step, rows=rows)  # fmt: skip
-        prompts, seeds = list(prompts), picture_seeds(seed, len(prompts))
+        core = self.changed(**changes) if changes else self
+        wanted = asked(prompts, negative_prompt, seed, images_per_prompt)
+        canvas = core._canvas(start, strength, len(wanted))
+        if batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: compute at least one picture at a time")
+        batch_size = core.memory.batch(batch_size)
         parts, pictures = [], []
-        for start in rows(range(0, len(prompts), batch_size)):
-            part = slice(start, start + batch_size)
-            parts.append(self._sample(prompts[part], negative_prompt, seeds[part], on_step))
-            pictures.append(self.decode(parts[-1].tokens))
+        for first in rows(range(0, len(wanted), batch_size)):
+            part = slice(first, first + batch_size)
+            watch = _Watch([] if on_step is None else [on_step])
+            if on_preview is not None:
+                watch.callbacks.append(previewing(on_preview, preview_every, first, core.decode))
+            parts.append(core._sample(wanted.part(part), canvas[part], strength, watch))
+            pictures.append(core.decode(parts[-1].tokens))
+            if watch.stopped:
+                break
         return Drawn(
             images=torch.cat(pictures),
-            tokens=self._map(torch.cat([part.tokens for part in parts])),
-            log_probs=self._map(torch.cat([part.log_probs for part in parts])),
+            tokens=core._map(torch.cat([part.tokens for part in parts])),
+            log_probs=core._map(torch.cat([part.log_probs for part in parts])),
+            revealed_at=core._map(torch.cat([part.revealed_at for part in parts])),
         )
 
+    def encode(self, images: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] in [0, 1] to the ids [B, h, w] that `decode` reads.
+
+        Raises:
+            UserError: they do not divide into tokens, or the tokenizer gives no fixed grid of ids.
+        """
+        grid = token_grid(self.vqvae, *images.shape[2:])
+        place = next(cast(nn.Module, self.vqvae).parameters(), self.transformer)
+        ids = self.vqvae.encode(images.to(place.device, place.dtype)).indices
+        if ids is None or ids.shape[1:].numel() != grid[0] * grid[1]:
+            raise UserError(f"a {type(self.vqvae).__name__} does not give one id for each place: nothing to draw onto")
+        return ids.view(len(images), *grid).to(self.transformer.device)
+
     def decode(self, tokens: Tensor) -> Tensor:
-        """Ids [B, N] to pictures [B, 3, H, W] in [0, 1]; ids still masked show as code 0."""
-        known = tokens.masked_fill(tokens >= self.vqvae.codebook_size, 0)
-        return self.vqvae.decode(self._map(known)).float()
+        """Ids [B, N] or [B, h, w] to pictures [B, 3, H, W] in [0, 1]; grey where a token is still masked."""
+        tokens = self._map(tokens)
+        masked = tokens >= self.vqvae.codebook_size
+        known = tokens.masked_fill(masked, 0)
+        images = decode_in_slices(self.vqvae.decode, known, self.memory.decode_slice).float()
+        return greyed(images, masked) if bool(masked.any()) else images
 
     def _map(self, flat: Tensor) -> Tensor:
         return flat.view(len(flat), *self.grid)
 
-    def _sample(self, prompts: list[str], negative: str, seeds: list[int], on_step: OnStep | None) -> Sampled:
-        preset, (height, width) = self.preset, self.preset.resolution
-        text, other = self.text_encoder.encode(prompts), self.text_encoder.encode([negative])
-        sizes = (width, height, *preset.crop, preset.score)
-        negatives = _repeat(other, len(prompts))
+    def _canvas(self, start: Tensor | None, strength: float, count: int) -> Tensor:
+        """[count, N] ids to draw onto."""
+        check_grid(self.transformer, self.grid)
+        if start is None:
+            if strength != 1:
+                raise UserError(f"strength {strength} needs a picture to start from: see mimgen.pipelines.edit")
+            start = torch.full((1, *self.grid), self.transformer.mask_id)
+        if start.ndim != 3 or start.shape[1:] != self.grid or len(start) not in (1, count):
+            raise UserError(
+                f"start of shape {list(start.shape)}: give ids [{count}, {self.grid[0]}, {self.grid[1]}] for {count} "
+                "pictures of this resolution"
+            )
+        return start.flatten(1).expand(count, -1)
+
+    def _sample(self, wanted: Asked, canvas: Tensor, strength: float, on_step: OnStep) -> Sampled:
+        preset, schedule = continued(self.preset, strength)
+        height, width = preset.original_size or preset.resolution
         clock: Literal["rate", "steps"] = "steps" if preset.clock == "steps" else "rate"
         return sample_text(
-            TextPredictor(self.transformer, self.grid, text, negatives, sizes, preset.steps, clock),
-            Draws(seeds),
+            TextPredictor(
+                self.transformer,
+                self.grid,
+                *self._encoded(wanted),
+                (width, height, *preset.crop, preset.score),
+                preset.steps,
+                clock,
+                preset.speed,
+            ),
+            Draws(wanted.seeds),
+            start=canvas,
             order=ORDERS[preset.order],
-            schedule=SCHEDULES[preset.schedule],
+            schedule=schedule,
             choice_temperature=preset.choice_temperature,
             token_temperature=preset.token_temperature,
             guidance=Guidance(preset.guidance_scale, preset.guidance_interval),
             on_step=on_step,
         )
 
+    def _encoded(self, wanted: Asked) -> tuple[TextStates, TextStates]:
+        """States of the prompts and of the negative prompts; the encoder reads equal ones once."""
+        different = list(dict.fromkeys(wanted.prompts + wanted.negatives))
+        with visiting(self.text_encoder, self.transformer.device, self.memory.offload):
+            text = self.text_encoder.encode(different)
+        place = {caption: number for number, caption in enumerate(different)}
+        rows, others = ([place[caption] for caption in words] for words in (wanted.prompts, wanted.negatives))
+        return TextStates(text.states[rows], text.pooled[rows]), TextStates(text.states[others], text.pooled[others])
 
-def _repeat(text: TextStates, count: int) -> TextStates:
-    return TextStates(text.states.expand(count, -1, -1), text.pooled.expand(count, -1))
 
+@dataclass
+class _Watch:
+    """Passes each step on to the callbacks and remembers whether one of them asked to stop."""
 
-def picture_seeds(seed: int | Sequence[int], count: int) -> list[int]:
-    """One seed for each of `count` pictures; a single picture takes a single number as it is."""
-    if count == 0:
-        raise UserError("no prompt given: pass at least one caption")
-    if isinstance(seed, int):
-        return [seed] if count == 1 else [mix_seed(seed, place) for place in range(count)]
-    if len(seed) != count:
-        raise UserError(
-            f"{len(seed)} seeds for {count} prompts: give one for each prompt, or a single number"
-        )
-    return list(seed)
+    callbacks: list[OnStep]
+    stopped: bool = False
+
+    def __call__(self, step: int, tokens: Tensor) -> bool:
+        for call in self.callbacks:
+            self.stopped = bool(call(step, tokens)) or self.stopped
+        return self.stopped
 
 
 def read_index(folder: Path) -> dict[str, Any]:

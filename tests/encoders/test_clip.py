@@ -30,6 +30,14 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "text_encoder"
 
 
+def test_a_long_caption_is_cut_with_a_warning(saved: Path) -> None:
+    encoder = ClipTextEncoder.from_pretrained(saved)
+    long = "red car " * 4
+    with pytest.warns(UserWarning, match='only the first 8 of 10 tokens .* "red car'):
+        cut = encoder.encode([long])
+    torch.testing.assert_close(cut.states, encoder.encode(["red car " * 3]).states)
+
+
 def test_penultimate_states_and_projected_pool(saved: Path) -> None:
     encoder = ClipTextEncoder.from_pretrained(saved)
     text = encoder.encode(["red car", ""])

@@ -57,3 +57,11 @@ def test_gradient_reaches_the_table(encoder: ByteTextEncoder) -> None:
     encoder.encode(["red apple"]).pooled.sum().backward()
     assert encoder.table.weight.grad is not None and encoder.table.weight.grad.abs().sum() > 0
     encoder.zero_grad()
+
+
+def test_every_weight_is_in_use_whatever_the_captions() -> None:
+    encoder = ByteTextEncoder(width=12, depth=1, heads=2, max_words=5, buckets=32)
+    text = encoder.encode(["", ""])
+    (text.states.sum() + text.pooled.sum()).backward()
+    assert all(parameter.grad is not None for parameter in encoder.parameters())
+    assert encoder.table.weight.grad is not None and not encoder.table.weight.grad.any()

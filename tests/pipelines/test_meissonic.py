@@ -4,8 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from mimgen.encoders import ByteTextEncoder
@@ -52,6 +54,32 @@ def test_guidance_of_one_reads_no_negative_prompt(pipeline: MeissonicPipeline) -
     assert not torch.equal(guided.tokens, unguided.tokens)
 
 
+def test_diffusers_names_of_arguments(pipeline: MeissonicPipeline) -> None:
+    steps = []
+    made = pipeline(
+        ["cat", "dog"], num_images_per_prompt=2, height=32, negative_prompt=["a", "b"],
+        callback_on_preview=lambda shown: steps.append(shown.step), preview_every=4,
+    )  # fmt: skip
+    assert [picture.size for picture in made.images] == [(24, 32)] * 4
+    assert made.revealed_at.shape == made.tokens.shape == (4, 8, 6)
+    assert steps == [3]
+
+
+def test_editing_of_pictures(pipeline: MeissonicPipeline) -> None:
+    picture = Image.effect_noise((24, 16), 80).convert("RGB")
+    mask = Image.new("L", (24, 16))
+    mask.paste(255, (9, 5, 12, 8))
+    drawn = pipeline.inpaint("cat", picture, mask, feather=0, seed=1, steps=2).images[0]
+    kept = np.asarray(mask) == 0
+    assert np.array_equal(np.asarray(drawn)[kept], np.asarray(picture)[kept])
+    assert drawn.tobytes() != picture.tobytes()
+    assert pipeline.outpaint("cat", picture, (0, 4, 8, 0)).images[0].size == (32, 20)
+    edited = pipeline.edit(["cat", "dog"], picture, strength=0.5, output_type="pt", guidance_scale=1.0)
+    assert edited.images.shape == (2, 3, 16, 24) and bool((edited.revealed_at == -1).any())
+    with pytest.raises(UserError, match="those of the picture"):
+        pipeline.edit("cat", picture, height=32)
+
+
 def test_cancelling(pipeline: MeissonicPipeline) -> None:
     seen = []
     pipeline("cat", callback_on_step_end=lambda step, tokens: seen.append(step) or step == 1)
@@ -79,7 +107,7 @@ def test_fresh_process_gives_identical_pictures(pipeline: MeissonicPipeline, tmp
     ("options", "message"),
     [
         ({"prompt": []}, "no prompt"),
-        ({"prompt": ["a", "b"], "seed": [1]}, "1 seeds for 2 prompts"),
+        ({"prompt": ["a", "b"], "seed": [1]}, "1 seeds for 2 pictures"),
         ({"prompt": "a", "steps": -1}, "at least one step"),
         ({"prompt": "a", "order": "spiral"}, "halton"),
         ({"prompt": "a", "output_type": "jpeg"}, "pil"),

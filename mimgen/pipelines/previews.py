@@ -1,0 +1,69 @@
+"""What a picture looks like while it is being drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mimgen.errors import UserError
+
+__all__ = ["OnPreview", "Preview", "greyed", "previewing"]
+
+GREY = 0.5
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Pictures after a step.
+
+    Attributes:
+        step: from 0.
+        first: place of the first of these pictures among all that were asked for.
+        images: [b, 3, H, W] in [0, 1]; grey where a token is still masked.
+    """
+
+    step: int
+    first: int
+    images: Tensor
+
+
+OnPreview = Callable[[Preview], "bool | None"]
+OnStep = Callable[[int, Tensor], "bool | None"]
+Decode = Callable[[Tensor], Tensor]
+
+
+def previewing(show: OnPreview, every: int, first: int, decode: Decode) -> OnStep:
+    """A callback of the sampler that decodes what is there after every `every` steps.
+
+    Args:
+        show: called with each `Preview`; returning True stops the sampling.
+        every: 1 for all steps.
+        first: place of the batch's first picture.
+        decode: ids [b, N], some masked, to pictures.
+
+    Raises:
+        UserError: `every` below 1.
+    """
+    if every < 1:
+        raise UserError(f"a preview every {every} steps: give 1 or more")
+
+    def after(step: int, tokens: Tensor) -> bool:
+        return (step + 1) % every == 0 and bool(show(Preview(step, first, decode(tokens))))
+
+    return after
+
+
+def greyed(images: Tensor, masked: Tensor) -> Tensor:
+    """Pictures [b, 3, H, W] with the cells of masked tokens [b, h, w] in grey.
+
+    Codes that do not lie on a grid of the picture's shape, as of 1-D tokenizers, leave it as it is.
+    """
+    height, width = images.shape[2:]
+    rows, columns = masked.shape[1:]
+    if height * columns != width * rows or height % rows:
+        return images
+    hidden = F.interpolate(masked[:, None].float(), (height, width), mode="nearest").bool()
+    return images.masked_fill(hidden.to(images.device), GREY)

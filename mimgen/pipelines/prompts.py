@@ -1,0 +1,154 @@
+"""What is asked of a pipeline: prompts, what they are not, and seeds; from arguments or from a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mimgen.errors import UserError
+from mimgen.types import mix_seed
+
+__all__ = ["Asked", "PromptLine", "asked", "picture_seeds", "read_prompts"]
+
+FIELDS = ("prompt", "seed", "negative", "name")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One entry a picture in each of the lists.
+
+    Attributes:
+        prompts: captions.
+        negatives: what the unconditional branch of the guidance reads.
+        seeds: of the random streams.
+    """
+
+    prompts: list[str]
+    negatives: list[str]
+    seeds: list[int]
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def part(self, rows: slice) -> Asked:
+        """The pictures `rows`."""
+        return Asked(self.prompts[rows], self.negatives[rows], self.seeds[rows])
+
+
+def asked(
+    prompts: Sequence[str], negative: str | Sequence[str], seed: int | Sequence[int], images_per_prompt: int
+) -> Asked:
+    """From the arguments of a pipeline.
+
+    Args:
+        prompts: captions.
+        negative: one for all or one a prompt.
+        seed: one a picture, or one number from which each picture's is derived by its place.
+        images_per_prompt: how often each prompt is drawn; its pictures follow each other.
+
+    Raises:
+        UserError: nothing is asked, or numbers that do not fit.
+    """
+    if images_per_prompt < 1:
+        raise UserError(f"images_per_prompt={images_per_prompt}: ask for at least one picture")
+    if isinstance(prompts, str):
+        raise UserError(f'prompts must be a list of captions: pass ["{prompts[:40]}"]')
+    negatives = [negative] * len(prompts) if isinstance(negative, str) else list(negative)
+    if len(negatives) != len(prompts):
+        raise UserError(
+            f"{len(negatives)} negative prompts for {len(prompts)} prompts: give one for each prompt, or a single one"
+        )
+    times = range(images_per_prompt)
+    return Asked(
+        [prompt for prompt in prompts for _ in times],
+        [word for word in negatives for _ in times],
+        picture_seeds(seed, len(prompts) * images_per_prompt),
+    )
+
+
+def picture_seeds(seed: int | Sequence[int], count: int) -> list[int]:
+    """One seed for each of `count` pictures; a single picture takes a single number as it is."""
+    if count == 0:
+        raise UserError("no prompt given: pass at least one caption")
+    if isinstance(seed, int):
+        return [seed] if count == 1 else [mix_seed(seed, place) for place in range(count)]
+    if len(seed) != count:
+        raise UserError(
+            f"{len(seed)} seeds for {count} pictures: give one for each picture, or a single number"
+        )
+    return list(seed)
+
+
+@dataclass(frozen=True)
+class PromptLine:
+    """A line of a file of prompts.
+
+    Attributes:
+        prompt: the caption.
+        name: of the picture's file, without its ending.
+        seed: None where the line does not say.
+        negative: None where the line does not say.
+    """
+
+    prompt: str
+    name: str
+    seed: int | None = None
+    negative: str | None = None
+
+
+def read_prompts(path: Path) -> list[PromptLine]:
+    """Read a file of prompts: one a line, or in a file that ends in .jsonl an object a line.
+
+    Objects have "prompt" and may have "seed", "negative" and "name". A line without a name is called by its number
+    in the file, such as 00012, so that lines added at the end leave the others' names. Empty lines are skipped.
+
+    Raises:
+        UserError: no such file, no text, no prompt in it, a line that is no such object, or a name that appears
+            twice or cannot be that of a file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"the file of prompts {path} cannot be read ({reason})") from None
+    rows = [(number, row.strip()) for number, row in enumerate(text.splitlines(), start=1) if row.strip()]
+    as_objects = path.suffix.lower() == ".jsonl"
+    lines = [_object(row, number, path) if as_objects else PromptLine(row, f"{number:05d}") for number, row in rows]
+    if not lines:
+        raise UserError(f"{path} holds no prompt: write one a line")
+    _check_names(lines, path)
+    return lines
+
+
+def _object(row: str, number: int, path: Path) -> PromptLine:
+    where = f"line {number} of {path}"
+    try:
+        found = json.loads(row)
+    except ValueError as error:
+        raise UserError(f"{where} is not JSON ({error}); in a .jsonl file every line is an object") from None
+    if not isinstance(found, Mapping) or not isinstance(found.get("prompt"), str):
+        raise UserError(f'{where} has no prompt: write {{"prompt": "a red apple"}}')
+    if unknown := [str(name) for name in found if name not in FIELDS]:
+        raise UserError(f"{where} has {', '.join(unknown)}; an object may have {', '.join(FIELDS)}")
+    for name, kind, word in (("seed", int, "a whole number"), ("negative", str, "text"), ("name", str, "text")):
+        _check_kind(found.get(name), kind, f"{name} in {where} must be {word}")
+    name = found["name"] if found.get("name") is not None else f"{number:05d}"
+    return PromptLine(found["prompt"], name, found.get("seed"), found.get("negative"))
+
+
+def _check_kind(value: Any, kind: type, message: str) -> None:
+    if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+        raise UserError(message)
+
+
+def _check_names(lines: Sequence[PromptLine], path: Path) -> None:
+    seen: set[str] = set()
+    for line in lines:
+        if not line.name or line.name.startswith(".") or set(line.name) & set('/\\:*?"<>|\0'):
+            raise UserError(f'"{line.name}" in {path} cannot be the name of a file: use letters, digits, - and _')
+        if line.name.lower() in seen:  # some file systems do not tell them apart
+            raise UserError(f'two lines of {path} are called "{line.name}": names must differ')
+        seen.add(line.name.lower())

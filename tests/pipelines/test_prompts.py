@@ -1,0 +1,81 @@
+"""Prompts from arguments and from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mimgen.errors import UserError
+from mimgen.pipelines.prompts import PromptLine, asked, picture_seeds, read_prompts
+
+
+def written(folder: Path, text: str, name: str = "p.txt") -> Path:
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_lines_are_called_by_their_number(tmp_path):
+    path = written(tmp_path, "\ufeffred apple\n\n  blue car  \n")
+    assert read_prompts(path) == [PromptLine("red apple", "00001"), PromptLine("blue car", "00003")]
+
+
+def test_objects(tmp_path):
+    rows = '{"prompt": "a", "seed": 7, "name": "first"}\n{"prompt": "", "negative": "b", "name": null}\n'
+    assert read_prompts(written(tmp_path, rows, "p.jsonl")) == [
+        PromptLine("a", "first", 7), PromptLine("", "00002", None, "b"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("p.txt", " \n", "holds no prompt"),
+        ("p.jsonl", "red apple\n", "line 1 of .* is not JSON"),
+        ("p.jsonl", '{"prompt": "a"}\n["b"]\n', "line 2 of .* has no prompt"),
+        ("p.jsonl", '{"prompt": "a", "sed": 1}\n', "has sed; an object may have prompt, seed"),
+        ("p.jsonl", '{"prompt": "a", "seed": "1"}\n', "seed in line 1 .* whole number"),
+        ("p.jsonl", '{"prompt": "a", "seed": true}\n', "whole number"),
+        ("p.jsonl", '{"prompt": "a", "name": 3}\n', "name in line 1 .* text"),
+        ("p.jsonl", '{"prompt": "a", "name": "../x"}\n', "cannot be the name of a file"),
+        ("p.jsonl", '{"prompt": "a", "name": "X"}\n{"prompt": "b", "name": "x"}\n', 'called "x"'),
+    ],
+)
+def test_mistakes_name_the_line(tmp_path, name, text, words):
+    with pytest.raises(UserError, match=words):
+        read_prompts(written(tmp_path, text, name))
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(UserError, match="No such file"):
+        read_prompts(tmp_path / "none.txt")
+    (tmp_path / "b.txt").write_bytes(b"\xff\xfe\x00caf\xe9")
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_prompts(tmp_path / "b.txt")
+
+
+def test_pictures_of_a_prompt_follow_each_other():
+    wanted = asked(["a", "b"], ["x", "y"], [1, 2, 3, 4], 2)
+    assert wanted.prompts == ["a", "a", "b", "b"] and wanted.negatives == ["x", "x", "y", "y"]
+    assert wanted.part(slice(1, 3)).seeds == [2, 3] and len(wanted) == 4
+
+
+def test_seeds():
+    assert picture_seeds(5, 1) == [5]
+    derived = picture_seeds(5, 3)
+    assert len(set(derived)) == 3 and derived[:2] == picture_seeds(5, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (([], "", 0, 1), "no prompt"),
+        (("a cat", "", 0, 1), r'pass \["a cat"\]'),
+        ((["a"], ["x", "y"], 0, 1), "2 negative prompts for 1 prompts"),
+        ((["a"], "", [1], 2), "1 seeds for 2 pictures"),
+        ((["a"], "", 0, 0), "images_per_prompt=0"),
+    ],
+)
+def test_mistakes(arguments, words):
+    with pytest.raises(UserError, match=words):
+        asked(*arguments)

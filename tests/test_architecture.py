@@ -35,6 +35,7 @@ WALLS = {
     "accelerate": ("training", "probing", "evaluation", "commands"),
     "torch_fidelity": ("evaluation/generation",),
     "xformers": ("layers/attention.py",),
+    "peft": ("training/lora.py",),
     "vector_quantize_pytorch": ("tokenizers/quantizers", "commands/bench_tokenizer.py"),
     "tyro": ("commands",),
     "webdataset": ("data",),

@@ -1,4 +1,4 @@
-"""`mimgen data show | doctor | cache-codes | emoji`: look at a dataset, prepare it, build the emoji set."""
+"""`mimgen data show | doctor | cache-codes | cache-text | emoji`: look at a dataset, prepare it, build emoji."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ __all__ = ["main"]
 USAGE = """usage: mimgen data show SPEC [--size 64] [--split train] [--out sheet.png]
        mimgen data doctor [--tokenizer T] --data SPEC [--out REPORT]
        mimgen data cache-codes --tokenizer T --data SPEC --out FOLDER [--size 64]
+       mimgen data cache-text --encoder E --data SPEC --out FOLDER
        mimgen data emoji --font NotoColorEmoji.ttf --names emoji-test.txt --size 64 --out FOLDER
 
   show         open a dataset as training would: how many pictures, captions, labels; a contact sheet
   doctor       does a tokenizer fit these pictures? asked before a generator is trained on its codes
   cache-codes  keep every picture's codes on disk, mirrored ones too: mimgen train meissonic --codes FOLDER
+  cache-text   keep every caption's text states on disk: mimgen train meissonic --text-states FOLDER
   emoji        render the emoji set from a font (Debian: fonts-noto-color-emoji, unicode-data)
 
 SPEC is emoji, photos, a folder with metadata.jsonl or .txt captions, a folder a class,
 shards such as 'pictures-{000..099}.tar', a saved Hugging Face dataset or a .parquet file."""
 
-COMMANDS = ("show", "doctor", "cache-codes", "emoji")
+COMMANDS = ("show", "doctor", "cache-codes", "cache-text", "emoji")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,10 @@ def main(arguments: list[str]) -> int:
         from mimgen.commands import data_codes
 
         return data_codes.main(rest)
+    if name == "cache-text":
+        from mimgen.commands import data_text
+
+        return data_text.main(rest)
     return _show(rest) if name == "show" else _emoji(rest)
 
 

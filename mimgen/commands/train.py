@@ -22,8 +22,8 @@ __all__ = ["main"]
 # numbers that make no sense otherwise; where None is allowed it takes the size's own
 ABOVE_NOUGHT = ("pixels", "batch_size", "base_lr", "patch", "codes", "keep", "iterations", "decoder_depth")
 NOT_NEGATIVE = ("adversarial", "entropy", "replaced", "code_weight", "pixel_weight", "guidance")
-# arguments of a generator that may change when a run goes on: where its codes lie, and how it samples
-MAY_CHANGE = ("codes", "sampling_steps", "guidance", "temperature")
+# arguments of a generator that may change when a run goes on: where its codes and text lie, memory, how it samples
+MAY_CHANGE = ("codes", "text_states", "checkpointing", "sampling_steps", "guidance", "temperature")
 HEADINGS = {
     "tokenizer": "Tokenizers: pictures to codes, and back",
     "generate": "Generators: captions to pictures, on the codes of a tokenizer",
@@ -53,6 +53,8 @@ def main(arguments: list[str]) -> int:
         if first_process():
             doing = "building" if isinstance(run, Build) else "training"
             print(f"{doing} {name} ({run.size}) on {run.pictures.spec}; everything goes to {out}/")
+            if start := getattr(run, "start", None):
+                print(start.says())
         result = run.run(out)
     finish(out, {"step": result.step, "interrupted": result.interrupted, "last": result.losses[-1:]})
     if first_process():
@@ -93,6 +95,7 @@ def _train_tokenizer(run: TrainGenerator, out: Path, values: dict[str, Any]) -> 
     from mimgen.recipes import load_tokenizer
 
     shared = {key: values[key] for key in ("size", "data", "pixels", "precision", "tracker", "seed")}
+    shared["size"] = run.tokenizer_size or shared["size"]
     first = configs.experiment("vqgan")(**shared)
     done = (out / "tokenizer" / "config.json").is_file()
     if not done:

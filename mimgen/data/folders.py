@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mimgen.data.decode import PICTURE_SUFFIXES
-from mimgen.data.listing import Listing, digest
+from mimgen.data.listing import Listing, digest, score_of, whole_scores
 from mimgen.errors import UserError
 
 __all__ = ["list_folder", "read_metadata"]
@@ -20,7 +20,8 @@ logger = logging.getLogger(__name__)
 def list_folder(folder: Path) -> Listing:
     """What a folder of pictures holds; its form is seen from its contents.
 
-    - `metadata.jsonl` with file_name and text: captions (the form of Hugging Face's imagefolder);
+    - `metadata.jsonl` with file_name and text, and maybe score: captions, and preference scores (the form of
+      Hugging Face's imagefolder);
     - a .txt file beside a picture: its caption;
     - every picture in a sub-folder: label set "class", and the folder's name as caption;
     - otherwise pictures without captions.
@@ -29,8 +30,10 @@ def list_folder(folder: Path) -> Listing:
         UserError: no pictures, or metadata that does not fit them.
     """
     if (folder / "metadata.jsonl").is_file():
-        captions = read_metadata(folder / "metadata.jsonl")
-        return _listing(folder, [folder / name for name in captions], list(captions.values()))
+        rows = read_metadata(folder / "metadata.jsonl")
+        captions = [caption for caption, _ in rows.values()]
+        scores = whole_scores([score for _, score in rows.values()])
+        return _listing(folder, [folder / name for name in rows], captions, scores=scores)
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
     if not paths:
         raise UserError(f"{folder} holds no pictures{_instead(folder)}; put .png, .jpg or .webp files there")
@@ -45,13 +48,13 @@ def list_folder(folder: Path) -> Listing:
     return _listing(folder, paths, [""] * len(paths))
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """File name -> caption of a `metadata.jsonl`.
+def read_metadata(path: Path) -> dict[str, tuple[str, float | None]]:
+    """File name -> (caption, score) of a `metadata.jsonl`; a score is None where there is none.
 
     Raises:
-        UserError: a line is not JSON, a column is missing, or named files do not exist.
+        UserError: a line is not JSON, a column is missing, a score is no number, or named files do not exist.
     """
-    captions: dict[str, str] = {}
+    rows: dict[str, tuple[str, float | None]] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
@@ -64,16 +67,16 @@ def read_metadata(path: Path) -> dict[str, str]:
         for column in ("file_name", "text"):
             if column not in row:
                 raise UserError(f"{path}, line {number} has no {column!r}; its columns are {', '.join(row)}")
-        captions[str(row["file_name"])] = str(row["text"] or "")
-    if not captions:
+        rows[str(row["file_name"])] = (str(row["text"] or ""), score_of(row, f"{path}, line {number}"))
+    if not rows:
         raise UserError(f'{path} is empty; write one {{"file_name": ..., "text": ...}} a line')
-    missing = [name for name in captions if not (path.parent / name).is_file()]
+    missing = [name for name in rows if not (path.parent / name).is_file()]
     if missing:
         raise UserError(
-            f"{path} names {len(missing)} missing files of {len(captions)}, for example "
+            f"{path} names {len(missing)} missing files of {len(rows)}, for example "
             f"{', '.join(missing[:3])}; names are relative to {path.parent}"
         )
-    return captions
+    return rows
 
 
 def _classes(folder: Path, paths: Sequence[Path]) -> Listing:
@@ -90,6 +93,7 @@ def _listing(
     captions: list[str],
     labels: dict[str, list[int]] | None = None,
     label_names: dict[str, list[str]] | None = None,
+    scores: list[float] | None = None,
 ) -> Listing:
     keys = [path.relative_to(folder).as_posix() for path in paths]
     sizes = [path.stat().st_size for path in paths]
@@ -98,9 +102,10 @@ def _listing(
         keys=keys,
         captions=captions,
         read=lambda index: paths[index].read_bytes(),
-        digest=digest(part for row in zip(keys, sizes, captions, strict=True) for part in row),
+        digest=digest([*(part for row in zip(keys, sizes, captions, strict=True) for part in row), *(scores or ())]),
         labels=labels or {},
         label_names=label_names or {},
+        scores=scores,
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from mimgen.data.memory import SCORE
 from mimgen.errors import UserError
 from mimgen.types import mix_seed
 
-__all__ = ["Listing", "digest"]
+__all__ = ["Listing", "digest", "score_of", "whole_scores"]
 
 VAL_SHARE = 0.05
 
@@ -26,6 +28,7 @@ class Listing:
         digest: hash of the contents.
         labels: named class ids, one a picture.
         label_names: the class names of every label set.
+        scores: preference or aesthetic score of each picture, where the source tells them.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Listing:
     digest: str
     labels: Mapping[str, list[int]] = field(default_factory=dict)
     label_names: dict[str, list[str]] = field(default_factory=dict)
+    scores: Sequence[float] | None = None
 
     def take(self, indices: Sequence[int], name: str) -> Listing:
         """The pictures `indices` under a name of their own."""
@@ -46,6 +50,7 @@ class Listing:
             read=lambda index: self.read(indices[index]),
             digest=digest([self.digest, name]),
             labels={kind: [ids[index] for index in indices] for kind, ids in self.labels.items()},
+            scores=None if self.scores is None else [self.scores[index] for index in indices],
         )
 
     def split(self, split: str | None) -> Listing:
@@ -74,3 +79,24 @@ def digest(parts: Iterable[object]) -> str:
     for part in parts:
         running.update(f"{part}\0".encode(errors="surrogateescape"))
     return running.hexdigest()[:16]
+
+
+def score_of(facts: Mapping[str, object], where: str) -> float | None:
+    """The number under "score" in what is known of a picture; None where there is none.
+
+    Raises:
+        UserError: it is there and no number.
+    """
+    score = facts.get("score")
+    if score is None:
+        return None
+    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+        raise UserError(f"{where}: the score is {score!r}; give a number, such as 6.5, or leave it out")
+    return float(score)
+
+
+def whole_scores(scores: Sequence[float | None]) -> list[float] | None:
+    """Scores of which some may be missing, with the usual one in their place; None where all are missing."""
+    if all(score is None for score in scores):
+        return None
+    return [SCORE if score is None else score for score in scores]

@@ -10,7 +10,7 @@ from torch import Tensor
 from mimgen.data.contract import Sample
 from mimgen.data.decode import CorruptPicture, decode_picture
 from mimgen.data.listing import Listing, digest
-from mimgen.data.transforms import Square, Transform
+from mimgen.data.transforms import Cut, Square, Transform
 from mimgen.errors import UserError
 
 __all__ = ["PictureDataset"]
@@ -25,7 +25,8 @@ class PictureDataset:
     """One's own pictures; see `contract.Dataset`.
 
     A corrupt picture is logged once by name, counted in `corrupt`, and the next good one stands in
-    for it, so the number of samples and their order never change.
+    for it, so the number of samples and their order never change. `scored` says whether the source tells
+    preference scores, which are the last of the micro-conditions; else that is the usual score.
 
     Args:
         listing: what there is.
@@ -41,6 +42,7 @@ class PictureDataset:
         self.label_names = listing.label_names
         self.fingerprint = digest([listing.digest, transform])
         self.augments = transform.augments
+        self.scored = listing.scores is not None
         self.corrupt: dict[str, str] = {}
         self._square(0, None)
 
@@ -61,32 +63,39 @@ class PictureDataset:
 
     def check(self, index: int) -> bool:
         """Whether picture `index` decodes; a corrupt one is counted and logged."""
-        return self._decode(index, None) is not None
+        return self._decode(index, self._transform(index), None) is not None
 
     def _sample(self, index: int, generator: torch.Generator | None) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name} holds {len(self)} pictures; there is no number {index}")
         found, square = self._square(index, generator)
         labels = {name: ids[found] for name, ids in self.listing.labels.items()}
-        return Sample(square.image, self.captions[found], labels, self.keys[found], square.conditions)
+        conditions = square.conditions
+        if self.listing.scores is not None:
+            conditions = torch.cat([conditions[:4], torch.tensor([self.listing.scores[found]])])
+        return Sample(square.image, self.captions[found], labels, self.keys[found], conditions)
 
     def _square(self, index: int, generator: torch.Generator | None) -> tuple[int, Square]:
         """The first picture from `index` on that decodes, and where it lies."""
-        tries = min(len(self), GIVE_UP)
+        tries, transform = min(len(self), GIVE_UP), self._transform(index)
         for candidate in range(index, index + tries):
             found = candidate % len(self)
-            square = self._decode(found, generator)
+            square = self._decode(found, transform, generator)
             if square is not None:
                 return found, square
         reason = self.corrupt[self.keys[index]]
         raise UserError(f"{self.name}: none of {tries} pictures can be read; {self.keys[index]}: {reason}")
 
-    def _decode(self, index: int, generator: torch.Generator | None) -> Square | None:
+    def _transform(self, index: int) -> Cut:
+        """How picture `index`, or the one that stands in for it, is cut."""
+        return self.transform
+
+    def _decode(self, index: int, transform: Cut, generator: torch.Generator | None) -> Square | None:
         key = self.keys[index]
         if key in self.corrupt:
             return None
         try:
-            return self.transform(decode_picture(self.listing.read(index)), generator)
+            return transform(decode_picture(self.listing.read(index)), generator)
         except (CorruptPicture, OSError) as error:
             self.corrupt[key] = str(error)
             logger.warning("%s: corrupt picture %s skipped (%d so far): %s",

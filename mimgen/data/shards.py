@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from mimgen.data.decode import PICTURE_SUFFIXES
-from mimgen.data.listing import Listing, digest
+from mimgen.data.listing import Listing, digest, score_of, whole_scores
 from mimgen.errors import UserError
 
-__all__ = ["caption_of", "class_of", "expand_braces", "list_shards", "picture_of"]
+__all__ = ["caption_of", "class_of", "expand_braces", "list_shards", "picture_of", "score_in"]
 
 BLOCK = 512
 _BRACE = re.compile(r"\{([^{}]*)\}")
@@ -59,24 +59,27 @@ def list_shards(name: str, shards: Sequence[Path]) -> Listing:
     captions: list[str] = []
     places: list[_Place] = []
     classes: list[int | None] = []
+    told: list[float | None] = []
     for shard in shards:
         for key, members, place in _index(shard):
             keys.append(key)
             captions.append(caption_of(members))
             classes.append(class_of(members))
+            told.append(score_in(members, f"{shard}, {key}"))
             places.append(place)
     if not keys:
         raise UserError(f"{name}: the shards hold no pictures; want members such as key.jpg and key.txt")
     known = [label for label in classes if label is not None]
-    labelled = len(known) == len(classes)
+    labelled, scores = len(known) == len(classes), whole_scores(told)
     return Listing(
         name=name,
         keys=keys,
         captions=captions,
         read=lambda index: _read(places[index]),
-        digest=digest([*keys, *captions, *(place.size for place in places)]),
+        digest=digest([*keys, *captions, *(place.size for place in places), *(scores or ())]),
         labels={"class": known} if labelled else {},
         label_names={"class": [str(number) for number in range(max(known) + 1)]} if labelled else {},
+        scores=scores,
     )
 
 
@@ -143,6 +146,11 @@ def class_of(members: dict[str, Any]) -> int | None:
     facts = _json(members)
     found = facts.get("label", facts.get("class"))
     return found if isinstance(found, int) and found >= 0 else None
+
+
+def score_in(members: dict[str, Any], where: str) -> float | None:
+    """The preference score of a sample: score in .json; see `listing.score_of`."""
+    return score_of(_json(members), where)
 
 
 def _json(members: dict[str, Any]) -> dict[str, Any]:

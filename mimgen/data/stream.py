@@ -13,7 +13,7 @@ from torch.utils.data import get_worker_info
 from mimgen.data.contract import Sample
 from mimgen.data.decode import CorruptPicture, decode_picture
 from mimgen.data.listing import digest
-from mimgen.data.shards import caption_of, class_of, expand_braces, picture_of
+from mimgen.data.shards import caption_of, class_of, expand_braces, picture_of, score_in
 from mimgen.data.transforms import Transform
 from mimgen.errors import UserError
 from mimgen.types import mix_seed
@@ -114,7 +114,10 @@ class ShardStream:
             return None
         label = class_of(members)
         labels = {} if label is None else {"class": label}
-        return Sample(square.image, caption_of(members), labels, key, square.conditions)
+        score, conditions = score_in(members, f"{self.name}, {key}"), square.conditions
+        if score is not None:
+            conditions = torch.cat([conditions[:4], torch.tensor([score])])
+        return Sample(square.image, caption_of(members), labels, key, conditions)
 
 
 def _shuffled(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimgen.data.listing import Listing, digest
+from mimgen.data.listing import Listing, digest, score_of, whole_scores
 from mimgen.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def _list_table(name: str, table: Table) -> Listing:
     caption = next((word for word in CAPTION_COLUMNS if word in table.column_names), None)
     captions = [str(text or "") for text in table[caption]] if caption else [""] * len(table)
     labels = {key: kind for key, kind in table.features.items() if isinstance(kind, datasets.ClassLabel)}
+    told = table["score"] if "score" in table.column_names else []
+    scores = whole_scores([score_of({"score": score}, f"{name}, row {row}") for row, score in enumerate(told)])
     # A row without a class has None or -1 there; such a label set is left out.
     ids = {key: list(table[key]) for key in labels}
     whole = {key: rows for key, rows in ids.items() if all(row is not None and row >= 0 for row in rows)}
@@ -81,9 +83,10 @@ def _list_table(name: str, table: Table) -> Listing:
         keys=[f"{row:08d}" for row in range(len(table))],
         captions=captions,
         read=lambda index: _bytes(pictures[index][column]),
-        digest=digest([name, len(table), *captions]),
+        digest=digest([name, len(table), *captions, *(scores or ())]),
         labels=whole,
         label_names={key: list(labels[key].names) for key in whole},
+        scores=scores,
     )
 
 

@@ -1,9 +1,9 @@
-"""How a picture of any shape becomes a square of the asked size."""
+"""How a picture of any shape becomes a square, or a rectangle, of the asked size."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from mimgen.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Square", "Transform"]
+__all__ = ["Cut", "Rectangle", "Square", "Transform"]
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,19 @@ class Square:
     """A transformed picture.
 
     Attributes:
-        image: [3, size, size] uint8.
+        image: [3, height, width] uint8.
         conditions: [5] float32: width and height of the original, left and top of the crop in
             pixels after resizing, score.
     """
 
     image: Tensor
     conditions: Tensor
+
+
+class Cut(Protocol):
+    """A picture of any shape, and maybe a generator, to a `Square`."""
+
+    def __call__(self, picture: Image, generator: torch.Generator | None = None) -> Square: ...
 
 
 @dataclass(frozen=True)
@@ -59,20 +65,49 @@ class Transform:
 
     def __call__(self, picture: Image, generator: torch.Generator | None = None) -> Square:
         """Transform an RGB picture; without a generator the same square every time."""
-        import numpy as np
-        from PIL import Image
+        return _cut(picture, self.size, self.size, self.random_crop, self.flip, generator)
 
-        width, height = picture.size
-        side = min(width, height)
-        place = torch.full((2,), 0.5)
-        if generator is not None and self.random_crop:
-            place = torch.rand(2, generator=generator)
-        left, top = (place * torch.tensor([width - side, height - side])).round().int().tolist()
-        # Cropping inside `resize` reads only the square; the result is that of resizing first.
-        box = (left, top, left + side, top + side)
-        small = picture.resize((self.size, self.size), Image.Resampling.LANCZOS, box=box)
-        image = torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()
-        if generator is not None and self.flip and bool(torch.rand((), generator=generator) < 0.5):
-            image = image.flip(-1)
-        scale = self.size / side
-        return Square(image, torch.tensor([width, height, left * scale, top * scale, SCORE]))
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Resize until both sides reach `height` and `width`, then crop what juts out.
+
+    Args:
+        height: in pixels.
+        width: in pixels.
+        random_crop: crop anywhere instead of in the centre, where a generator is given.
+        flip: mirror half of the pictures, where a generator is given.
+    """
+
+    height: int
+    width: int
+    random_crop: bool = False
+    flip: bool = False
+
+    def __call__(self, picture: Image, generator: torch.Generator | None = None) -> Square:
+        """Transform an RGB picture; without a generator the same rectangle every time."""
+        return _cut(picture, self.height, self.width, self.random_crop, self.flip, generator)
+
+
+def _cut(
+    picture: Image, height: int, width: int, random_crop: bool, flip: bool, generator: torch.Generator | None
+) -> Square:
+    import numpy as np
+    from PIL import Image
+
+    across, down = picture.size
+    # the largest box of the asked shape: of a square, the shorter side
+    wide, high = (across, across * height / width) if across * height <= down * width else (down * width / height, down)
+    place = torch.full((2,), 0.5)
+    if generator is not None and random_crop:
+        place = torch.rand(2, generator=generator)
+    left, top = (place * torch.tensor([across - wide, down - high])).round().int().tolist()
+    left, top = min(left, across - wide), min(top, down - high)  # of a box with fractions, rounding may jut out
+    # Cropping inside `resize` reads only the box; the result is that of resizing first.
+    box = (left, top, left + wide, top + high)
+    small = picture.resize((width, height), Image.Resampling.LANCZOS, box=box)
+    image = torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()
+    if generator is not None and flip and bool(torch.rand((), generator=generator) < 0.5):
+        image = image.flip(-1)
+    scale = width / wide
+    return Square(image, torch.tensor([across, down, left * scale, top * scale, SCORE]))

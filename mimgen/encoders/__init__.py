@@ -33,6 +33,7 @@ from mimgen.encoders.swin import SwinEncoder
 from mimgen.encoders.swin_v2 import SwinV2Encoder
 from mimgen.encoders.teachers import Teacher, open_teacher
 from mimgen.encoders.text import ByteTextEncoder, TextStates
+from mimgen.encoders.text_cache import CachedText
 from mimgen.encoders.visible_branch import VisibleBranch
 from mimgen.encoders.vit import VitEncoder
 from mimgen.encoders.volume_vit import VolumeTokens, VolumeVit
@@ -41,6 +42,7 @@ __all__ = [
     "BeitEncoder",
     "BeitPretraining",
     "ByteTextEncoder",
+    "CachedText",
     "CaeDecoder",
     "CaeEncoder",
     "ClipTextEncoder",

@@ -10,6 +10,7 @@ from mimgen.recipes.generation_fid import FidWatch
 from mimgen.recipes.generator import TrainGenerator
 from mimgen.recipes.pictures import Pictures, choose_size, given
 from mimgen.recipes.pretrain import Pretrain
+from mimgen.recipes.start import Start, open_text_encoder
 from mimgen.recipes.tokenizer import TrainTokenizer
 from mimgen.recipes.tokenizers import DiscreteTokenizer, encoder_of, load_coder, load_tokenizer, tokenize
 from mimgen.recipes.volumes import Volumes
@@ -26,6 +27,7 @@ __all__ = [
     "Pictures",
     "Pretrain",
     "Run",
+    "Start",
     "TrainGenerator",
     "TrainTokenizer",
     "TrainingRun",
@@ -36,5 +38,6 @@ __all__ = [
     "given",
     "load_coder",
     "load_tokenizer",
+    "open_text_encoder",
     "tokenize",
 ]

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from mimgen.data import Dataset, StreamedDataset, with_codes
-from mimgen.data.codes import codes_of, key_of
-from mimgen.data.codes_folder import open_codes
+from mimgen.encoders import CachedText
 from mimgen.errors import UserError
+from mimgen.layers.recompute import recompute
 from mimgen.objectives import MaskedTokens
 from mimgen.ops.launch import first_process
 from mimgen.pipelines import Preset, TextToImage
 from mimgen.pipelines.parts import token_grid
 from mimgen.recipes.generation_fid import FidWatch
+from mimgen.recipes.generator_data import Data, bucketed, check_scored, coded
 from mimgen.recipes.pictures import Pictures, first, loader, rarer_shown_more, record
-from mimgen.recipes.tokenizers import DiscreteTokenizer, encoder_of, load_tokenizer, tokenize
+from mimgen.recipes.start import Start, open_text_encoder
+from mimgen.recipes.tokenizers import DiscreteTokenizer, load_tokenizer
 from mimgen.training import Result, Settings, fit, load_ema
+from mimgen.training.lora import Lora, add_lora, merge_lora, save_adapter
+from mimgen.training.shard import gathered, is_split
 
 Watch = Callable[[TextToImage, int], None]
 
@@ -30,6 +33,8 @@ Watch = Callable[[TextToImage, int], None]
 @dataclass(frozen=True)
 class TrainGenerator:
     """Train a generator on a tokenizer's ids; leaves `<out>/pipeline`, which `mimgen generate` loads.
+
+    With adapters, they are left in `<out>/adapter`, and added to the weights of the pipeline.
 
     Attributes:
         name: name of the config.
@@ -44,6 +49,13 @@ class TrainGenerator:
         options: further arguments of the config that differ from its defaults; a run goes on with the same only.
         balance: name of the labels by whose classes rare pictures are shown more often; None for all alike.
         fid: measure the FID to the training data in the course of the run, into `<out>/fid.jsonl`; None for never.
+        start: the pipeline whose weights `build` takes; None for fresh ones.
+        lora: adapters are trained in the place of the weights, and the text encoder is not; None trains all.
+        recomputed: gradient checkpointing: blocks keep their inputs only.
+        cell: tokens that the generator takes together along a side where pictures of other shapes than squares
+            are trained on, in buckets of equal token count; 0 crops every picture to a square.
+        scored: the data must tell preference scores.
+        tokenizer_size: size of the tokenizer that is trained where none is given; None for this size's name.
     """
 
     name: str
@@ -58,6 +70,12 @@ class TrainGenerator:
     options: Mapping[str, Any] = field(default_factory=dict)
     balance: str | None = None
     fid: FidWatch | None = None
+    start: Start | None = None
+    lora: Lora | None = None
+    recomputed: bool = False
+    cell: int = 0
+    scored: bool = False
+    tokenizer_size: str | None = None
 
     def run(self, out: Path, watch: Watch | None = None) -> Result:
         """Train or go on training in the run folder `out`; returns the loop's result.
@@ -67,16 +85,14 @@ class TrainGenerator:
             watch: called with the pipeline under averaged weights and the step whenever samples are logged.
 
         Raises:
-            UserError: no tokenizer, one that does not divide the pictures, cached codes of something else, or an
-                FID that cannot be measured.
+            UserError: no tokenizer, one that does not divide the pictures, cached codes of something else, data
+                without the scores or shapes that are asked for, or an FID that cannot be measured.
         """
         if self.tokenizer is None:
             raise UserError(f"{self.name} needs a tokenizer; train one (mimgen train vqgan) and pass --tokenizer")
         tokenizer = load_tokenizer(self.tokenizer)
         token_grid(tokenizer, self.pictures.size, self.pictures.size)
-        dataset = self.pictures.open()
-        if self.balance is not None:
-            rarer_shown_more(dataset, self.balance)  # wrong labels are refused before anything is computed
+        dataset = self._open(tokenizer)
         prompts = [sample.caption for sample in first(dataset)]
         measure = self.fid.start(dataset, out) if self.fid is not None and self.fid.every else None
 
@@ -90,18 +106,34 @@ class TrainGenerator:
                 watch(pipeline, step)
             return {"samples": pipeline(prompts).images}
 
-        torch.manual_seed(self.settings.seed)
-        objective = self.build(tokenizer)
-        coded = self._coded(dataset, tokenizer)
-        coded = coded if self.balance is None else rarer_shown_more(coded, self.balance)
+        def whole(objective: nn.Module, step: int) -> dict[str, Tensor]:
+            with gathered(objective):
+                return images(objective, step)
+
+        objective = self.objective(tokenizer)
+        ids = self._coded(dataset, tokenizer)
         settings = self.settings
         if measure is not None:  # the loop asks for pictures whenever grids or the FID are due
             settings = replace(settings, sample_every=math.gcd(settings.sample_every, measure.watch.every))
-        result = fit(objective, loader(coded, settings), settings, out, images=images, record=self.record())
+        result = fit(objective, loader(ids, settings), settings, out, images=whole, record=self.record())
         if first_process():
-            load_ema(out, objective)
-            self.pipeline(objective).save(out / "pipeline")
+            # weights that are split over processes cannot be written by one of them
+            self._leave(self.objective(tokenizer) if is_split(objective) else objective, out)
         return result
+
+    def objective(self, tokenizer: DiscreteTokenizer) -> MaskedTokens:
+        """What is trained, as it is before the first step; the run's seed draws what is new."""
+        torch.manual_seed(self.settings.seed)
+        objective = self.build(tokenizer)
+        transformer = objective.transformer
+        if self.lora is not None:
+            objective.text_encoder.requires_grad_(False).eval()
+            # seeded anew: an encoder that is loaded draws weights first, cached text states do not
+            torch.manual_seed(self.settings.seed)
+            add_lora(transformer, self.lora)
+        if self.recomputed:
+            recompute([*transformer.transformer_blocks, *transformer.single_transformer_blocks])
+        return objective
 
     def pipeline(self, objective: MaskedTokens) -> TextToImage:
         """The parts of the objective as a pipeline that samples as this run says."""
@@ -116,7 +148,11 @@ class TrainGenerator:
         """What the checkpoints say about the run."""
         facts = record(self.name, self.size, self.pictures, self.options, tokenizer=self.tokenizer)
         # left out where it says nothing, so that runs begun before it existed go on
-        return {**facts, "flips": True} if self.flips else facts
+        more: dict[str, Any] = {"flips": True} if self.flips else {}
+        more |= {"buckets": True} if self.cell else {}
+        more |= {"init": str(self.start.folder)} if self.start else {}
+        more |= {"lora": asdict(self.lora)} if self.lora else {}
+        return {**facts, **more}
 
     def with_tokenizer(self, folder: Path) -> TrainGenerator:
         """The same run on the tokenizer in `folder`."""
@@ -125,19 +161,28 @@ class TrainGenerator:
     def _due(self, every: int, step: int) -> bool:
         return step % every == 0 or step == self.settings.steps
 
-    def _coded(self, dataset: Dataset | StreamedDataset, tokenizer: DiscreteTokenizer) -> Dataset | StreamedDataset:
-        """The data with ids: from the cache, or computed here and kept in memory."""
-        if not isinstance(dataset, Dataset):
-            if self.codes or self.flips:
-                raise UserError(f"{dataset.name} is a stream: leave out --codes and --flips, or keep the data on disk")
-            return dataset
-        if self.flips and self.pictures.spec == "emoji":
-            raise UserError("emoji are not flipped: clocks, flags and arrows would change; leave out --flips")
-        if self.codes is not None:
-            key = key_of(dataset, self.pictures.size, cast(nn.Module, tokenizer))
-            return open_codes(Path(self.codes), dataset, key, flip=self.flips)
-        if self.flips:
-            return codes_of(dataset, encoder_of(tokenizer), flip=True)
-        if getattr(dataset, "augments", False):
-            return dataset
-        return with_codes(dataset, tokenize(dataset, tokenizer))
+    def _leave(self, objective: MaskedTokens, out: Path) -> None:
+        """Write what the run leaves, with averaged weights."""
+        load_ema(out, objective)
+        if self.lora is not None:
+            save_adapter(objective.transformer, self.lora, out / "adapter")
+            merge_lora(objective.transformer)
+        if isinstance(objective.text_encoder, CachedText):
+            objective.text_encoder = open_text_encoder(objective.text_encoder.encoder)
+        self.pipeline(objective).save(out / "pipeline")
+
+    def _open(self, tokenizer: DiscreteTokenizer) -> Data:
+        """The pictures; what does not suit the run is refused before anything is computed."""
+        dataset = self.pictures.open()
+        if self.scored:
+            check_scored(dataset)
+        if self.balance is not None:
+            if self.cell:
+                raise UserError("pictures in buckets are not balanced: leave out --balance or --buckets")
+            rarer_shown_more(dataset, self.balance)
+        return bucketed(dataset, tokenizer, self.pictures.size, self.cell, self.flips) if self.cell else dataset
+
+    def _coded(self, dataset: Data, tokenizer: DiscreteTokenizer) -> Data:
+        size, spec = self.pictures.size, self.pictures.spec
+        ids = coded(dataset, tokenizer, spec=spec, size=size, codes=self.codes, flips=self.flips)
+        return ids if self.balance is None else rarer_shown_more(ids, self.balance)

@@ -20,6 +20,7 @@ from mimgen.data import (
     open_data,
     training_split,
 )
+from mimgen.data.buckets import BucketedCodes, BucketedPictures, BucketLoader
 from mimgen.errors import UserError
 from mimgen.training import Settings
 
@@ -82,6 +83,8 @@ def record(name: str, size: str, pictures: Pictures, options: Mapping[str, Any],
 
 def loader(dataset: Dataset | StreamedDataset, settings: Settings) -> Loader | StreamLoader:
     """The batches of a run."""
+    if isinstance(dataset, BucketedPictures | BucketedCodes):
+        return BucketLoader(dataset, settings.batch_size, settings.seed)
     if isinstance(dataset, Dataset):
         return Loader(dataset, settings.batch_size, settings.seed)
     return StreamLoader(dataset, settings.batch_size, settings.seed)

@@ -20,13 +20,29 @@ rank 0 writes it and every rank reads checkpoints from it.
 **FSDP2.** `accelerate config`, or `accelerate launch --use_fsdp --fsdp_version 2
 --fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP --fsdp_transformer_layer_cls_to_wrap <Block> ...`,
 splits weights, averages and moments over GPUs (accelerate offers it for GPUs only). Checkpoints
-are gathered to full tensors, so a run may go on under DDP or on one GPU. FSDP1, DeepSpeed and
-Megatron are refused by name.
+are gathered to full tensors, so a run may go on under DDP or on one GPU. The blocks of the text-to-image
+generator are `JointBlock,SingleBlock`. FSDP1, DeepSpeed and Megatron are refused by name.
+
+**Little memory.** `Lora` trains low-rank adapters in the place of the weights (peft); `mimgen.layers.recompute`
+keeps the inputs of blocks only (gradient checkpointing).
 """
 
 from mimgen.training.checkpoint import load_ema
 from mimgen.training.loop import fit
+from mimgen.training.lora import Lora, add_lora, load_adapter, merge_lora, save_adapter
 from mimgen.training.resume import changes
 from mimgen.training.settings import Batches, Result, Settings
 
-__all__ = ["Batches", "Result", "Settings", "changes", "fit", "load_ema"]
+__all__ = [
+    "Batches",
+    "Lora",
+    "Result",
+    "Settings",
+    "add_lora",
+    "changes",
+    "fit",
+    "load_adapter",
+    "load_ema",
+    "merge_lora",
+    "save_adapter",
+]

@@ -13,6 +13,7 @@ from mimgen.errors import UserError
 from mimgen.training.optim import build_optimizer
 from mimgen.training.precision import choose_precision
 from mimgen.training.settings import Settings
+from mimgen.training.shard import make_contiguous
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -66,6 +67,7 @@ def wrap(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
         if accelerator.is_fsdp2:
+            make_contiguous(objective)
             # FSDP2 replaces the parameters, so accelerate has to change the optimizer's too.
             model, prepared = accelerator.prepare(objective, optimizer)
             optimizer = prepared.optimizer

@@ -1,10 +1,12 @@
-"""Tensors that FSDP2 has split over ranks: whole for a checkpoint, split again after it."""
+"""Tensors that FSDP2 has split over ranks: whole for a checkpoint or a part of its own, split again after it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -21,3 +23,31 @@ def split_like(tensor: Tensor, pattern: Any) -> Tensor:
     from torch.distributed.tensor import distribute_tensor
 
     return distribute_tensor(tensor, pattern.device_mesh, pattern.placements)
+
+
+def make_contiguous(module: nn.Module) -> None:
+    """Lay every weight out in rows: FSDP2 splits no others, such as kernels kept channels-last."""
+    for parameter in module.parameters():
+        parameter.data = parameter.data.contiguous()
+
+
+def is_split(module: nn.Module) -> bool:
+    """Whether FSDP2 has split weights of `module` over ranks."""
+    return any(hasattr(parameter, "device_mesh") for parameter in module.parameters())
+
+
+@contextmanager
+def gathered(module: nn.Module) -> Iterator[None]:
+    """Whole weights at the root of a split module, so that its parts may be called without calling it.
+
+    FSDP2 gathers weights when the module that holds them is called. Blocks split by themselves go on doing so; what
+    belongs to the root would be met in pieces. A collective call; does nothing where nothing is split.
+    """
+    root: Any = module if hasattr(module, "unshard") else None
+    if root is not None:
+        root.unshard()
+    try:
+        yield
+    finally:
+        if root is not None:
+            root.reshard()

@@ -1,0 +1,86 @@
+"""The pictures of a generator's run, as their token ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from torch import nn
+
+from mimgen.data import Dataset, PictureDataset, StreamedDataset, with_codes
+from mimgen.data.buckets import BucketedPictures, bucket_shapes, bucketed_codes
+from mimgen.data.codes import codes_of, key_of
+from mimgen.data.codes_folder import open_codes
+from mimgen.errors import UserError
+from mimgen.recipes.tokenizers import DiscreteTokenizer, encoder_of, tokenize
+
+Data = Dataset | StreamedDataset
+
+
+def check_scored(dataset: Data) -> None:
+    """Refuse data on disk that tell no preference scores; of a stream they are not known beforehand.
+
+    Raises:
+        UserError: no scores.
+    """
+    if isinstance(dataset, Dataset) and not getattr(dataset, "scored", False):
+        raise UserError(
+            f"{dataset.name} tells no preference scores, which this size trains with: give each picture a number "
+            '"score", in metadata.jsonl, in the .json of shards or as a column'
+        )
+
+
+def bucketed(dataset: Data, tokenizer: DiscreteTokenizer, side: int, cell: int, flips: bool) -> BucketedPictures:
+    """The pictures in shapes of as many tokens as the square has.
+
+    Args:
+        dataset: one's own pictures.
+        tokenizer: what they are turned into tokens with.
+        side: of the square in pixels.
+        cell: tokens that the generator's trunk takes together along a side, 1 or 2.
+        flips: mirror half of the pictures, drawn anew for each sample.
+
+    Raises:
+        UserError: pictures that have one shape, or a tokenizer that has one grid.
+    """
+    if not isinstance(dataset, PictureDataset):
+        raise UserError(f"{dataset.name} cannot be put into buckets: leave out --buckets, or pass your own pictures")
+    if getattr(tokenizer, "grid", None) is not None:
+        raise UserError(f"a {type(tokenizer).__name__} reads squares only: leave out --buckets")
+    return BucketedPictures(dataset.listing, bucket_shapes(side, cell * tokenizer.downsample), flip=flips)
+
+
+def coded(
+    dataset: Data, tokenizer: DiscreteTokenizer, *, spec: str, size: int, codes: str | None, flips: bool
+) -> Data:
+    """The data with ids: from the cache, or computed here and kept in memory.
+
+    Args:
+        dataset: the pictures.
+        tokenizer: what makes the ids.
+        spec: what the user called the data.
+        size: side of the pictures.
+        codes: folder of `mimgen data cache-codes`; None to compute them.
+        flips: mirror half of the pictures, drawn anew for each sample.
+
+    Raises:
+        UserError: a stream, or pictures that must not be flipped, or cached ids of something else.
+    """
+    if not isinstance(dataset, Dataset):
+        if codes or flips:
+            raise UserError(f"{dataset.name} is a stream: leave out --codes and --flips, or keep the data on disk")
+        return dataset
+    if isinstance(dataset, BucketedPictures):
+        if codes is not None:
+            raise UserError("cached codes are of squares: leave out --codes or --buckets")
+        return dataset if dataset.augments else bucketed_codes(dataset, encoder_of(tokenizer))
+    if flips and spec == "emoji":
+        raise UserError("emoji are not flipped: clocks, flags and arrows would change; leave out --flips")
+    if codes is not None:
+        key = key_of(dataset, size, cast(nn.Module, tokenizer))
+        return open_codes(Path(codes), dataset, key, flip=flips)
+    if flips:
+        return codes_of(dataset, encoder_of(tokenizer), flip=True)
+    if getattr(dataset, "augments", False):
+        return dataset
+    return with_codes(dataset, tokenize(dataset, tokenizer))

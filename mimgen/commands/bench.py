@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,35 +13,21 @@ from mimgen.commands.options import choose, parse
 
 __all__ = ["main"]
 
-USAGE = """usage: mimgen bench sampler | train | tokenizer | probe | pretrain | study [options]
+USAGE = """usage: mimgen bench generate | generate-step | train | tokenizer | probe | pretrain | study [options]
 
-  sampler    logits of the masked tokens only against logits of all tokens
-  train      steps of a config in fp32 and in bf16: which is faster on this machine
-  tokenizer  entropy of binary codes, search in a codebook, token merging: time and memory
-  probe      many probe settings at once against one by one, nearest neighbours, attentive poolings
-  pretrain   a training step of MAE and SimMIM against lightly's, and supervised with timm: time, memory, loss
-  study      tokenizers | mergevq | probes | scaling | mim, trained with equal budgets, side by side"""
+  generate       a picture of Meissonic with each saving alone and with all: time, memory, operations, quality
+  generate-step  a training step of Meissonic against the same model in diffusers' blocks: time, memory, loss
+  train          steps of a config in fp32 and in bf16: which is faster on this machine
+  tokenizer      entropy of binary codes, search in a codebook, token merging: time and memory
+  probe          many probe settings at once against one by one, nearest neighbours, attentive poolings
+  pretrain       a training step of MAE and SimMIM against lightly's, and supervised with timm: time, memory, loss
+  study          tokenizers | mergevq | probes | scaling | mim, trained with equal budgets, side by side"""
 
-
-@dataclass(frozen=True)
-class Sampler:
-    """Time sampling with logits of the masked tokens only against logits of all tokens.
-
-    Attributes:
-        tokens: tokens of a picture.
-        codes: size of the codebook.
-        width: width of the model.
-        steps: unmasking steps.
-        batch: pictures at a time.
-        repeats: runs of each kind; the fastest counts.
-    """
-
-    tokens: int = 256
-    codes: int = 8192
-    width: int = 256
-    steps: int = 12
-    batch: int = 4
-    repeats: int = 3
+# name -> module with a `main`
+MODULES = {
+    "generate": "bench_generate", "generate-step": "bench_generate_step", "tokenizer": "bench_tokenizer",
+    "probe": "bench_probe", "pretrain": "bench_pretrain", "study": "study",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,24 +53,11 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0
     name, *rest = arguments
-    choose(name, ["sampler", "train", "tokenizer", "probe", "pretrain", "study"], "benchmark")
-    if name in ("tokenizer", "probe", "pretrain", "study"):
-        module = importlib.import_module(f"mimgen.commands.{'study' if name == 'study' else f'bench_{name}'}")
-        status: int = module.main(rest)
-        return status
-    return _sampler(rest) if name == "sampler" else _train(rest)
-
-
-def _sampler(arguments: list[str]) -> int:
-    options = parse(Sampler, arguments, "mimgen bench sampler")
-
-    from mimgen.commands.bench_sampler import bench
-
-    measured = bench(**asdict(options))
-    print(f"logits of all tokens:    {measured['full_s']:.2f} s")
-    print(f"of the masked ones only: {measured['masked_s']:.2f} s, {measured['ratio']:.2f} times as fast")
-    print("both give the same tokens" if measured["same_tokens"] else "the tokens DIFFER: please report this")
-    return 0 if measured["same_tokens"] else 1
+    choose(name, [*MODULES, "train"], "benchmark")
+    if name == "train":
+        return _train(rest)
+    status: int = importlib.import_module(f"mimgen.commands.{MODULES[name]}").main(rest)
+    return status
 
 
 def _train(arguments: list[str]) -> int:

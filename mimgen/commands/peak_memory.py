@@ -7,13 +7,27 @@ import os
 import resource
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-__all__ = ["peak_in_child"]
+__all__ = ["Measured", "measured_in_child", "peak_in_child"]
 
 Prepare = Callable[..., Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A call in a process of its own.
+
+    Attributes:
+        peak: bytes by which resident memory rose at most.
+        result: what the call returned.
+    """
+
+    peak: int
+    result: object
 
 
 def peak_in_child(prepare: Prepare, arguments: tuple[Any, ...]) -> int:
@@ -29,27 +43,36 @@ def peak_in_child(prepare: Prepare, arguments: tuple[Any, ...]) -> int:
     Raises:
         RuntimeError: the process ended without a result (out of memory, most likely).
     """
+    return _run_in_child(prepare, arguments, keep=False).peak
+
+
+def measured_in_child(prepare: Prepare, arguments: tuple[Any, ...]) -> Measured:
+    """The same, with what `prepare(*arguments)()` returned, which must be able to travel between processes."""
+    return _run_in_child(prepare, arguments, keep=True)
+
+
+def _run_in_child(prepare: Prepare, arguments: tuple[Any, ...], keep: bool) -> Measured:
     # Started afresh and not as a copy, which would take the caller's memory along.
     context = multiprocessing.get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
-    child = context.Process(target=_measure, args=(writer, prepare, arguments))
+    child = context.Process(target=_measure, args=(writer, prepare, arguments, keep))
     child.start()
     writer.close()
     try:
-        peak: int | None = reader.recv()
+        measured: Measured | None = reader.recv()
     except EOFError:
-        peak = None
+        measured = None
     child.join()
-    if peak is None:
+    if measured is None:
         raise RuntimeError(f"measuring the memory failed (exit status {child.exitcode})")
-    return peak
+    return measured
 
 
-def _measure(writer: Connection, prepare: Prepare, arguments: tuple[Any, ...]) -> None:
+def _measure(writer: Connection, prepare: Prepare, arguments: tuple[Any, ...], keep: bool) -> None:
     run = prepare(*arguments)
     before = _restart_peak()
-    run()
-    writer.send(_peak() - before)
+    result = run()
+    writer.send(Measured(_peak() - before, result if keep else None))
 
 
 def _restart_peak() -> int:

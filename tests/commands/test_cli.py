@@ -96,7 +96,7 @@ def test_a_process_ends_with_status_2_and_no_traceback() -> None:
         (("convert", "lamagen", "a", "b"), "did you mean llamagen"),
         (("data", "shw"), "did you mean show"),
         (("data", "show", "no/such/pictures"), "no/such/pictures"),
-        (("bench", "sampling"), "did you mean sampler"),
+        (("bench", "generat"), "did you mean generate"),
         (("parity",), "no case given"),
         (("systems", "--jsn"), "did you mean --json"),
         (("quickstart", "--minutes", "0"), "--minutes"),

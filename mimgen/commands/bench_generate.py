@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from mimgen.commands.bench_device import device_and_precision
 from mimgen.commands.bench_generate_composition import compositions
 from mimgen.commands.bench_generate_draw import Drawing, Setting, cost
 from mimgen.commands.bench_generate_peers import absent
@@ -33,7 +34,7 @@ from mimgen.errors import UserError
 __all__ = ["bench", "bench_shape", "main", "same_tokens"]
 
 MIB = 2**20
-_CHECKED = 4  # steps in which exact rows are compared
+_COMPARED = 4  # steps in which exact rows are compared
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,7 @@ def bench(
             raise UserError(f"{number} {flag}: give at least 1")
     if composition < 0:
         raise UserError(f"composition of {composition} prompts: give a number of prompts, or 0 for none")
-    where = _device(device)
-    how = precision if precision != "auto" else "bf16" if where == "cuda" else "fp32"
+    where, how = device_and_precision(device, precision)
     setting = Setting(batch, steps, guidance, where, how, seed)
     names = (sizes or ("1b" if where == "cuda" else "tiny,small")).split(",")
     shapes = {name: SHAPES[choose(name, list(SHAPES), "size")] for name in names}
@@ -142,13 +142,6 @@ def bench(
         "versions": _versions(),
         "missing": absent(),
     }
-
-
-def _device(wanted: str) -> str:
-    found = torch.cuda.is_available()
-    if wanted == "cuda" and not found:
-        raise UserError("no GPU is there: leave out --device, or take --device cpu")
-    return ("cuda" if found else "cpu") if wanted == "auto" else wanted
 
 
 def _chosen(kinds: str, only: str, everything: list[Row], device: str) -> list[Row]:
@@ -203,7 +196,7 @@ def bench_shape(
         measured[row.name] = _line(row, shape, setting, seconds, runs, scores)
     _tell(f"{name}: comparing tokens of exact rows")
     for key, same in same_tokens(shape, setting, chosen).items():
-        measured[key]["same_tokens"] = same
+        measured[key] |= {"same_tokens": same, "compared_steps": min(_COMPARED, setting.steps)}
     plain = measured[PLAIN_LOOP]["gflop"]
     for line in measured.values():
         line["operations"] = None if line["gflop"] is None else line["gflop"] / plain
@@ -212,15 +205,15 @@ def bench_shape(
 
 
 def same_tokens(shape: Shape, setting: Setting, chosen: list[Row]) -> dict[str, bool]:
-    """Whether each exact row draws the tokens of the plain loop, in double precision and a few steps.
+    """Whether each exact row draws the tokens of the plain loop, with weights in double precision and in a few steps.
 
     In single precision roundings differ with the order of a sum, and where two codes or two places are nearly alike one
-    of them decides; what is drawn after that differs, too.
+    of them decides; what is drawn after that differs, too. (Norms, rotations and the mixing of guidance stay single.)
     """
     exact = [row for row in chosen if row.kind == "exact"]
     if not exact:
         return {}
-    drawing = Drawing(shape, replace(setting, precision="fp64", steps=min(_CHECKED, setting.steps)))
+    drawing = Drawing(shape, replace(setting, precision="fp64", steps=min(_COMPARED, setting.steps)))
     plain = drawing.draw(Row(PLAIN_LOOP, "plain", "plain"))()
     return {row.name: torch.equal(drawing.draw(row)(), plain) for row in exact}
 

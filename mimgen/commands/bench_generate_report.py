@@ -25,10 +25,10 @@ def report(measured: dict[str, Any]) -> str:
         heads = (*_HEADS, *(_SCORE if scored else ()))
         lines.append(table(heads, [_cells(key, row, scored) for key, row in rows.items()]))
     rows = [row for size in measured["sizes"].values() for row in size["rows"].values()]
-    if any("same_tokens" in row for row in rows):
+    if compared := [row["compared_steps"] for row in rows if "compared_steps" in row]:
         lines.append(
-            f"\nsame tokens: as the plain loop in double precision; in brackets the share in {measured['precision']}, "
-            "where roundings add up"
+            f"\nsame tokens: as the plain loop, in {max(compared)} steps with weights in double precision; in brackets "
+            f"the share in {measured['precision']} over all steps, where roundings add up"
         )
     scores = [row["composition"] for row in rows if "composition" in row]
     if scores:

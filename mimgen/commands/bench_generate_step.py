@@ -18,11 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimgen.commands.bench_device import device_and_precision
 from mimgen.commands.bench_generate_peers import BLOCKS, DiffusersMeissonic, absent
 from mimgen.commands.bench_generate_shapes import SHAPES, Shape, encode, transformer
 from mimgen.commands.bench_tokenizer import fastest
 from mimgen.commands.options import choose, parse
-from mimgen.commands.peak_memory import peak_in_child
+from mimgen.commands.peak_memory import step_memory
 from mimgen.commands.pretrain_steps import Setting
 from mimgen.commands.study_rows import table
 from mimgen.encoders import TextStates
@@ -125,11 +126,7 @@ def bench(
     """
     if repeats < 1 or (batch is not None and batch < 1):
         raise UserError(f"batch {batch} and repeats {repeats}: give at least 1 of each")
-    found = torch.cuda.is_available()
-    if device == "cuda" and not found:
-        raise UserError("no GPU is there: leave out --device, or take --device cpu")
-    device = ("cuda" if found else "cpu") if device == "auto" else device
-    precision = ("bf16" if device == "cuda" else "fp32") if precision == "auto" else precision
+    device, precision = device_and_precision(device, precision)
     chosen = {name: SHAPES[choose(name, list(SHAPES), "size")] for name in sizes.split(",")}
     return {
         "sizes": {
@@ -222,13 +219,7 @@ def _released_loss(model: nn.Module, shape: Shape, drawn: Drawn) -> Tensor:
 
 def _peak_memory(kind: str, shape: Shape, setting: Setting) -> int:
     """Bytes that one step takes on top of the weights and the batch."""
-    if setting.device == "cpu":
-        return peak_in_child(_memory_step, (kind, shape, setting))
-    step = _cold_step(kind, shape, setting)
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    step()
-    return torch.cuda.max_memory_allocated() - before
+    return step_memory(setting.device, _memory_step, _cold_step, (kind, shape, setting))
 
 
 def _memory_step(kind: str, shape: Shape, setting: Setting) -> Callable[[], float]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 
+from mimgen.commands.bench_device import device_and_precision
 from mimgen.commands.bench_tokenizer import fastest
 from mimgen.commands.options import choose, parse
 from mimgen.commands.pretrain_masks import mask_seconds
@@ -97,11 +98,7 @@ def bench(
     """
     if repeats < 1 or (batch is not None and batch < 1):
         raise UserError(f"batch {batch} and repeats {repeats}: give at least 1 of each")
-    found = torch.cuda.is_available()
-    if device == "cuda" and not found:
-        raise UserError("no GPU is there: leave out --device, or take --device cpu")
-    device = ("cuda" if found else "cpu") if device == "auto" else device
-    precision = ("bf16" if device == "cuda" else "fp32") if precision == "auto" else precision
+    device, precision = device_and_precision(device, precision)
     names = (shapes or ("b224" if device == "cuda" else "ti32,s224")).split(",")
     chosen = {name: SHAPES[choose(name, list(SHAPES), "shape")] for name in names}
     return {

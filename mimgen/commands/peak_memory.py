@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Measured", "measured_in_child", "peak_in_child"]
+__all__ = ["Measured", "measured_in_child", "peak_in_child", "step_memory"]
 
 Prepare = Callable[..., Callable[[], object]]
 
@@ -49,6 +49,26 @@ def peak_in_child(prepare: Prepare, arguments: tuple[Any, ...]) -> int:
 def measured_in_child(prepare: Prepare, arguments: tuple[Any, ...]) -> Measured:
     """The same, with what `prepare(*arguments)()` returned, which must be able to travel between processes."""
     return _run_in_child(prepare, arguments, keep=True)
+
+
+def step_memory(device: str, prepare: Prepare, cold: Prepare, arguments: tuple[Any, ...]) -> int:
+    """Bytes that one training step takes on top of what was there before it.
+
+    Args:
+        device: "cpu" or "cuda".
+        prepare: as of `peak_in_child`, for the CPU.
+        cold: cold(*arguments) makes a step that was never run, for a GPU.
+        arguments: for both.
+    """
+    if device == "cpu":
+        return peak_in_child(prepare, arguments)
+    import torch
+
+    step = cold(*arguments)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    step()
+    return torch.cuda.max_memory_allocated() - before
 
 
 def _run_in_child(prepare: Prepare, arguments: tuple[Any, ...], keep: bool) -> Measured:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.commands.bench_tokenizer import fastest
-from mimgen.commands.peak_memory import peak_in_child
+from mimgen.commands.peak_memory import step_memory
 from mimgen.commands.pretrain_peers import LIGHTLY, SHAPES, Shape, ours, peer
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.training.optim import build_optimizer
@@ -69,13 +69,7 @@ def _cold_step(kind: str, shape: Shape, setting: Setting) -> Callable[[], object
 
 def peak_memory(kind: str, shape: Shape, setting: Setting) -> int:
     """Bytes that one step takes on top of the weights and the pictures."""
-    if setting.device == "cpu":
-        return peak_in_child(_memory_step, (kind, shape, setting))
-    step = _cold_step(kind, shape, setting)
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    step()
-    return torch.cuda.max_memory_allocated() - before
+    return step_memory(setting.device, _memory_step, _cold_step, (kind, shape, setting))
 
 
 def _memory_step(kind: str, shape: Shape, setting: Setting) -> Callable[[], object]:

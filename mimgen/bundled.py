@@ -1,12 +1,10 @@
-"""Where pipelines lie: the pretrained one inside the package, and those of the user's folders."""
+"""Where the pretrained pipeline inside the package lies."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from mimgen.errors import UserError
-
-__all__ = ["BUNDLED", "find_pipeline", "pipeline_folder"]
+__all__ = ["BUNDLED", "pipeline_folder"]
 
 BUNDLED = "bundled"
 
@@ -14,32 +12,3 @@ BUNDLED = "bundled"
 def pipeline_folder() -> Path:
     """The folder of the pipeline trained on the embedded emoji (64 px); its README.md is the model card."""
     return Path(__file__).parent / "assets" / "emoji-64"
-
-
-def find_pipeline(model: str, flag: str = "--model") -> Path:
-    """The pipeline folder meant by `model`: "bundled", a pipeline folder, or a run folder.
-
-    Args:
-        model: what the user typed.
-        flag: behind which flag; named in errors.
-
-    Raises:
-        UserError: there is none; the message says what was looked for.
-    """
-    if model == BUNDLED:
-        if (pipeline_folder() / "model_index.json").is_file():
-            return pipeline_folder()
-        raise UserError(
-            "this installation has no bundled pipeline; train one with `mimgen quickstart` and pass "
-            f"{flag} runs/quickstart"
-        )
-    root = Path(model)
-    for place in (root, root / "pipeline"):
-        if (place / "model_index.json").is_file():
-            return place
-    if not root.exists():
-        raise UserError(f"no such folder: {root}; {flag} takes a run folder, a pipeline folder or {BUNDLED!r}")
-    raise UserError(
-        f"{root} holds no pipeline (no model_index.json there or in {root / 'pipeline'}); "
-        "a run of `mimgen train meissonic` writes one when it ends"
-    )

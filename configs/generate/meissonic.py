@@ -22,14 +22,16 @@ from mimgen.recipes import (
     FidWatch,
     Start,
     TrainGenerator,
+    changed,
     choose_size,
     given,
     open_text_encoder,
 )
-from mimgen.training import Lora
+from mimgen.recipes.start import adapters, open_frozen
 from mimgen.training.lora import Layers
 
 TextEncoder = ByteTextEncoder | ClipTextEncoder | CachedText
+TOLD = 1000.0  # times the rate, in the release's training
 ADAPTER_STEPS = 1000  # enough for adapters on the few pictures that they are meant for
 
 
@@ -106,6 +108,7 @@ def experiment(
     lora_layers: Layers = "blocks",
     buckets: bool = False,
     checkpointing: bool = False,
+    released_clock: bool = False,
     sampling_steps: int | None = None,
     guidance: float | None = None,
     temperature: float | None = None,
@@ -146,8 +149,10 @@ def experiment(
         whole: share of pictures hidden entirely in training; by default the size's own.
         accumulation: micro-batches a step, where memory is short.
         drop_condition: share of captions replaced by the empty one, so that guidance works.
-        clip: folder of a CLIP text encoder on disk (frozen); without it that of --init, or a small one, is trained.
-        text_states: folder of `mimgen data cache-text`: a frozen text encoder is not loaded while training.
+        clip: folder of a text encoder on disk, CLIP's as a rule, which stays as it is. Without it the one of --init is
+            taken, else a small one; CLIP's and those under --lora stay as they are, the small one is trained along.
+        text_states: folder of `mimgen data cache-text`: a frozen text encoder is not loaded while training. A run goes
+            on with or without, as it was begun; the folder may be another one of the same encoder.
         init: the pipeline to begin with: bundled, a run's or a pipeline's folder. Its layers are taken as they are,
             with new ones for compression where the size has them and it has not; the size tells the rest.
         lora: rank of adapters that are trained in the place of the weights of --init, at 4 times the rate of the size
@@ -156,6 +161,9 @@ def experiment(
         lora_layers: which layers get one: attention, blocks (the feed-forward layers besides) or all.
         buckets: crop own pictures to shapes near their own, of as many tokens as the square; a batch has one shape.
         checkpointing: keep the inputs of blocks only, where memory is short; a step costs a forward pass more.
+        released_clock: tell the progress as Meissonic's release was told it, 1,000 times the rate in training and the
+            steps left in sampling, as for going on with its weights. Its dropout of conditions, which was inverted and
+            then without effect, is deliberately not offered.
         sampling_steps: steps in which a picture is made; by default those of --init, else 16.
         guidance: how strongly a picture follows its caption, 1 is off; by default that of --init, else 3.
         temperature: below 1 likelier tokens are preferred; by default that of --init, else 0.5, which lies between
@@ -170,11 +178,12 @@ def experiment(
         chosen = replace(chosen, whole=whole)
     if lora is not None:
         # adapters start at zero and bear a higher rate: of 40 pictures on a ground that the bundled model does not
-        # know, 4 times the size's rate learned in 40 steps what 1 times did not in 60
+        # know, 40 steps taught what 60 had not, after rate (now 4 times the size's), layers and warm-up were changed
+        # together; how much of it each of them did was not measured
         chosen = replace(chosen, steps=min(chosen.steps, ADAPTER_STEPS), base_lr=4 * chosen.base_lr)
     start = None if init is None else Start.at(init, compress=chosen.compress)
-    adapters = _adapters(start, lora, lora_alpha, lora_layers)
-    encoder = Path(clip) if clip else start.text_folder if start and adapters else None
+    added = adapters(start, lora, lora_alpha, lora_layers)
+    encoder = Path(clip) if clip else start.text_folder if start and (added or start.text_frozen) else None
     if text_states and encoder is None:
         raise UserError("--text-states needs a text encoder that is frozen: pass --clip, or --init with --lora")
     usual = start.preset if start else Preset(steps=16, guidance_scale=3.0, token_temperature=0.5)
@@ -183,7 +192,7 @@ def experiment(
     return TrainGenerator(
         "meissonic",
         size,
-        partial(build, chosen, drop_condition, encoder, start, text_states),
+        partial(build, chosen, drop_condition, encoder, start, text_states, TOLD if released_clock else 1.0),
         tokenizer or (start.tokenizer if start else None),
         common.pictures(data, chosen),
         common.settings(
@@ -191,38 +200,28 @@ def experiment(
             accumulation=accumulation,
             clip=chosen.clip,
             min_lr_ratio=float(chosen.steady),
-            warmup=10 if adapters else 100,
+            warmup=10 if added else 100,
         ),
         replace(
             usual,
             steps=given(sampling_steps, usual.steps),
             guidance_scale=given(guidance, usual.guidance_scale),
             token_temperature=given(temperature, usual.token_temperature),
+            clock="steps" if released_clock else "rate",
         ),
         codes,
         flips,
+        changed(released_clock=(released_clock, False)),
         balance=balance,
         fid=watch,
         start=start,
-        lora=adapters,
+        lora=added,
+        text_encoder=encoder,
         recomputed=checkpointing,
         cell=(2 if chosen.compress or (start and start.compressed) else 1) if buckets else 0,
         scored=chosen.scored,
         tokenizer_size=chosen.tokenizer,
     )
-
-
-def _adapters(start: Start | None, rank: int | None, alpha: float | None, layers: Layers) -> Lora | None:
-    if rank is None:
-        return None
-    if start is None:
-        raise UserError("--lora trains adapters on weights that are there: pass --init, such as --init bundled")
-    if start.grows:
-        raise UserError(
-            f"compression would be new to {start.folder}, and adapters cannot learn it: choose a --size without it, "
-            "or train without --lora"
-        )
-    return Lora(rank, alpha, layers)
 
 
 def build(
@@ -231,6 +230,7 @@ def build(
     frozen: Path | None,
     start: Start | None,
     text_states: str | None,
+    told: float,
     codes: DiscreteTokenizer,
 ) -> MaskedTokens:
     """The objective of a size, around a tokenizer, with fresh weights or those of the start."""
@@ -250,15 +250,13 @@ def build(
     chunk = max(64, min(8192, 2**26 // codes.codebook_size))
     return MaskedTokens(
         transformer, text_encoder, cast(nn.Module, codes), drop_condition=drop_condition,
-        masking=CosineRate(whole=size.whole), chunk=chunk,
+        masking=CosineRate(whole=size.whole), chunk=chunk, told=told,
     )  # fmt: skip
 
 
 def _text_encoder(size: Size, frozen: Path | None, start: Start | None, text_states: str | None) -> TextEncoder:
-    if text_states and frozen is not None:
-        return CachedText.open(text_states, frozen)
     if frozen is not None:
-        return open_text_encoder(frozen)
+        return open_frozen(frozen, text_states)
     if start is not None:
         return open_text_encoder(start.text_folder)
     return ByteTextEncoder(

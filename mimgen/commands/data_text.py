@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from mimgen.bundled import BUNDLED, find_pipeline
 from mimgen.commands.folder import writable
+from mimgen.commands.models import BUNDLED, find_pipeline
 from mimgen.commands.options import parse
 from mimgen.errors import UserError
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mimgen.commands.generate import Arguments
-    from mimgen.pipelines import Preset, Preview, TextToImage
+    from mimgen.pipelines import Drawn, Preset, Preview, TextToImage
 
 __all__ = ["Drawing", "Given", "Task", "drawing", "given_picture"]
 
@@ -64,33 +65,27 @@ class Drawing:
     """Draws tasks.
 
     Attributes:
-        pipeline: the model.
-        options: arguments of each of its calls.
+        draw: the pipeline, or what changes pictures with it.
         given: arguments that come behind the prompts: pictures, masks, margins.
-        kind: name of the function in mimgen.pipelines that takes them; "" draws without a picture.
+        options: further arguments of each call.
         preview: folder for previews, or None.
         every: steps from one preview to the next.
         settings: what decides how the pictures look, besides the tasks.
     """
 
-    pipeline: TextToImage
-    options: dict[str, Any]
+    draw: Callable[..., Drawn]
     given: tuple[Any, ...]
-    kind: str
+    options: dict[str, Any]
     preview: Path | None
     every: int
     settings: dict[str, Any]
 
     def __call__(self, tasks: Sequence[Task]) -> Tensor:
         """[b, 3, H, W] in [0, 1], one picture a task."""
-        from mimgen import pipelines
-
-        draw = getattr(pipelines, self.kind) if self.kind else type(self.pipeline).__call__
         previews: dict[str, Any] = {}
         if self.preview is not None:
             previews = {"on_preview": lambda shown: self._show(shown, tasks), "preview_every": self.every}
-        drawn = draw(
-            self.pipeline,
+        drawn = self.draw(
             [task.prompt for task in tasks],
             *self.given,
             seed=[task.seed for task in tasks],
@@ -150,14 +145,12 @@ def drawing(pipeline: TextToImage, given: Given, options: Arguments) -> Drawing:
     changed = pipeline.changed(**changes)
     settings = {**calls, **asdict(changed.preset), **_fingerprint(options), "n": options.n}
     arguments: tuple[Any, ...] = ()
-    kind = ""
     if given.picture is not None:
-        kind = "edit" if given.mask is None else "inpaint"
-        kind = kind if given.margins is None else "outpaint"
-        arguments = _pictures(pipeline, given, options, kind)
+        arguments = _pictures(pipeline, given, options)
         calls.pop("resolution", None)  # the picture has it
     _ = changed.grid  # a size that does not divide is refused before anything is written
-    return Drawing(pipeline, calls, arguments, kind, options.preview, options.preview_every, settings)
+    draw = _function(pipeline, given)
+    return Drawing(draw, arguments, calls, options.preview, options.preview_every, settings)
 
 
 def _calls(preset: Preset, given: Given, options: Arguments) -> dict[str, Any]:
@@ -182,15 +175,28 @@ def _calls(preset: Preset, given: Given, options: Arguments) -> dict[str, Any]:
     return {name: value for name, value in calls.items() if value is not None}
 
 
-def _pictures(pipeline: TextToImage, given: Given, options: Arguments, kind: str) -> tuple[Any, ...]:
+def _function(pipeline: TextToImage, given: Given) -> Callable[..., Drawn]:
+    """What draws without a picture, over one, in it or around it."""
+    from mimgen.pipelines import edit, inpaint, outpaint
+
+    if given.picture is None:
+        return pipeline
+    if given.margins is not None:
+        return partial(outpaint, pipeline)
+    return partial(edit if given.mask is None else inpaint, pipeline)
+
+
+def _pictures(pipeline: TextToImage, given: Given, options: Arguments) -> tuple[Any, ...]:
     """Picture, and mask or margins, as the functions of mimgen.pipelines take them."""
     from mimgen.pipelines.pictures import fitted, to_mask, to_tensor
 
     picture, mask = given.picture, given.mask
     assert picture is not None
     own = (picture.height, picture.width)
-    height, width = given.size or (own if kind == "outpaint" else pipeline.preset.resolution)
+    height, width = given.size or (own if given.margins is not None else pipeline.preset.resolution)
     side = pipeline.vqvae.downsample
+    if min(height, width) < 1:
+        raise UserError(f"--resolution {options.resolution}: give a height and a width of at least {side} px")
     if height % side or width % side:
         raise UserError(
             f"{width} x {height} px do not divide into tokens of {side} px: give --resolution in multiples of {side}, "
@@ -201,7 +207,7 @@ def _pictures(pipeline: TextToImage, given: Given, options: Arguments, kind: str
         picture = fitted(picture, height, width)
         mask = None if mask is None else fitted(mask, height, width, mask=True)
     image = to_tensor(picture)
-    if kind == "outpaint":
+    if given.margins is not None:
         return image, given.margins
     return (image,) if mask is None else (image, to_mask(mask))
 

@@ -94,7 +94,8 @@ def _record(task: Task) -> dict[str, Any]:
 def _records(path: Path) -> dict[str, dict[str, Any]]:
     """The last record of each file."""
     found: dict[str, dict[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    # not splitlines: a prompt may hold U+2028, which JSON leaves as it is
+    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else ():
         try:
             record = json.loads(line)
             found[record["file"]] = record

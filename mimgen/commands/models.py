@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from mimgen.bundled import BUNDLED, find_pipeline, pipeline_folder
+from mimgen.bundled import BUNDLED, pipeline_folder
 from mimgen.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from mimgen.tokenizers import Tokenizer
 
 __all__ = ["BUNDLED", "find_pipeline", "open_pipeline", "open_tokenizer"]
+
+
+def find_pipeline(model: str, flag: str = "--model") -> Path:
+    """As `mimgen.pipelines.folders.find_pipeline`, imported when it is called: it brings torch along."""
+    from mimgen.pipelines import folders
+
+    return folders.find_pipeline(model, flag)
 
 
 def open_pipeline(model: str, memory: float | None = None) -> TextToImage:
@@ -28,17 +35,14 @@ def open_pipeline(model: str, memory: float | None = None) -> TextToImage:
     import torch
 
     from mimgen.pipelines import TextToImage
-    from mimgen.pipelines.memory import Memory, apply_memory
+    from mimgen.pipelines.memory import Memory, apply_memory, move_parts
 
     bounds = Memory.of(memory)
     pipeline = TextToImage.load(folder)
     pipeline.memory = bounds
     apply_memory(pipeline.transformer, (pipeline.vqvae, pipeline.text_encoder), bounds)
     if torch.cuda.is_available():
-        resting = [pipeline.text_encoder] if bounds.offload else []
-        for part in (pipeline.transformer, pipeline.vqvae, pipeline.text_encoder):
-            if part not in resting:
-                cast(torch.nn.Module, part).to("cuda")
+        move_parts((pipeline.transformer, pipeline.vqvae), pipeline.text_encoder, bounds, "cuda")
     return pipeline
 
 

@@ -22,7 +22,8 @@ __all__ = ["main"]
 # numbers that make no sense otherwise; where None is allowed it takes the size's own
 ABOVE_NOUGHT = ("pixels", "batch_size", "base_lr", "patch", "codes", "keep", "iterations", "decoder_depth")
 NOT_NEGATIVE = ("adversarial", "entropy", "replaced", "code_weight", "pixel_weight", "guidance")
-# arguments of a generator that may change when a run goes on: where its codes and text lie, memory, how it samples
+# arguments of a generator that may change when a run goes on: where its codes and text states lie (the run itself
+# refuses other ones, and to begin or leave off reading states), memory, how it samples
 MAY_CHANGE = ("codes", "text_states", "checkpointing", "sampling_steps", "guidance", "temperature")
 HEADINGS = {
     "tokenizer": "Tokenizers: pictures to codes, and back",
@@ -47,7 +48,7 @@ def main(arguments: list[str]) -> int:
 
     _check(values)
     run = function(**values)
-    run = replace(run, options=_options(run, kind, values))
+    run = replace(run, options={**run.options, **_options(run, kind, values)})
     with begun(out, ["train", *arguments], configs.source(name)):
         run = _with_tokenizer(run, out, values)
         if first_process():

@@ -64,42 +64,66 @@ def nearest(shapes: Sequence[Shape], width: int, height: int) -> int:
     return min(range(len(shapes)), key=lambda index: abs(math.log(_aspect(shapes[index])) - wanted))
 
 
+def settle(shapes: Sequence[Shape], sides: Sequence[tuple[int, int]], least: int) -> list[int]:
+    """Index of the shape of each picture: the nearest, of those that enough pictures take.
+
+    The shape with the fewest pictures is given up, and each of them goes to the nearest shape that is left, until
+    every shape has `least` or one shape is left.
+
+    Args:
+        shapes: (height, width) of each bucket.
+        sides: (width, height) of each picture.
+        least: pictures of a bucket.
+    """
+    chosen = [nearest(shapes, *each) for each in sides]
+    members: dict[int, list[int]] = {}
+    for picture, shape in enumerate(chosen):
+        members.setdefault(shape, []).append(picture)
+    while len(members) > 1:
+        fewest = min(members, key=lambda shape: (len(members[shape]), shape))
+        if len(members[fewest]) >= least:
+            break
+        given_up, left = members.pop(fewest), sorted(members)
+        for picture in given_up:
+            chosen[picture] = left[nearest([shapes[shape] for shape in left], *sides[picture])]
+            members[chosen[picture]].append(picture)
+    return chosen
+
+
 class BucketedPictures(PictureDataset):
     """One's own pictures, each resized and cropped to the shape of its bucket.
 
     The sides of every picture are read from its header once. The micro-conditions tell the size of the original
-    and the crop, as of squares.
+    and the crop, as of squares. A bucket holds at least `least` pictures, and one in LONGEST of all: the others go
+    into the nearest that does, so that none has to be shown much more often than the rest (see `BucketLoader`).
 
     Args:
         listing: what there is.
         shapes: (height, width) in pixels of each bucket.
+        least: pictures of a bucket; of half a batch, a batch shows each about twice at most.
         random_crop, flip: as of `Transform`.
     """
 
     def __init__(
-        self, listing: Listing, shapes: Sequence[Shape], *, random_crop: bool = False, flip: bool = False
+        self,
+        listing: Listing,
+        shapes: Sequence[Shape],
+        *,
+        least: int = 1,
+        random_crop: bool = False,
+        flip: bool = False,
     ) -> None:
         self.shapes = tuple(shapes)
-        self.buckets = [self._bucket(listing, index) for index in range(len(listing.keys))]
+        count = len(listing.keys)
+        least = max(least, -(-count // LONGEST))
+        self.buckets = settle(self.shapes, [_sides(listing, index) for index in range(count)], least)
         self._cuts = [Rectangle(height, width, random_crop, flip) for height, width in self.shapes]
         # squares where nobody asks for a shape; only its flags are read
         super().__init__(listing, Transform(max(map(max, self.shapes)), random_crop=random_crop, flip=flip))
-        self.fingerprint = digest([listing.digest, *self._cuts])
+        self.fingerprint = digest([listing.digest, *self._cuts, least])
 
     def _transform(self, index: int) -> Cut:
         return self._cuts[self.buckets[index]]
-
-    def _bucket(self, listing: Listing, index: int) -> int:
-        from PIL import Image
-
-        try:
-            with Image.open(io.BytesIO(listing.read(index))) as picture:
-                width, height = picture.size
-                if picture.getexif().get(0x0112) in TURNED:
-                    width, height = height, width
-        except Exception:  # any bytes may lie there; the picture is counted as corrupt when it is read
-            width = height = 1
-        return nearest(self.shapes, width, height)
 
 
 @dataclass(frozen=True)
@@ -148,7 +172,8 @@ class BucketLoader(Loader):
 
     Each bucket is read as `Loader` reads a set: shuffled epochs that follow each other without a gap, so no picture is
     dropped. Which bucket a step takes is shuffled within rounds in which every bucket has its share of the steps, to
-    the nearest step and at least one, so that all pictures are shown nearly equally often.
+    the nearest step and at least one. Of buckets that each hold one in LONGEST of all pictures, as `BucketedPictures`
+    makes them, every picture is so shown at least half and at most one and a half times as often as on average.
 
     Args:
         dataset: has `buckets`, one index a picture.
@@ -194,6 +219,19 @@ class BucketLoader(Loader):
         members = self._members[bucket]
         generator = torch.Generator().manual_seed(mix_seed(self.seed, "bucket", bucket, epoch))
         return [members[place] for place in torch.randperm(len(members), generator=generator).tolist()]
+
+
+def _sides(listing: Listing, index: int) -> tuple[int, int]:
+    """Width and height of a picture as it is shown."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(listing.read(index))) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(0x0112) in TURNED
+    except Exception:  # any bytes may lie there; the picture is counted as corrupt when it is read
+        return 1, 1
+    return (height, width) if turned else (width, height)
 
 
 def _aspect(shape: Shape) -> float:

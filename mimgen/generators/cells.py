@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mimgen.ops.places import true_places
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -26,10 +28,7 @@ class Cells:
     @classmethod
     def where(cls, chosen: Tensor) -> Cells:
         """The cells at which chosen [B, n] is true."""
-        counts = chosen.sum(1)
-        most = int(counts.max())
-        index = torch.argsort((~chosen).to(torch.int8), dim=1, stable=True)[:, :most]
-        return cls(index, torch.arange(most, device=chosen.device) < counts[:, None])
+        return cls(*true_places(chosen))
 
     @classmethod
     def holding(cls, cells: Tensor, count: int) -> Cells:

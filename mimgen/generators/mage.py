@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mimgen.errors import UserError
 from mimgen.layers.attention import attend
 from mimgen.layers.vit import Mlp, VitBlock, start_linears
+from mimgen.ops.places import rows_at
 from mimgen.part import Part
 
 EPS = 1e-6
@@ -156,7 +157,7 @@ class MageTransformer(Part):
             )
         x = self.token_emb(F.pad(tokens, (1, 0), value=self.codebook_size))
         if keep is not None:
-            x = torch.cat([x[:, :1], x[:, 1:].gather(1, keep[..., None].expand(-1, -1, x.shape[2]))], dim=1)
+            x = torch.cat([x[:, :1], rows_at(x[:, 1:], keep)], dim=1)
         x, levels = self.dropout(x), {}
         for index, block in enumerate(self.blocks):
             x = block(x)
@@ -201,5 +202,5 @@ class MageTransformer(Part):
         """
         x = self.decode(self.encode(tokens)[-1], tokens == self.mask_id)
         if positions is not None:
-            x = x.gather(1, positions[..., None].expand(-1, -1, x.shape[2]))
+            x = rows_at(x, positions)
         return self.head(x)

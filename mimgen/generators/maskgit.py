@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mimgen.errors import UserError
 from mimgen.layers.attention import attend
 from mimgen.layers.norm import RMSNorm
+from mimgen.ops.places import rows_at
 from mimgen.part import Part
 
 EPS = 1e-5
@@ -202,5 +203,5 @@ class ClassTransformer(Part):
         """
         x = self.states(tokens, labels)
         if positions is not None:
-            x = x.gather(1, positions[..., None].expand(-1, -1, x.shape[2]))
+            x = rows_at(x, positions)
         return self.head(x)

@@ -22,12 +22,13 @@ from mimgen.generators.passes import Blocks
 from mimgen.generators.prepared import Prepared
 from mimgen.generators.speed import EXACT, Speed
 from mimgen.layers.embedding import TimeTextEmbedding, TwoLayer, sinusoid
-from mimgen.layers.joint import JointBlock, SingleBlock, rows_at
+from mimgen.layers.joint import JointBlock, SingleBlock
 from mimgen.layers.kv_cache import KeyValues
 from mimgen.layers.norm import RMSNorm
 from mimgen.layers.resample import Resample
 from mimgen.layers.rope import axis_widths, grid_ids, rotary_table
 from mimgen.layers.tokens import TokenEmbedding, TokenHead
+from mimgen.ops.places import rows_at
 from mimgen.part import Part
 
 MICRO_CONDITIONS = 5  # width, height, crop left, crop top, preference score
@@ -281,8 +282,7 @@ class MeissonicTransformer(Part):
             [B, M, K] logits.
         """
         x = self.states(tokens, states, pooled, timestep, sizes, image_ids=image_ids)
-        if positions is not None:
-            x = x.gather(1, positions[..., None].expand(-1, -1, x.shape[2]))
+        x = x if positions is None else rows_at(x, positions)
         return self.mlm_layer(x)
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.generators.compiled import called
-from mimgen.layers.joint import Table, rows_at
+from mimgen.layers.joint import Table
 from mimgen.layers.kv_cache import KeyValues, Slots
+from mimgen.ops.places import rows_at
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """What the sampling of a text-conditional generator saves, each saving a switch of its own.
 
-The first four leave the tokens as they are; a feature cache and a difference of guidance that is used again
-change them, and save the most.
+The first four are exact but for rounding: the same arithmetic in other shapes, so that a token changes only where two
+scores lie within a rounding error of each other. A feature cache and a difference of guidance that is used again
+change tokens, and save the most.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class FeatureCache:
     tokens that it reveals; by confidence it asks for all that are masked, so that little is saved before the end.
 
     Attributes:
-        every: steps from one full step to the next; 1 is the exact computation.
+        every: steps from one full step to the next; 1 computes everything in each.
         compress: entries of cells that are still masked resemble each other: "drop" keeps a part of them after
             a full step, "merge" merges the others into the kept ones that they resemble most.
         keep: share of these entries that is kept, in (0, 1].
@@ -52,12 +53,12 @@ class Speed:
 
     Attributes:
         text_once: text states, the constant part of the conditioning vector and the rotary tables are computed
-            once a picture instead of in every step. Exact.
+            once a picture instead of in every step. Exact but for rounding.
         guide_features: guidance mixes what the head's last layer reads instead of the logits, so that this layer
-            runs once and not twice. Exact, because it is linear.
+            runs once and not twice. Exact but for rounding, because it is linear.
         last_block: queries, MLP and output of the last single block, and all behind it, only for the cells whose
-            tokens are asked for. Exact.
-        compile: blocks through torch.compile; the first picture waits for the compiler. Exact up to rounding. The
+            tokens are asked for. Exact but for rounding.
+        compile: blocks through torch.compile; the first picture waits for the compiler. Exact but for rounding. The
             steps between the full ones of a feature cache have other lengths each and stay as they are.
         cache: cells that stay are not computed in every step. Not exact.
         guidance_every: the unconditional branch is computed every so many steps; in between its last
@@ -77,7 +78,7 @@ class Speed:
 
     @property
     def exact(self) -> bool:
-        """Whether the tokens come out as without any saving."""
+        """Whether the tokens come out as without any saving, but for rounding."""
         return (self.cache is None or self.cache.every == 1) and self.guidance_every == 1
 
     @classmethod

@@ -13,6 +13,7 @@ from mimgen.generators.feature_cache import FeatureMemory
 from mimgen.generators.meissonic import MeissonicTransformer
 from mimgen.generators.prepared import Prepared
 from mimgen.generators.speed import Speed
+from mimgen.ops.places import rows_at
 from mimgen.sampling.guidance import combine
 
 
@@ -85,7 +86,7 @@ class TextRun:
         if self._difference is None or step - self._difference.step >= self.speed.guidance_every:
             return self._refreshed(tokens, positions, step, rate, weight)
         conditional = self._features(tokens, positions, step, rate, False)
-        return _pushed(conditional, _at(self._difference.values, positions), weight)
+        return _pushed(conditional, rows_at(self._difference.values, positions), weight)
 
     def _refreshed(self, tokens: Tensor, positions: Tensor, step: int, rate: Tensor, weight: float) -> Tensor:
         """Both branches at all tokens that may be asked for until the next time."""
@@ -94,8 +95,8 @@ class TextRun:
         both = self._features(tokens, where, step, rate, True, keep=len(tokens))
         conditional, unconditional = (_spread(part, where, tokens.shape[1]) for part in both.float().chunk(2))
         self._difference = _Difference(conditional - unconditional, step)
-        picked = _at(conditional, positions).to(both.dtype)
-        return _pushed(picked, _at(self._difference.values, positions), weight)
+        picked = rows_at(conditional, positions).to(both.dtype)
+        return _pushed(picked, rows_at(self._difference.values, positions), weight)
 
     def _rows(self, guided: bool) -> Prepared:
         """The conditional rows, with the unconditional ones behind them if `guided`."""
@@ -123,10 +124,6 @@ class TextRun:
 def _pushed(conditional: Tensor, difference: Tensor, weight: float) -> Tensor:
     """c + (w - 1) (c - u), which is u + w (c - u)."""
     return (conditional.float() + (weight - 1) * difference).to(conditional.dtype)
-
-
-def _at(values: Tensor, positions: Tensor) -> Tensor:
-    return values.gather(1, positions[..., None].expand(-1, -1, values.shape[2]))
 
 
 def _spread(values: Tensor, where: Tensor, count: int) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mimgen.errors import UserError
 from mimgen.layers.bert import BertBlock, BertEmbeddings, start_bert
 from mimgen.layers.vit import VitBlock
+from mimgen.ops.places import rows_at
 from mimgen.part import Part
 from mimgen.sampling import Arccos, Guidance
 from mimgen.sampling.draw import Draw
@@ -140,7 +141,7 @@ class TiTokMaskGit(Part):
         """
         x = self.states(tokens, labels)
         if positions is not None:
-            x = x.gather(1, positions[..., None].expand(-1, -1, x.shape[2]))
+            x = rows_at(x, positions)
         return self.head(x)
 
 

@@ -13,6 +13,7 @@ from mimgen.layers.attention import attend
 from mimgen.layers.kv_cache import KeyValues, Slots
 from mimgen.layers.norm import RMSNorm
 from mimgen.layers.rope import rotate
+from mimgen.ops.places import rows_at
 
 Table = tuple[Tensor, Tensor]
 
@@ -187,8 +188,3 @@ class SingleBlock(nn.Module):
     def _out(self, mixed: Tensor, h: Tensor) -> Tensor:
         mlp = F.gelu(self.proj_mlp(h), approximate="tanh")
         return self.proj_out(torch.cat([mixed.flatten(2), mlp], dim=-1))
-
-
-def rows_at(x: Tensor, places: Tensor) -> Tensor:
-    """Tokens of x [B, T, D] at places [B, M]: [B, M, D]."""
-    return x.gather(1, places[..., None].expand(-1, -1, x.shape[2]))

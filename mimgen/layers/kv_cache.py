@@ -50,7 +50,8 @@ class KeyValues:
 
     def head(self, rows: int) -> None:
         """Keep the first rows of the batch only."""
-        self._change(lambda x: x[:rows])
+        # copied: a view would hold the memory of the others, too
+        self._change(lambda x: x[:rows].clone())
 
     def compress(self, matching: Matching) -> None:
         """Average the entries along a matching of their S slots and, as slot S, an empty one that pads.

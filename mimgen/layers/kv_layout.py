@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mimgen.layers.kv_cache import Slots
 from mimgen.layers.merging import Matching
+from mimgen.ops.places import rows_at, true_places
 
 
 class Layout:
@@ -40,14 +41,15 @@ class Layout:
                 drops them.
 
         Returns:
-            The layout, and the matching of first + n slots and an empty one behind them (see `KeyValues.compress`).
+            The layout, and the matching of first + n slots and an empty one behind them, which pads (see
+            `KeyValues.compress`). It is one for `merge` alone: with `keys` None it names the dropped slots nowhere.
         """
         count = first + alike.shape[1]
         # the tiny number keeps a share such as 1/3 from being rounded up
         places = (alike.cumsum(1) * keep - 1e-4).ceil()
         anchors = alike & (places > F.pad(places[:, :-1], (1, 0)))
         stays = F.pad(~alike | anchors, (first, 0), value=True)
-        kept, valid = _listed(stays)
+        kept, valid = true_places(stays)
         slot = (stays.cumsum(1) - 1).masked_fill(~stays, -1)
         weight = valid.float()
         moved = into = kept[:, :0]
@@ -81,25 +83,16 @@ class Layout:
         return Slots(write, valid, added, self.weight.clamp(min=0).log()[:, None, None])
 
 
-def _listed(chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Places [B, M] at which chosen [B, S] is true, ascending, and which of them are no padding."""
-    counts = chosen.sum(1)
-    most = int(counts.max())
-    index = torch.argsort((~chosen).to(torch.int8), dim=1, stable=True)[:, :most]
-    return index, torch.arange(most, device=chosen.device) < counts[:, None]
-
-
 def _nearest(keys: Tensor, movers: Tensor, anchors: Tensor, slot: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Each mover [B, S] goes into its most similar anchor: who [B, R], slots [B, R], which are no padding [B, R].
 
     Padding moves the empty entry, slot S, into slot 0, which leaves that as it is.
     """
-    (moved, real), (near, valid) = _listed(movers), _listed(anchors)
+    (moved, real), (near, valid) = true_places(movers), true_places(anchors)
     if not moved.shape[1]:
         return moved, moved, real
     keys = F.normalize(keys.float(), dim=-1)
-    rows = torch.arange(len(keys), device=keys.device)[:, None]
-    scores = keys[rows, moved] @ keys[rows, near].transpose(1, 2)
+    scores = rows_at(keys, moved) @ rows_at(keys, near).transpose(1, 2)
     best = scores.masked_fill(~valid[:, None], float("-inf")).argmax(-1)
     into = slot.gather(1, near.gather(1, best))
     return moved.masked_fill(~real, keys.shape[1]), into.masked_fill(~real, 0), real

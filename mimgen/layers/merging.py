@@ -39,9 +39,13 @@ __all__ = [
 class Matching:
     """Which of T tokens stay, and which merge into which.
 
+    The functions of this module name each of the T tokens that they speak of once, M + R = T; `group`, `unmerge` and
+    `Merged` rely on it. `merge` does not: a token that is named nowhere is lost, and one of size 0 may be named often,
+    as padding.
+
     Attributes:
         kept: [B, M] int64 positions of the tokens that stay, in the order of the result.
-        moved: [B, R] int64 positions of the tokens that merge away; M + R = T.
+        moved: [B, R] int64 positions of the tokens that merge away.
         into: [B, R] int64 places in the result that receive them.
     """
 

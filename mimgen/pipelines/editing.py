@@ -23,6 +23,8 @@ from mimgen.types import Draws, mix_seed
 
 __all__ = ["blended", "edit", "feathered", "inpaint", "outpaint", "tokens_under"]
 
+ROUNDING = 1e-3  # by which a picture that was drawn or blended, at worst in half precision, may leave [0, 1]
+
 
 @torch.no_grad()
 def edit(
@@ -51,11 +53,12 @@ def edit(
         options: further arguments of `TextToImage`, fields of its preset included.
 
     Raises:
-        UserError: pictures that do not fit, or a strength outside (0, 1].
+        UserError: pictures that do not fit, are bytes or leave [0, 1], or a strength outside (0, 1].
     """
+    images = _batch(images, len(prompts))
     core = _sized(pipeline, images, options)
-    seeds = picture_seeds(seed, len(prompts) * images_per_prompt)
-    known = _repeated(core.encode(_batch(images, len(prompts))), len(prompts), images_per_prompt)
+    seeds = picture_seeds(seed, len(prompts), images_per_prompt)
+    known = _repeated(core.encode(images), len(prompts), images_per_prompt)
     everywhere = torch.ones_like(known, dtype=torch.bool).expand(len(seeds), -1, -1)
     hidden = _share_of(everywhere, hidden_share(core.preset, strength), seeds)
     start = known.masked_fill(hidden, core.transformer.mask_id)
@@ -94,15 +97,15 @@ def inpaint(
         options: further arguments of `TextToImage`, fields of its preset included.
 
     Raises:
-        UserError: pictures or masks that do not fit, a mask that covers nothing or everything, or a tokenizer whose
+        UserError: as `edit`, masks that do not fit, a mask that covers nothing or everything, or a tokenizer whose
             ids have no place in the picture.
     """
-    core = _sized(pipeline, images, options)
-    images, masks = _batch(images, len(prompts)), _holes(masks, images, len(prompts))
+    images = _batch(images, len(prompts))
+    core, masks = _sized(pipeline, images, options), _holes(masks, images, len(prompts))
     hidden = tokens_under(masks, _side(core), dilate)
     if bool(hidden.flatten(1).all(1).any()):
         raise UserError(f"the mask, {dilate} tokens wider, covers every token: dilate less or cover less")
-    seeds = picture_seeds(seed, len(prompts) * images_per_prompt)
+    seeds = picture_seeds(seed, len(prompts), images_per_prompt)
     hidden = _repeated(hidden, len(prompts), images_per_prompt).expand(len(seeds), -1, -1)
     known = _repeated(core.encode(images), len(prompts), images_per_prompt)
     hidden = _share_of(hidden, hidden_share(core.preset, strength), seeds).to(known.device)
@@ -202,8 +205,6 @@ def _side(pipeline: TextToImage) -> int:
 
 def _sized(pipeline: TextToImage, images: Tensor, options: dict[str, Any]) -> TextToImage:
     """The pipeline at the size of the pictures, with the options that are of its preset, which are taken out."""
-    if images.ndim not in (3, 4) or images.shape[-3] != 3:
-        raise UserError(f"pictures must be [3, H, W] or [B, 3, H, W], got {list(images.shape)}")
     height, width = images.shape[-2:]
     told = options.pop("resolution", (height, width))
     if tuple(told) != (height, width):
@@ -216,10 +217,20 @@ def _sized(pipeline: TextToImage, images: Tensor, options: dict[str, Any]) -> Te
 
 
 def _batch(images: Tensor, prompts: int) -> Tensor:
-    """[1 or P, 3, H, W]."""
+    """[1 or P, 3, H, W], checked."""
+    if images.ndim not in (3, 4) or images.shape[-3] != 3 or not images.numel():
+        raise UserError(f"pictures must be [3, H, W] or [B, 3, H, W], got {list(images.shape)}")
     images = images if images.ndim == 4 else images[None]
     if len(images) not in (1, prompts):
         raise UserError(f"{len(images)} pictures for {prompts} prompts: give one picture, or one for each prompt")
+    if not images.is_floating_point():
+        raise UserError(f"pictures of {images.dtype}: give numbers in [0, 1], as of images.float() / 255")
+    low, high = (float(edge) for edge in images.aminmax())
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+        raise UserError(
+            f"pictures with values from {low:g} to {high:g}: give numbers in [0, 1], as of images / 255 where they are "
+            "bytes, (images + 1) / 2 where they lie in [-1, 1], or images.clamp(0, 1) behind a scaling that overshoots"
+        )
     return images
 
 

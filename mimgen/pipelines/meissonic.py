@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -17,11 +17,12 @@ from torch import Tensor
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
 from mimgen.pipelines.editing import edit, inpaint, outpaint
-from mimgen.pipelines.memory import UNBOUNDED, Memory, apply_memory
+from mimgen.pipelines.memory import UNBOUNDED, Memory, apply_memory, move_parts
 from mimgen.pipelines.pictures import to_mask, to_pil, to_tensor
 from mimgen.pipelines.presets import Preset
 from mimgen.pipelines.previews import OnPreview
-from mimgen.pipelines.text_to_image import Drawn, OnStep, TextEncoder, TextToImage
+from mimgen.pipelines.text_to_image import Drawn, TextEncoder, TextToImage
+from mimgen.sampling.sampler import OnStep
 from mimgen.tokenizers import Tokenizer
 
 OutputType = Literal["pil", "pt"]
@@ -60,8 +61,6 @@ class MeissonicPipeline(DiffusionPipeline):
         text_encoder: `ByteTextEncoder` or `ClipTextEncoder`.
         preset: how to sample, saved with the weights; `Preset()` when None.
     """
-
-    model_cpu_offload_seq = "text_encoder->transformer->vqvae"
 
     def __init__(
         self,
@@ -112,6 +111,49 @@ class MeissonicPipeline(DiffusionPipeline):
         made.memory = Memory.of(memory)
         apply_memory(made.transformer, (made.vqvae, made.text_encoder), made.memory)
         return made
+
+    def to(self, *where: Any, **named: Any) -> Self:
+        """As of every diffusers pipeline; a text encoder that only visits (`Memory.offload`) stays on the CPU.
+
+        Args:
+            where: device, number format or both.
+            named: the same by name.
+        """
+        if not self.memory.offload:
+            return super().to(*where, **named)
+        named = {name: value for name, value in named.items() if name in ("device", "dtype")}
+        move_parts((self.transformer, self.vqvae), self.text_encoder, self.memory, *where, **named)
+        return self
+
+    def enable_model_cpu_offload(self, gpu_id: int | None = None, device: torch.device | str | None = None) -> None:
+        """The text encoder rests on the CPU from now on and visits the device; the other parts move there.
+
+        The hooks of diffusers wait for calls of `forward`, and no part of this pipeline is called by it. `memory` of
+        `from_pretrained` saves more: number format, weights in 8 bits, decoding in slices.
+
+        Args:
+            gpu_id: number of the card; 0 when None.
+            device: on which is drawn; the card when None.
+
+        Raises:
+            UserError: no device is given, and there is no card.
+        """
+        if device is None and not torch.cuda.is_available():
+            raise UserError("offloading needs a graphics card, and there is none: pass device=, or leave it out")
+        place = torch.device("cuda" if device is None else device)
+        self.memory = replace(self.memory, offload=True)
+        self.to(place if gpu_id is None else torch.device(place.type, gpu_id))
+
+    def enable_sequential_cpu_offload(self, *where: Any, **named: Any) -> None:
+        """Not for this pipeline: the hooks of diffusers wait for calls of `forward`.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            "layer by layer this pipeline does not offload: pass memory= to from_pretrained, gigabytes of the card or "
+            "a Memory, or call enable_model_cpu_offload"
+        )
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write the folder that `from_pretrained` loads: safetensors and JSON."""

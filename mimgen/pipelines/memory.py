@@ -111,6 +111,25 @@ def quantize_weights(part: nn.Module, weights: Weights) -> None:
     quantize_(part, Int8WeightOnlyConfig() if weights == "int8" else Float8WeightOnlyConfig())
 
 
+def move_parts(parts: tuple[Any, ...], text_encoder: Any, memory: Memory, *where: Any, **named: Any) -> None:
+    """Move the parts of a pipeline in place; a text encoder that visits only stays on the CPU.
+
+    Args:
+        parts: transformer and tokenizer.
+        text_encoder: of the same pipeline.
+        memory: whether the text encoder is one that visits (`offload`).
+        where: device, number format or both, as for `torch.nn.Module.to`.
+        named: the same by name.
+    """
+    for part in parts:
+        part.to(*where, **named)
+    if not memory.offload:
+        text_encoder.to(*where, **named)
+        return
+    dtypes = [each for each in (*where, *named.values()) if isinstance(each, torch.dtype)]
+    text_encoder.to("cpu", *dtypes)
+
+
 @contextmanager
 def visiting(part: Any, device: torch.device, offload: bool) -> Iterator[None]:
     """Inside the block `part` is on `device`; behind it on the CPU again, if `offload`."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from mimgen.errors import UserError
@@ -18,6 +20,10 @@ ORDERS: Mapping[str, Order] = {
 }
 SCHEDULES: Mapping[str, Schedule] = {"cosine": Cosine(), "linear": Linear(), "arccos": Arccos()}
 CLOCKS = ("rate", "steps")
+PAIRS: Mapping[str, str] = {
+    "resolution": "height and width", "guidance_interval": "start and end", "crop": "left and top",
+    "original_size": "height and width",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Preset:
         crop: (left, top) corner in pixels that the model is told, as of a picture cut out of a larger one.
         original_size: (height, width) that the model is told a picture had before it was scaled; None for `resolution`.
         score: preference score that the model is told; the release of Meissonic samples with 6.
-        speed: what sampling saves; the exact savings are on.
+        speed: what sampling saves; the savings that are exact but for rounding are on.
     """
 
     resolution: tuple[int, int] = (64, 64)
@@ -64,6 +70,10 @@ class Preset:
             raise UserError(f'clock must be one of {", ".join(CLOCKS)}, got "{self.clock}"')
         if self.steps < 1:
             raise UserError(f"steps={self.steps}: at least one step is needed")
+        for name, what in PAIRS.items():
+            _check_pair(name, getattr(self, name), what)
+        if not math.isfinite(self.guidance_scale):
+            raise UserError(f"guidance_scale={self.guidance_scale}: give a finite number; 1 is no guidance")
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Preset:
@@ -73,3 +83,12 @@ class Preset:
         if isinstance(speed := fields.get("speed"), Mapping):
             fields["speed"] = Speed.read(speed)
         return cls(**fields)
+
+
+def _check_pair(name: str, value: Any, what: str) -> None:
+    """Refuse what is not two finite numbers; `original_size` may be None."""
+    if value is None and name == "original_size":
+        return
+    pair = isinstance(value, (tuple, list)) and len(value) == 2
+    if not pair or not all(isinstance(part, Real) and math.isfinite(part) for part in value):
+        raise UserError(f"{name}={value}: give two numbers, {what}")

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimgen.errors import UserError
+from mimgen.sampling.sampler import OnStep
 
 __all__ = ["OnPreview", "Preview", "greyed", "previewing"]
 
@@ -31,7 +32,6 @@ class Preview:
 
 
 OnPreview = Callable[[Preview], "bool | None"]
-OnStep = Callable[[int, Tensor], "bool | None"]
 Decode = Callable[[Tensor], Tensor]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,6 @@ def asked(
     Raises:
         UserError: nothing is asked, or numbers that do not fit.
     """
-    if images_per_prompt < 1:
-        raise UserError(f"images_per_prompt={images_per_prompt}: ask for at least one picture")
     if isinstance(prompts, str):
         raise UserError(f'prompts must be a list of captions: pass ["{prompts[:40]}"]')
     negatives = [negative] * len(prompts) if isinstance(negative, str) else list(negative)
@@ -65,21 +64,41 @@ def asked(
     return Asked(
         [prompt for prompt in prompts for _ in times],
         [word for word in negatives for _ in times],
-        picture_seeds(seed, len(prompts) * images_per_prompt),
+        picture_seeds(seed, len(prompts), images_per_prompt),
     )
 
 
-def picture_seeds(seed: int | Sequence[int], count: int) -> list[int]:
-    """One seed for each of `count` pictures; a single picture takes a single number as it is."""
-    if count == 0:
+def picture_seeds(seed: int | Sequence[int], prompts: int, images_per_prompt: int = 1) -> list[int]:
+    """One seed for each picture; a single picture takes a single number as it is.
+
+    Args:
+        seed: one a picture, or one number from which each picture's is derived by its place; NumPy's numbers, too.
+        prompts: how many there are.
+        images_per_prompt: how often each is drawn.
+
+    Raises:
+        UserError: no picture is asked for, or seeds that are no whole numbers or not as many as pictures.
+    """
+    if images_per_prompt < 1:
+        raise UserError(f"images_per_prompt={images_per_prompt}: ask for at least one picture")
+    if prompts == 0:
         raise UserError("no prompt given: pass at least one caption")
-    if isinstance(seed, int):
-        return [seed] if count == 1 else [mix_seed(seed, place) for place in range(count)]
+    count = prompts * images_per_prompt
+    if isinstance(seed, int) or not isinstance(seed, Sized):  # numbers of NumPy are no int
+        one = _whole(seed)
+        return [one] if count == 1 else [mix_seed(one, place) for place in range(count)]
     if len(seed) != count:
         raise UserError(
             f"{len(seed)} seeds for {count} pictures: give one for each picture, or a single number"
         )
-    return list(seed)
+    return [_whole(each) for each in seed]
+
+
+def _whole(seed: Any) -> int:
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise UserError(f"seed {seed!r}: give a whole number, or one for each picture") from None
 
 
 @dataclass(frozen=True)
@@ -114,7 +133,8 @@ def read_prompts(path: Path) -> list[PromptLine]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UserError(f"the file of prompts {path} cannot be read ({reason})") from None
-    rows = [(number, row.strip()) for number, row in enumerate(text.splitlines(), start=1) if row.strip()]
+    # not splitlines, which also parts at U+2028 and others that may stand within a caption
+    rows = [(number, row.strip()) for number, row in enumerate(text.split("\n"), start=1) if row.strip()]
     as_objects = path.suffix.lower() == ".jsonl"
     lines = [_object(row, number, path) if as_objects else PromptLine(row, f"{number:05d}") for number, row in rows]
     if not lines:

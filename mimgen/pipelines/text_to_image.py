@@ -18,21 +18,19 @@ from mimgen.generators import MeissonicTransformer
 from mimgen.generators.text_sampling import TextPredictor, sample_text
 from mimgen.part import write_atomically
 from mimgen.pipelines.memory import UNBOUNDED, Memory, decode_in_slices, visiting
-from mimgen.pipelines.parts import check_grid, load_part, save_part, token_grid
+from mimgen.pipelines.parts import PART_NAMES, check_grid, load_part, save_part, token_grid
 from mimgen.pipelines.presets import ORDERS, Preset
 from mimgen.pipelines.previews import OnPreview, greyed, previewing
 from mimgen.pipelines.prompts import Asked, asked
 from mimgen.pipelines.released import is_released, read_released
 from mimgen.pipelines.strength import continued
 from mimgen.sampling import Guidance, Sampled
+from mimgen.sampling.sampler import OnStep
 from mimgen.tokenizers import Tokenizer
 from mimgen.types import Draws
 
 TextEncoder = ByteTextEncoder | ClipTextEncoder
-OnStep = Callable[[int, Tensor], bool | None]
 Rows = Callable[[range], Any]  # wraps the loop over batches, for a progress bar
-
-PARTS = ("transformer", "vqvae", "text_encoder")
 
 
 @dataclass(frozen=True)
@@ -88,11 +86,11 @@ class TextToImage:
             UserError: no model_index.json, of another pipeline, or a part is missing or does not fit.
         """
         folder = Path(folder)
-        if given.keys() - set(PARTS):
-            raise TypeError(f"not a part: {', '.join(given.keys() - set(PARTS))}; there are {', '.join(PARTS)}")
+        if unknown := given.keys() - set(PART_NAMES):
+            raise TypeError(f"not a part: {', '.join(sorted(unknown))}; there are {', '.join(PART_NAMES)}")
         released = is_released(folder)
         index = {} if released else read_index(folder)
-        parts = {name: given.get(name) or load_part(name, folder / name, variant) for name in PARTS}
+        parts = {name: given.get(name) or load_part(name, folder / name, variant) for name in PART_NAMES}
         preset = read_released(folder, parts["transformer"]) if released else Preset.read(index)
         return cls(**parts, preset=preset)
 
@@ -101,7 +99,7 @@ class TextToImage:
         if self.memory.weights is not None:
             raise UserError("quantised weights cannot be saved: save the parts before they are quantised")
         folder = Path(folder)
-        kinds = {name: save_part(name, getattr(self, name), folder / name, dtype) for name in PARTS}
+        kinds = {name: save_part(name, getattr(self, name), folder / name, dtype) for name in PART_NAMES}
         head = {"_class_name": "MeissonicPipeline", "_mimgen_version": __version__}
         index = {**head, **asdict(self.preset), **kinds}
         write_atomically(folder / "model_index.json", (json.dumps(index, indent=2) + "\n").encode())

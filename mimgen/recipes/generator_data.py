@@ -30,7 +30,9 @@ def check_scored(dataset: Data) -> None:
         )
 
 
-def bucketed(dataset: Data, tokenizer: DiscreteTokenizer, side: int, cell: int, flips: bool) -> BucketedPictures:
+def bucketed(
+    dataset: Data, tokenizer: DiscreteTokenizer, side: int, cell: int, *, flips: bool, least: int
+) -> BucketedPictures:
     """The pictures in shapes of as many tokens as the square has.
 
     Args:
@@ -39,6 +41,7 @@ def bucketed(dataset: Data, tokenizer: DiscreteTokenizer, side: int, cell: int, 
         side: of the square in pixels.
         cell: tokens that the generator's trunk takes together along a side, 1 or 2.
         flips: mirror half of the pictures, drawn anew for each sample.
+        least: pictures that a shape needs to be one of them; see `BucketedPictures`.
 
     Raises:
         UserError: pictures that have one shape, or a tokenizer that has one grid.
@@ -47,7 +50,8 @@ def bucketed(dataset: Data, tokenizer: DiscreteTokenizer, side: int, cell: int, 
         raise UserError(f"{dataset.name} cannot be put into buckets: leave out --buckets, or pass your own pictures")
     if getattr(tokenizer, "grid", None) is not None:
         raise UserError(f"a {type(tokenizer).__name__} reads squares only: leave out --buckets")
-    return BucketedPictures(dataset.listing, bucket_shapes(side, cell * tokenizer.downsample), flip=flips)
+    shapes = bucket_shapes(side, cell * tokenizer.downsample)
+    return BucketedPictures(dataset.listing, shapes, least=least, flip=flips)
 
 
 def coded(

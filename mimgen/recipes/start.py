@@ -8,18 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mimgen.bundled import find_pipeline
-from mimgen.encoders import ByteTextEncoder, ClipTextEncoder
+from mimgen.encoders import ByteTextEncoder, CachedText, ClipTextEncoder
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
 from mimgen.generators.text_sampling import RELEASED
 from mimgen.part import load_strictly
 from mimgen.pipelines import Preset
+from mimgen.pipelines.folders import find_pipeline
 from mimgen.pipelines.parts import class_in, load_part
 from mimgen.pipelines.released import is_released
 from mimgen.pipelines.text_to_image import read_index
+from mimgen.training.lora import Layers, Lora
 
-__all__ = ["Start", "open_text_encoder"]
+__all__ = ["Start", "adapters", "open_frozen", "open_text_encoder"]
 
 NEW = ("down_block.", "up_block.")  # what a stage adds whose blocks see half of the grid (Meissonic, section 3)
 
@@ -57,8 +58,13 @@ class Start:
         return self.folder / "text_encoder"
 
     @property
+    def text_frozen(self) -> bool:
+        """Whether the text encoder is one that is never trained: another than our small one."""
+        return not _is_ours(self.text_folder)
+
+    @property
     def preset(self) -> Preset:
-        """How the pipeline samples."""
+        """How the pipeline samples; its clock is that of its own training, not of one that goes on from it."""
         return Preset.read(RELEASED if is_released(self.folder) else read_index(self.folder))
 
     @cached_property
@@ -98,11 +104,49 @@ class Start:
         return f"starting with the weights of {self.folder}{new}"
 
 
+def adapters(start: Start | None, rank: int | None, alpha: float | None, layers: Layers) -> Lora | None:
+    """The adapters that a run trains in the place of the weights of its start; None without a rank.
+
+    Raises:
+        UserError: there are no weights to begin with, or a part of them would be new.
+    """
+    if rank is None:
+        return None
+    if start is None:
+        raise UserError("--lora trains adapters on weights that are there: pass --init, such as --init bundled")
+    if start.grows:
+        raise UserError(
+            f"compression would be new to {start.folder}, and adapters cannot learn it: choose a --size without it, "
+            "or train without --lora"
+        )
+    return Lora(rank, alpha, layers)
+
+
 def open_text_encoder(folder: Path) -> ByteTextEncoder | ClipTextEncoder:
     """The text encoder in a folder of its own: one of ours, or CLIP's.
 
     Raises:
         UserError: there is none.
     """
-    ours = (folder / "config.json").is_file() and class_in(folder) == "ByteTextEncoder"
-    return ByteTextEncoder.from_pretrained(folder) if ours else ClipTextEncoder.from_pretrained(folder)
+    return ByteTextEncoder.from_pretrained(folder) if _is_ours(folder) else ClipTextEncoder.from_pretrained(folder)
+
+
+def open_frozen(folder: Path, text_states: str | None = None) -> ByteTextEncoder | ClipTextEncoder | CachedText:
+    """The text encoder in a folder, not to be trained.
+
+    Args:
+        folder: of the text encoder.
+        text_states: folder of `mimgen data cache-text`, which is then read in its place.
+
+    Raises:
+        UserError: there is none, or the states are of another one.
+    """
+    if text_states is not None:
+        return CachedText.open(text_states, folder)
+    encoder = open_text_encoder(folder)
+    encoder.requires_grad_(False).eval()
+    return encoder
+
+
+def _is_ours(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and class_in(folder) == "ByteTextEncoder"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.ops.gumbel import gumbel
+from mimgen.ops.places import rows_at, true_places
 from mimgen.sampling.confidence import choice_temperatures, masked_length
 from mimgen.sampling.draw import PLAIN, Draw, Drawn
 from mimgen.sampling.guidance import Guidance, combine
@@ -183,12 +184,12 @@ def unmask(
             logits = _guided(predict, canvas.tokens, asked.index, step, guidance.weight(step, steps))
             if (codes := logits.shape[-1]) > mask_id >= 0 and not mask_logit:
                 raise UserError(f"the {codes} logits include the mask id {mask_id}; cut them off before")
-            numbers = _at(uniform[:, 0] if noise is None else noise, asked.index)
+            numbers = rows_at(uniform[:, 0] if noise is None else noise, asked.index)
             logits = logits if heats.logit[step] == 1 else logits / heats.logit[step]
             drawn = draw.tokens(logits, numbers, heats.token[step], top_k)
             accept = asked.valid
             if ranks is None:
-                scores = drawn.scores + heats.choice[step] * gumbel(_at(uniform[:, 1], asked.index))
+                scores = drawn.scores + heats.choice[step] * gumbel(rows_at(uniform[:, 1], asked.index))
                 accept = _most_confident(scores, asked.valid, reveal)
             if redraw:
                 accept = accept | (~canvas.hidden & (canvas.revealed_at >= 0))
@@ -220,7 +221,9 @@ def _asked(canvas: _Canvas, ranks: Tensor | None, reveal: Tensor, every: bool) -
     if every:
         positions = torch.arange(canvas.hidden.shape[1], device=canvas.hidden.device)
         return _Positions(positions.expand(canvas.hidden.shape), canvas.hidden)
-    return _masked(canvas.hidden) if ranks is None else _next(ranks, canvas.hidden, reveal)
+    if ranks is None:  # all that are masked, ascending
+        return _Positions.padded(*true_places(canvas.hidden))
+    return _next(ranks, canvas.hidden, reveal)
 
 
 def _still_masked(schedule: Schedule | Known, step: int, steps: int, at_first: Tensor, now: Tensor) -> Tensor:
@@ -230,14 +233,6 @@ def _still_masked(schedule: Schedule | Known, step: int, steps: int, at_first: T
     if isinstance(schedule, Known):
         return torch.minimum(schedule.masked(step, steps, at_first), now)
     return torch.minimum(masked_length(schedule, step, steps, at_first, now), now)
-
-
-def _masked(hidden: Tensor) -> _Positions:
-    """All masked positions, ascending."""
-    counts = hidden.sum(1)
-    most = int(counts.max())
-    index = torch.argsort((~hidden).to(torch.int8), dim=1, stable=True)[:, :most]
-    return _Positions.padded(index, torch.arange(most, device=hidden.device) < counts[:, None])
 
 
 def _next(ranks: Tensor, hidden: Tensor, reveal: Tensor) -> _Positions:
@@ -258,13 +253,6 @@ def _guided(predict: Predict, tokens: Tensor, index: Tensor, step: int, weight: 
     if isinstance(answer, Tensor):
         return answer.float()
     return combine(*answer, weight)
-
-
-def _at(numbers: Tensor, index: Tensor) -> Tensor:
-    """Numbers [B, N] or [B, N, K] of the positions `index` [B, M]."""
-    if numbers.ndim == 2:
-        return numbers.gather(1, index)
-    return numbers.gather(1, index[..., None].expand(-1, -1, numbers.shape[2]))
 
 
 def _most_confident(scores: Tensor, valid: Tensor, reveal: Tensor) -> Tensor:

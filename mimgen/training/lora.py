@@ -1,18 +1,21 @@
 """Low-rank adapters (Hu et al., arXiv 2106.09685) through peft: added, saved, loaded and merged.
 
 Adapters sit inside the module, whose class stays as it is, so that everything that takes the module takes it
-with adapters too. Files are peft's own: `PeftModel.from_pretrained(module, folder)` reads them.
+with adapters too. Files are peft's own: `PeftModel.from_pretrained(module, folder)` reads them, and what peft writes
+is read here.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
@@ -73,18 +76,23 @@ class Lora:
         return found
 
 
-def add_lora(module: nn.Module, lora: Lora) -> None:
+def add_lora(module: nn.Module, lora: Lora, *, seed: int = 0) -> None:
     """Freeze `module` and give it adapters to train; its outputs are the same as before, since B is zero.
 
     Args:
-        module: changed in place; A is drawn from torch's global generator.
+        module: changed in place.
         lora: which adapters.
+        seed: of A; torch's global generator is left as it is.
 
     Raises:
         UserError: peft is not installed, or no layer is meant.
     """
     peft = _peft()
-    _inject(module, peft.LoraConfig(r=lora.rank, lora_alpha=_alpha(lora), target_modules=lora.names(module)))
+    config = peft.LoraConfig(r=lora.rank, lora_alpha=_alpha(lora), target_modules=lora.names(module))
+    # peft takes no generator; it draws on the CPU, wherever the weights lie
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        _inject(module, config)
 
 
 def save_adapter(module: nn.Module, lora: Lora, folder: str | Path) -> None:
@@ -105,15 +113,16 @@ def save_adapter(module: nn.Module, lora: Lora, folder: str | Path) -> None:
 
 
 def load_adapter(module: nn.Module, folder: str | Path, *, strength: float = 1.0) -> None:
-    """Merge a saved adapter into the weights of `module`.
+    """Merge a saved adapter into the weights of `module`; what learned before goes on learning.
 
     Args:
-        module: what the adapter was trained on; changed in place.
-        folder: as `save_adapter`, or peft, wrote it.
+        module: what the adapter was trained on; changed in place, or not at all where the adapter is refused.
+        folder: as `save_adapter` wrote it, or peft, whose files may name layers by their ends or by a pattern.
         strength: factor on the adapter; 0 leaves the weights as they are.
 
     Raises:
-        UserError: peft is not installed, no adapter there, or one of another model.
+        UserError: peft is not installed, no adapter there, one of another model, or one that holds whole weights
+            besides low-rank ones.
     """
     from safetensors.torch import load_file
 
@@ -121,17 +130,18 @@ def load_adapter(module: nn.Module, folder: str | Path, *, strength: float = 1.0
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / name).is_file():
             raise UserError(f"{folder} holds no {name}: pass the folder of an adapter, such as <run>/adapter")
-    config = peft.LoraConfig.from_pretrained(str(folder))
-    own = dict(module.named_modules())
-    strange = [name for name in sorted(config.target_modules) if not isinstance(own.get(name), nn.Linear)]
-    if strange:
-        raise UserError(f"{folder} adapts {strange[0]}, which a {type(module).__name__} of this size does not have")
-    _inject(module, config)
+    config = _read_config(folder)
     stored = load_file(folder / "adapter_model.safetensors")
     saved = {name.removeprefix(_PREFIX): value for name, value in stored.items()}
-    _check_fit(peft.get_peft_model_state_dict(module, adapter_name=_ADAPTER), saved, folder)
-    peft.set_peft_model_state_dict(module, saved, adapter_name=_ADAPTER)
-    merge_lora(module, strength=strength)
+    with _plain_afterwards(module):
+        try:
+            _inject(module, config)
+        except ValueError as error:  # none of the layers is there, or one is of a kind that takes no adapter
+            kind = type(module).__name__
+            raise UserError(f"{folder} is the adapter of another model than this {kind}: {error}") from error
+        _check_fit(peft.get_peft_model_state_dict(module, adapter_name=_ADAPTER), saved, folder)
+        peft.set_peft_model_state_dict(module, saved, adapter_name=_ADAPTER)
+        merge_lora(module, strength=strength)
 
 
 def merge_lora(module: nn.Module, *, strength: float = 1.0) -> None:
@@ -139,12 +149,11 @@ def merge_lora(module: nn.Module, *, strength: float = 1.0) -> None:
     _peft()
     from peft.tuners.lora import LoraLayer
 
-    for name, layer in list(module.named_modules()):
+    for layer in module.modules():
         if isinstance(layer, LoraLayer):
             layer.scale_layer(strength)
             layer.merge()
-            owner, _, leaf = name.rpartition(".")
-            setattr(module.get_submodule(owner), leaf, layer.get_base_layer())
+    _take_out(module)
 
 
 def _alpha(lora: Lora) -> float:
@@ -156,6 +165,44 @@ def _inject(module: nn.Module, config: LoraConfig) -> None:
 
     module.requires_grad_(False)  # peft leaves alone what stands outside of the named layers
     inject_adapter_in_model(config, module, adapter_name=_ADAPTER)
+
+
+def _take_out(module: nn.Module) -> None:
+    """Put the layers beneath the adapters back in their places, with the weights that they have."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, layer in list(module.named_modules()):
+        if isinstance(layer, LoraLayer):
+            owner, _, leaf = name.rpartition(".")
+            setattr(module.get_submodule(owner), leaf, layer.get_base_layer())
+    vars(module).pop("peft_config", None)  # by which peft would tell that there are adapters
+
+
+@contextmanager
+def _plain_afterwards(module: nn.Module) -> Iterator[None]:
+    """Whatever happens in the block, no adapter is left behind, and the same weights as before are to learn."""
+    learning = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+    try:
+        yield
+    finally:
+        _take_out(module)
+        for parameter, learns in learning:
+            parameter.requires_grad_(learns)
+
+
+def _read_config(folder: Path) -> LoraConfig:
+    """What peft's file says, if it is of low-rank adapters alone."""
+    peft = _peft()
+    try:
+        config = peft.LoraConfig.from_pretrained(str(folder))
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{folder / 'adapter_config.json'} is not one that peft reads: {error}") from error
+    if not isinstance(config, peft.LoraConfig) or config.modules_to_save or config.bias != "none":
+        raise UserError(
+            f"{folder} holds other weights than low-rank adapters ({config.peft_type}, modules_to_save or bias): merge "
+            "it with peft, and save the whole model"
+        )
+    return config
 
 
 def _check_fit(own: Mapping[str, Tensor], saved: Mapping[str, Tensor], folder: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from mimgen import cli
 from mimgen.commands import generate, generate_drawing
 from mimgen.commands.models import open_pipeline
-from mimgen.pipelines import TextToImage, text_to_image
+from mimgen.pipelines import TextToImage, memory, text_to_image
 from tests.pipelines.tiny import tiny_pipeline
 
 
@@ -156,6 +156,16 @@ def test_a_file_of_prompts_and_going_on(model, prompts, tmp_path, capsys):
     }
 
 
+def test_prompts_with_odd_line_ends_are_not_drawn_twice(model, tmp_path, capsys):
+    (tmp_path / "p.txt").write_text("a\x85cat\u2028on a mat\na dog\n", encoding="utf-8")
+    words = ("--prompts", tmp_path / "p.txt", "--out", tmp_path / "out")
+    run(model, *words)
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["00001.png", "00002.png"]
+    capsys.readouterr()
+    run(model, *words)
+    assert "2 of 2 pictures are there already" in capsys.readouterr().out
+
+
 def test_a_changed_line_is_drawn_again_and_changed_settings_are_refused(model, prompts, tmp_path, capsys):
     words, out = ("--prompts", prompts, "--out", tmp_path / "out"), tmp_path / "out"
     run(model, *words)
@@ -235,6 +245,9 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("a", "--image", "FACE", "--outpaint", "4,4"), "4 whole numbers like 16,0,16,0"),
     (("a", "--image", "FACE", "--outpaint", "3,0,0,0"), "multiples of 4"),
     (("a", "--image", "FACE", "--outpaint", "0,0,0,0"), "at least one"),
+    (("a", "--image", "FACE", "--resolution", "0x64"), "--resolution 0x64: give a height and a width of at least 4 px"),
+    (("a", "--image", "FACE", "--mask", "MASK", "--resolution", "64x0"), "at least 4 px"),
+    (("a", "--guidance", "nan"), "give a finite number"),
     (("a", "--image", "ODD", "--outpaint", "4,0,0,0"), "multiples of 4, such as 16x20"),
     (("--prompts", "none.txt"), "none.txt cannot be read"),
     (("a", "--prompts", "none.txt"), "either prompts in quotes or a file"),
@@ -255,6 +268,14 @@ def test_mistakes(model, face, tmp_path, capsys, words, expected):
     run(model, *(files.get(word, word) for word in words), *out, status=2)
     assert expected in complaint(capsys)
     assert not (tmp_path / "out.png").exists()
+
+
+def test_with_little_memory_the_text_encoder_stays_on_the_cpu(model, monkeypatch):
+    moved = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(memory, "move_parts", lambda *given: moved.append(given))
+    pipeline = open_pipeline(model, 12)
+    assert moved == [((pipeline.transformer, pipeline.vqvae), pipeline.text_encoder, memory.PRESETS[12], "cuda")]
 
 
 @pytest.mark.parametrize("part", ["transformer", "vqvae", "text_encoder"])

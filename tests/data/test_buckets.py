@@ -6,23 +6,33 @@ import json
 from collections import Counter
 from itertools import islice
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
 from PIL import Image
 
-from mimgen.data import PictureDataset, open_data
+from mimgen.data import PictureDataset, buckets, open_data
 from mimgen.data.buckets import (
     BucketedPictures,
     BucketLoader,
     bucket_shapes,
     bucketed_codes,
     nearest,
+    settle,
 )
 from mimgen.errors import UserError
 
 SIDES = [(40, 20)] * 5 + [(20, 40)] * 3 + [(30, 30)] * 9  # width, height
 SHAPES = bucket_shapes(16, 4)
+
+
+class Rows(list):
+    """A set of which only the buckets are asked for."""
+
+    @property
+    def buckets(self) -> list[int]:
+        return self
 
 
 @pytest.fixture
@@ -60,6 +70,34 @@ def test_impossible_shapes() -> None:
 def test_the_nearest_shape_by_ratio() -> None:
     shapes = [(20, 10), (16, 16), (10, 20)]
     assert [nearest(shapes, w, h) for w, h in [(30, 30), (100, 30), (30, 100), (14, 10), (15, 10)]] == [1, 2, 0, 1, 2]
+
+
+def test_shapes_that_few_take_are_given_up() -> None:
+    shapes = [(20, 10), (18, 12), (16, 16), (10, 20)]
+    sides = [(10, 20), (12, 18), *[(30, 30)] * 3, *[(20, 10)] * 5]
+    assert settle(shapes, sides, 1) == [0, 1, 2, 2, 2, 3, 3, 3, 3, 3]
+    assert settle(shapes, sides, 2) == [1, 1, 2, 2, 2, 3, 3, 3, 3, 3], "two that are near make one together"
+    assert settle(shapes, sides, 4) == [2, 2, 2, 2, 2, 3, 3, 3, 3, 3]
+    assert settle(shapes, sides, 100) == [3] * 10 and settle(shapes, [], 2) == []
+
+
+def test_every_bucket_holds_enough(pictures: BucketedPictures, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = BucketedPictures(pictures.listing, SHAPES, least=4)
+    assert sorted(Counter(made.buckets).values()) == [5, 12] and made[5].image.shape == (3, 16, 16)
+    assert made.fingerprint != pictures.fingerprint
+    monkeypatch.setattr(buckets, "LONGEST", 4)
+    assert min(Counter(BucketedPictures(pictures.listing, SHAPES).buckets).values()) >= len(SIDES) / 4
+
+
+@pytest.mark.parametrize("few", [25, 36, 37, 61, 5000])
+def test_no_picture_comes_much_more_often_however_rare_its_shape(few: int) -> None:
+    count = 100_000
+    assert few >= count / buckets.LONGEST
+    places = [0] * few + [1] * (count // 3) + [2] * (count - few - count // 3)
+    share = BucketLoader(cast(Any, Rows(places)), 32, seed=0)._share
+    average = sum(share.values()) / count
+    sizes = Counter(places)
+    assert all(0.5 <= times / sizes[bucket] / average <= 1.5 for bucket, times in share.items())
 
 
 def test_pictures_take_the_shape_of_their_bucket(pictures: BucketedPictures) -> None:

@@ -40,6 +40,8 @@ def test_entries_of_computed_cells_are_replaced_and_padding_writes_nothing() -> 
     assert store.bytes == 2 * 2 * 8 * 8 * 4
     store.head(1)
     assert store.bytes == 2 * 8 * 8 * 4
+    held = [x.untyped_storage().nbytes() for x in (store.keys, store.values)]
+    assert sum(held) == store.bytes  # the memory of the other rows is free
 
 
 def test_dropping_keeps_a_part_of_what_is_alike_and_all_else() -> None:

@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from mimgen.errors import UserError
 from mimgen.layers.merging import (
+    Matching,
     Merged,
     combine,
     match,
@@ -170,3 +171,13 @@ def test_a_ratio_is_a_share_and_bad_counts_are_refused():
             removals_to_keep(keep, 64, 4)
     with pytest.raises(UserError, match="to 16 at best"):
         removals_to_keep(15, 64, 2)
+
+
+def test_merging_loses_what_is_named_nowhere_and_padding_of_no_size_changes_nothing():
+    x, sizes = tokens(5), torch.ones(2, 5, 1)
+    sizes[:, 4] = 0  # the last token pads
+    kept, moved = torch.tensor([[0, 2, 3], [1, 4, 4]]), torch.tensor([[1], [4]])
+    merged, counts = merge(x, Matching(kept, moved, torch.tensor([[1], [0]])), sizes)
+    assert_close(merged[0], torch.stack([x[0, 0], (x[0, 1] + x[0, 2]) / 2, x[0, 3]]))
+    assert torch.equal(merged[1, 0], x[1, 1])  # tokens 0, 2 and 3 are lost
+    assert counts[..., 0].tolist() == [[1, 2, 1], [1, 0, 0]]

@@ -189,6 +189,23 @@ def test_mistakes_say_what_to_do(pipeline, images):
     wrong(lambda: outpaint(pipeline, ["a"], images[0], (0, 0, 0, 0)), "at least one")
     wrong(lambda: outpaint(pipeline, ["a"], images[0], (3, 0, 0, 0)), "multiples of 4")
     wrong(lambda: outpaint(pipeline, ["a"], images[0], (-4, 0, 8, 0)), "above 0")
+    wrong(lambda: edit(pipeline, ["a"], images[0], images_per_prompt=0), "images_per_prompt=0")
+    wrong(lambda: inpaint(pipeline, ["a"], images[0], hole(), images_per_prompt=-1), "images_per_prompt=-1")
+
+
+def test_pictures_that_are_not_numbers_from_0_to_1_are_refused(pipeline, images):
+    calls = (
+        lambda x: edit(pipeline, ["a"], x),
+        lambda x: inpaint(pipeline, ["a"], x, hole()),
+        lambda x: outpaint(pipeline, ["a"], x, (4, 0, 0, 0)),
+    )
+    for call in calls:
+        wrong(lambda call=call: call((images[0] * 255).byte()), r"images\.float\(\) / 255")
+        wrong(lambda call=call: call(images[0] * 255), "images / 255 where they are bytes")
+        wrong(lambda call=call: call(images[0] * 2 - 1), r"\(images \+ 1\) / 2")
+        wrong(lambda call=call: call(images[0].masked_fill(hole() > 0, float("nan"))), "from nan")
+    slightly = (images[0] - 1e-6).double()  # as rounding leaves pictures
+    assert edit(pipeline, ["a"], slightly).images.shape == (1, 3, 16, 24)
 
 
 def test_ids_without_a_place_are_edited_whole_only(pipeline, images, monkeypatch):

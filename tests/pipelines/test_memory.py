@@ -9,7 +9,7 @@ from mimgen.encoders import ByteTextEncoder
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
 from mimgen.pipelines import MeissonicPipeline, Memory, Preset, TextToImage, memory_preset
-from mimgen.pipelines.memory import PRESETS, decode_in_slices, quantize_weights
+from mimgen.pipelines.memory import PRESETS, UNBOUNDED, decode_in_slices, move_parts, quantize_weights
 from mimgen.tokenizers import ConvTokenizer
 
 
@@ -104,3 +104,35 @@ def test_a_folder_opens_with_bounds(tmp_path) -> None:
     assert pipeline(["red", "blue"], output_type="pt").images.shape == (2, 3, 16, 16)
     with pytest.raises(UserError, match="from 8 GB on"):
         MeissonicPipeline.from_pretrained(tmp_path, memory=2)
+
+
+def devices(made: MeissonicPipeline | TextToImage) -> list[str]:
+    return [part.device.type for part in (made.transformer, made.vqvae, made.text_encoder)]
+
+
+def test_a_text_encoder_that_visits_stays_on_the_cpu(tmp_path) -> None:
+    core().save(tmp_path)
+    bound = MeissonicPipeline.from_pretrained(tmp_path, memory=Memory(offload=True)).to("meta", torch.float64)
+    assert devices(bound) == ["meta", "meta", "cpu"] and bound.text_encoder.dtype == torch.float64
+    free = MeissonicPipeline.from_pretrained(tmp_path, memory=Memory(decode_slice=1)).to("meta")
+    assert devices(free) == ["meta"] * 3
+    by_name = core()
+    move_parts((by_name.transformer, by_name.vqvae), by_name.text_encoder, UNBOUNDED, device="meta")
+    assert devices(by_name) == ["meta"] * 3
+
+
+def test_offloading_by_the_name_of_diffusers(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    core().save(tmp_path)
+    pipeline = MeissonicPipeline.from_pretrained(tmp_path, memory=Memory(decode_slice=1))
+    pipeline.set_progress_bar_config(disable=True)
+    before = pipeline(["red"], output_type="pt").tokens
+    pipeline.enable_model_cpu_offload(device="cpu")
+    assert pipeline.memory == Memory(offload=True, decode_slice=1)
+    assert torch.equal(pipeline(["red"], output_type="pt").tokens, before)
+    pipeline.enable_model_cpu_offload(device="meta")
+    assert devices(pipeline) == ["meta", "meta", "cpu"]
+    with pytest.raises(UserError, match="pass memory="):
+        pipeline.enable_sequential_cpu_offload()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="pass device="):
+        pipeline.enable_model_cpu_offload()

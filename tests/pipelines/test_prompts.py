@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mimgen.errors import UserError
@@ -18,6 +20,13 @@ def written(folder: Path, text: str, name: str = "p.txt") -> Path:
 def test_lines_are_called_by_their_number(tmp_path):
     path = written(tmp_path, "\ufeffred apple\n\n  blue car  \n")
     assert read_prompts(path) == [PromptLine("red apple", "00001"), PromptLine("blue car", "00003")]
+
+
+def test_lines_end_at_line_feeds_only(tmp_path):
+    odd = "a\u2028b\x85c\x0bd"
+    assert [line.prompt for line in read_prompts(written(tmp_path, f"{odd}\r\nnext\n"))] == [odd, "next"]
+    row = json.dumps({"prompt": odd}, ensure_ascii=False)
+    assert read_prompts(written(tmp_path, f"{row}\n", "p.jsonl")) == [PromptLine(odd, "00001")]
 
 
 def test_objects(tmp_path):
@@ -63,7 +72,13 @@ def test_pictures_of_a_prompt_follow_each_other():
 def test_seeds():
     assert picture_seeds(5, 1) == [5]
     derived = picture_seeds(5, 3)
-    assert len(set(derived)) == 3 and derived[:2] == picture_seeds(5, 2)
+    assert len(set(derived)) == 3 and derived[:2] == picture_seeds(5, 2) and derived == picture_seeds(5, 1, 3)
+
+
+def test_seeds_of_numpy():
+    assert picture_seeds(np.int64(5), 3) == picture_seeds(5, 3)
+    seeds = picture_seeds(np.array([1, 2], dtype=np.uint32), 2)
+    assert seeds == [1, 2] and all(type(seed) is int for seed in seeds)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +89,8 @@ def test_seeds():
         ((["a"], ["x", "y"], 0, 1), "2 negative prompts for 1 prompts"),
         ((["a"], "", [1], 2), "1 seeds for 2 pictures"),
         ((["a"], "", 0, 0), "images_per_prompt=0"),
+        ((["a"], "", 1.5, 1), "seed 1.5: give a whole number"),
+        ((["a", "b"], "", [1, 2.5], 1), "seed 2.5"),
     ],
 )
 def test_mistakes(arguments, words):

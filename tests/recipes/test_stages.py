@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from mimgen.commands import configs
@@ -18,11 +16,11 @@ from mimgen.encoders.text_cache import cache_text, encoder_hash
 from mimgen.errors import UserError
 from mimgen.objectives.masked_tokens import MaskedTokens
 from mimgen.pipelines import TextToImage
-from mimgen.recipes import TrainGenerator
 from mimgen.tokenizers import ConvTokenizer
 from mimgen.training import load_adapter
 from mimgen.training.optim import decay_split
 from mimgen.types import Batch, Draws
+from tests.recipes.stages import stage_folder, training, weights
 
 STAGES = ("tiny256", "tiny512", "tiny1024", "tiny-preference")
 NEW = ("down_block.", "up_block.")
@@ -31,25 +29,7 @@ NEW = ("down_block.", "up_block.")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures of several shapes with captions and scores, and a tokenizer."""
-    root = tmp_path_factory.mktemp("stages")
-    (root / "data").mkdir()
-    noise, rows = torch.Generator().manual_seed(0), []
-    for number in range(8):
-        height, width = ((32, 32), (24, 40), (40, 24), (32, 32))[number % 4]
-        pixels = torch.randint(0, 256, (height, width, 3), generator=noise, dtype=torch.uint8).numpy()
-        Image.fromarray(pixels).save(root / "data" / f"{number}.png")
-        rows.append({"file_name": f"{number}.png", "text": f"picture {number}", "score": 4.0 + number / 4})
-    (root / "data" / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    torch.manual_seed(0)
-    ConvTokenizer(8, (1,), 1, 4, quantizer="fsq", levels=(4, 4)).eval().save_pretrained(root / "tokenizer")
-    return root
-
-
-def training(folder: Path, size: str, steps: int = 1, **changes: Any) -> TrainGenerator:
-    arguments = {"data": str(folder / "data"), "precision": "fp32", "tracker": "none", "batch_size": 4, **changes}
-    run = configs.experiment("meissonic")(size=size, steps=steps, **arguments)
-    assert isinstance(run, TrainGenerator)
-    return replace(run, settings=replace(run.settings, sample_every=100, save_every=1, ema=0.0))
+    return stage_folder(tmp_path_factory.mktemp("stages"))
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +37,6 @@ def first(folder: Path) -> Path:
     """The run of the first stage."""
     training(folder, "tiny256", tokenizer=str(folder / "tokenizer")).run(folder / "first")
     return folder / "first"
-
-
-def weights(run: Path) -> dict[str, Tensor]:
-    return dict(TextToImage.load(run / "pipeline").transformer.state_dict())
 
 
 def test_four_stages_carry_their_weights_on(folder: Path, first: Path, tmp_path: Path) -> None:

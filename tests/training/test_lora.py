@@ -93,6 +93,51 @@ def test_files_come_back_at_any_strength_and_are_pefts_own(tmp_path: Path) -> No
     torch.testing.assert_close(theirs(X), made(X))
 
 
+@pytest.mark.parametrize("targets", [["to_q", "ff.widen"], r".*\.attn\.to_[qk]", "all-linear"])
+def test_pefts_usual_files_are_read(targets: list[str] | str, tmp_path: Path) -> None:
+    theirs = peft.get_peft_model(model(), peft.LoraConfig(r=2, lora_alpha=3, target_modules=targets))
+    generator = torch.Generator().manual_seed(3)
+    for name, parameter in theirs.named_parameters():
+        if ".lora_" in name:
+            parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
+    theirs.save_pretrained(str(tmp_path))
+    made = model()
+    load_adapter(made, tmp_path)
+    torch.testing.assert_close(made(X), theirs(X))
+    assert not torch.equal(made(X), model()(X)) and made.state_dict().keys() == model().state_dict().keys()
+
+
+def test_what_learned_before_learns_after(tmp_path: Path) -> None:
+    save_adapter(trained(Lora(2)), Lora(2), tmp_path)
+    made = model()
+    made[0].requires_grad_(False)
+    before = {name: parameter.requires_grad for name, parameter in made.named_parameters()}
+    load_adapter(made, tmp_path)
+    assert {name: parameter.requires_grad for name, parameter in made.named_parameters()} == before
+    assert not hasattr(made, "peft_config")
+
+
+def test_adapters_come_from_their_seed_alone() -> None:
+    drawn = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(len(drawn))
+        made, state = model(), torch.get_rng_state()
+        add_lora(made, Lora(2), seed=seed)
+        assert torch.equal(torch.get_rng_state(), state)
+        drawn.append(made[0].attn["to_q"].lora_A["default"].weight)
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
+def test_whole_weights_besides_are_refused(tmp_path: Path) -> None:
+    config = peft.LoraConfig(r=2, target_modules=["to_q"], modules_to_save=["norm"])
+    peft.get_peft_model(model(), config).save_pretrained(str(tmp_path))
+    with pytest.raises(UserError, match="other weights than low-rank adapters"):
+        load_adapter(model(), tmp_path)
+    (tmp_path / "adapter_config.json").write_text("no JSON")
+    with pytest.raises(UserError, match="not one that peft reads"):
+        load_adapter(model(), tmp_path)
+
+
 def test_what_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="give at least 1"):
         Lora(0)
@@ -105,12 +150,15 @@ def test_what_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(UserError, match=r"adapter_config\.json"):
         load_adapter(model(), tmp_path)
     save_adapter(trained(Lora(2)), Lora(2), tmp_path)
-    with pytest.raises(UserError, match=r"0.attn.to_k, which a Sequential"):
+    with pytest.raises(UserError, match="adapter of another model than this Sequential"):
         load_adapter(nn.Sequential(nn.Linear(2, 2)), tmp_path)
     wide = nn.Sequential(Block(), Block())
     wide[0].attn["to_q"] = nn.Linear(7, 6)
-    with pytest.raises(UserError, match="another model"):
+    names, weight = wide.state_dict().keys(), wide[1].attn["to_q"].weight.clone()
+    with pytest.raises(UserError, match=r"another model: .* tensors differ"):
         load_adapter(wide, tmp_path)
+    assert wide.state_dict().keys() == names and torch.equal(wide[1].attn["to_q"].weight, weight)
+    assert all(parameter.requires_grad for parameter in wide.parameters())
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(UserError, match=r"pip install 'mimgen\[lora\]'"):
         add_lora(model(), Lora(2))

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from mimgen.commands import bench_generate_step
+from mimgen.commands import bench_generate_step, peak_memory
 from mimgen.commands.bench_generate_peers import BLOCKS, absent
 from mimgen.commands.bench_generate_shapes import SHAPES
 from mimgen.commands.bench_generate_step import KINDS, Drawn, agreement, bench, main, timed_step
@@ -22,7 +22,7 @@ def no_children(monkeypatch):
     def here(prepare, arguments):
         return 2**20 * bool(prepare(*arguments)())
 
-    monkeypatch.setattr(bench_generate_step, "peak_in_child", here)
+    monkeypatch.setattr(peak_memory, "peak_in_child", here)
 
 
 @needs_diffusers

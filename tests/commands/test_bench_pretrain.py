@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 import torch
 
-from mimgen.commands import bench_pretrain, pretrain_peers, pretrain_steps
+from mimgen.commands import bench_pretrain, peak_memory, pretrain_peers
 from mimgen.commands.bench_pretrain import agreement, bench, main, report
 from mimgen.commands.pretrain_masks import mask_seconds
 from mimgen.commands.pretrain_peers import KINDS, LIGHTLY, SHAPES, ours, peer, places
@@ -20,7 +20,7 @@ LIGHTLY_THERE = importlib.util.find_spec("lightly") is not None
 @pytest.fixture(autouse=True)
 def no_children(monkeypatch):
     # A child for each kind takes long; the function that it runs is tested here, the child in test_bench_tokenizer.
-    monkeypatch.setattr(pretrain_steps, "peak_in_child", lambda prepare, arguments: 2**20 * bool(prepare(*arguments)()))
+    monkeypatch.setattr(peak_memory, "peak_in_child", lambda prepare, arguments: 2**20 * bool(prepare(*arguments)()))
 
 
 def test_absent_peers_are_named_and_left_empty(monkeypatch, capsys):

@@ -132,8 +132,8 @@ def experiment(
     The bundled model on one's own captioned pictures, in minutes (with peft: pip install 'mimgen[lora]'):
         mimgen train meissonic --init bundled --lora 8 --data my_pictures --out runs/mine
 
-    Expected: (measured 2026-11-21, 2 CPU cores, seed 0) --size quickstart, 898 steps in 8 minutes: composition R@5
-    20.7 %, median rank 26.5 of 3,655.
+    Expected: (measured 2026-11-21, 2 CPU cores, seed 0) --size quickstart, 1,070 steps in 7 minutes: composition
+    R@5 32.3 %, median rank 11.5 of 3,655.
     --size emoji64, 33,257 steps in about 6 hours beside other work (the last quarter with --balance group,
     --whole 0.7, then 0.9), one step without guidance at temperature 0: R@1 54.3 %, R@5 88.4 %, median 1.
 

@@ -11,22 +11,14 @@ from mimgen.errors import UserError
 from mimgen.masking.parts import Parts
 from mimgen.objectives.hap import PartsAndAlignment
 from mimgen.recipes import USUAL, Common, Pictures, Pretrain, changed, choose_size, given
-from mimgen.recipes.vit_sizes import decoder_of, vit_of
+from mimgen.recipes.vit_sizes import MaeShape, decoder_of, vit_of
 from mimgen.targets import PixelTarget
 
 
 @dataclass(frozen=True)
-class Size:
+class Size(MaeShape):
     """Numbers of one size; `pixels` is the height of the pictures."""
 
-    pixels: int
-    patch: int
-    width: int
-    depth: int
-    heads: int
-    decoder_width: int
-    decoder_depth: int
-    decoder_heads: int
     least: int
     batch: int
     base_lr: float

@@ -11,22 +11,14 @@ from mimgen.masking.hard import Hard
 from mimgen.objectives.hpm import HardPatches
 from mimgen.objectives.moving_average import Momentum
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
-from mimgen.recipes.vit_sizes import decoder_of, vit_of
+from mimgen.recipes.vit_sizes import MaeShape, decoder_of, vit_of
 from mimgen.targets import PixelTarget
 
 
 @dataclass(frozen=True)
-class Size:
+class Size(MaeShape):
     """Numbers of one size; the teacher's momentum rises from one value to the other in the first half of the run."""
 
-    pixels: int
-    patch: int
-    width: int
-    depth: int
-    heads: int
-    decoder_width: int
-    decoder_depth: int
-    decoder_heads: int
     momentum: tuple[float, float]
     batch: int
     base_lr: float

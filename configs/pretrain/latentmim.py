@@ -11,20 +11,13 @@ from mimgen.masking.random import Random
 from mimgen.objectives.latent import LatentModelling
 from mimgen.objectives.moving_average import Momentum
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size, given
+from mimgen.recipes.vit_sizes import MaeShape
 
 
 @dataclass(frozen=True)
-class Size:
+class Size(MaeShape):
     """Numbers of one size; pictures have cells of `patch` + `gap` pixels, of which `visible` are seen."""
 
-    pixels: int
-    patch: int
-    width: int
-    depth: int
-    heads: int
-    decoder_width: int
-    decoder_depth: int
-    decoder_heads: int
     gap: int
     visible: int
     head_width: int

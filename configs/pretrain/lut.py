@@ -12,22 +12,14 @@ from mimgen.masking.disjoint import Disjoint
 from mimgen.objectives.lut import UnmaskedContext
 from mimgen.objectives.moving_average import Momentum
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
-from mimgen.recipes.vit_sizes import decoder_of, vit_of
+from mimgen.recipes.vit_sizes import MaeShape, decoder_of, vit_of
 from mimgen.targets import PixelTarget
 
 
 @dataclass(frozen=True)
-class Size:
+class Size(MaeShape):
     """Numbers of one size; `shift` pixels at most between two views, `hidden` the width inside of the heads."""
 
-    pixels: int
-    patch: int
-    width: int
-    depth: int
-    heads: int
-    decoder_width: int
-    decoder_depth: int
-    decoder_heads: int
     hidden: int
     shift: int
     batch: int

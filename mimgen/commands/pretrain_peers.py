@@ -17,6 +17,7 @@ from mimgen.encoders.mae import MaskTokenVit, mae_vit
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking import Random
 from mimgen.objectives import MaskedModelling
+from mimgen.recipes.vit_sizes import MaeShape
 from mimgen.targets import PixelTarget
 from mimgen.types import Batch, Draws, Mask
 
@@ -32,17 +33,9 @@ CLASSES = 1000
 
 
 @dataclass(frozen=True)
-class Shape:
+class Shape(MaeShape):
     """Numbers that all share; the decoder is MAE's."""
 
-    pixels: int
-    patch: int
-    width: int
-    depth: int
-    heads: int
-    decoder_width: int
-    decoder_depth: int
-    decoder_heads: int
     batch: int
 
 

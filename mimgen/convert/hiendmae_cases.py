@@ -13,6 +13,7 @@ from mimgen.encoders.volume_vit import VolumeTokens, VolumeVit
 from mimgen.masking.random import largest
 from mimgen.objectives.hiendmae import HierarchicalModelling
 from mimgen.ops.cells import cut
+from mimgen.ops.places import rows_at
 from mimgen.part import load_strictly
 from mimgen.targets.volumes import VolumeTarget
 from mimgen.types import Mask
@@ -56,7 +57,7 @@ def _states(tokens: VolumeTokens, decoder: HierarchicalDecoder, mask: Mask, kept
 
 
 def _ordered(x: Tensor, order: Tensor) -> Tensor:
-    return x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
+    return rows_at(x, order)
 
 
 REPLAYS: dict[str, Replay] = {"hiendmae": replay_hiendmae}

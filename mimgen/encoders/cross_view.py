@@ -16,6 +16,7 @@ from mimgen.layers.masks import check_hidden
 from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.layers.position import resize_position_table, sincos_2d
 from mimgen.layers.rotary_grid import RotaryBlock, Rotation, grid_places, grid_rotation
+from mimgen.ops.places import rows_at
 from mimgen.part import Part
 from mimgen.types import Mask, Tokens
 
@@ -139,6 +140,4 @@ def checked_grid(image_size: int | tuple[int, int], patch: int, positions: str) 
 
 def _of(table: Tensor, keep: Tensor | None) -> Tensor:
     """Rows of a table [1, N, D] at the places `keep` [B, K], all of them without."""
-    if keep is None:
-        return table
-    return table.expand(len(keep), -1, -1).gather(1, keep[..., None].expand(-1, -1, table.shape[-1]))
+    return table if keep is None else rows_at(table.expand(len(keep), -1, -1), keep)

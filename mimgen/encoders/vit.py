@@ -16,6 +16,7 @@ from mimgen.layers.merging import Merged
 from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.layers.position import resize_position_table
 from mimgen.layers.vit import VitBlock, start_linears
+from mimgen.ops.places import rows_at
 from mimgen.part import Part
 from mimgen.types import Mask, Tokens
 
@@ -132,7 +133,7 @@ class VitEncoder(Part):
         else:
             check_hidden(mask.hidden, len(images), grid[0] * grid[1])
             keep = mask.keep.to(images.device)
-            x = self.patch_embed(images, keep) + places.gather(1, keep[..., None].expand(-1, -1, places.shape[-1]))
+            x = self.patch_embed(images, keep) + rows_at(places, keep)
         if self.cls_token is not None:
             x = torch.cat([(self.cls_token + table[:, :1]).expand(len(x), -1, -1), x], dim=1)
         return x, grid

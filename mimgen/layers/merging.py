@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.layers.removals import check_removal, most_removable, removals, removals_to_keep
+from mimgen.ops.places import flat_places, rows_at
 
 _SHORTEST = 1e-12  # of a vector that is divided by its length
 
@@ -107,7 +108,7 @@ class Merged:
 
     def spread(self, x: Tensor) -> Tensor:
         """Copy tokens [B, T, D] back to the original ones: [B, N, D]."""
-        return _rows(x, self.group)
+        return rows_at(x, self.group)
 
     def through(self, x: Tensor, matching: Matching) -> tuple[Tensor, Merged]:
         """Merge x [B, T, D] along `matching`: [B, M, D] and the new record."""
@@ -186,13 +187,13 @@ def match_random(metric: Tensor, remove: int, scores: Tensor) -> Matching:
 def _nearest(metric: Tensor, kept: Tensor, moved: Tensor) -> Matching:
     """Each moved token goes into the kept one of the highest cosine."""
     metric = F.normalize(metric, dim=-1)
-    scores = _rows(metric, moved) @ _rows(metric, kept).transpose(1, 2)
+    scores = rows_at(metric, moved) @ rows_at(metric, kept).transpose(1, 2)
     return Matching(kept, moved, scores.argmax(dim=-1))
 
 
 def combine(x: Tensor, matching: Matching, how: Literal["sum", "mean", "amax"] = "sum") -> Tensor:
     """Reduce the tokens of each group, all counted alike: [B, T, D] -> [B, M, D]."""
-    kept, moved = _rows(x, matching.kept), _rows(x, matching.moved)
+    kept, moved = rows_at(x, matching.kept), rows_at(x, matching.moved)
     if how == "sum":
         return _add_to(kept, matching.into, moved)
     return kept.scatter_reduce(1, matching.into[..., None].expand_as(moved), moved, how)
@@ -204,8 +205,8 @@ def merge(x: Tensor, matching: Matching, sizes: Tensor | None = None) -> tuple[T
         sizes = torch.ones(*x.shape[:2], 1, dtype=x.dtype, device=x.device)
     width, length = x.shape[2], matching.kept.shape[1]
     # places in the whole batch, worked out once: with few tokens the many small steps cost more than the sums
-    kept, moved = _flat(matching.kept, x.shape[1]), _flat(matching.moved, x.shape[1])
-    into = _flat(matching.into, length)
+    kept, moved = flat_places(matching.kept, x.shape[1]), flat_places(matching.moved, x.shape[1])
+    into = flat_places(matching.into, length)
     tokens, counts = x.flatten(0, 1), sizes.flatten(0, 1)
     own, arriving = counts.index_select(0, kept), counts.index_select(0, moved)
     total = own.index_add(0, into, arriving)
@@ -222,7 +223,7 @@ def merge(x: Tensor, matching: Matching, sizes: Tensor | None = None) -> tuple[T
 
 def unmerge(x: Tensor, matching: Matching) -> Tensor:
     """Copy merged tokens [B, M, D] back to where they came from: [B, T, D]."""
-    return _rows(x, matching.group)
+    return rows_at(x, matching.group)
 
 
 def spread(source: Tensor, values: Tensor) -> Tensor:
@@ -235,21 +236,10 @@ def spread(source: Tensor, values: Tensor) -> Tensor:
     Returns:
         [B, N, D], with gradient to `values`.
     """
-    return _rows(values, source.to(torch.uint8).argmax(dim=1))
-
-
-def _rows(x: Tensor, places: Tensor) -> Tensor:
-    """Tokens of x [B, T, D] at places [B, M]: [B, M, D]."""
-    # over one flat axis: whole rows are copied, many times quicker than a gather of single numbers
-    return x.flatten(0, 1).index_select(0, _flat(places, x.shape[1])).unflatten(0, places.shape)
+    return rows_at(values, source.to(torch.uint8).argmax(dim=1))
 
 
 def _add_to(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
     """x [B, M, D], contiguous and changed in place, with values [B, R, D] added at places [B, R]."""
-    x.view(-1, x.shape[2]).index_add_(0, _flat(places, x.shape[1]), values.flatten(0, 1))
+    x.view(-1, x.shape[2]).index_add_(0, flat_places(places, x.shape[1]), values.flatten(0, 1))
     return x
-
-
-def _flat(places: Tensor, tokens: int) -> Tensor:
-    """Places [B, M] in rows of `tokens` tokens as places [B * M] in the batch."""
-    return (places + tokens * torch.arange(len(places), device=places.device)[:, None]).flatten()

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.ops.places import rows_at
 
 
 class PatchEmbed(nn.Module):
@@ -59,4 +60,4 @@ class PatchEmbed(nn.Module):
     def pixels(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """The numbers of patches in the order (channel, row, column), [B, N, C patch^2] or [B, K, C patch^2]."""
         patches = F.pixel_unshuffle(images, self.patch).flatten(2).transpose(1, 2)
-        return patches if keep is None else patches.gather(1, keep[..., None].expand(-1, -1, patches.shape[-1]))
+        return patches if keep is None else rows_at(patches, keep)

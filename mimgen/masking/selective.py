@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimgen.errors import UserError
+from mimgen.ops.places import rows_at
 from mimgen.types import Draws, Mask
 
 # Products such as 196 * 0.25 may come out a hair below the whole number that is meant.
@@ -187,7 +188,7 @@ def expanded(
     """
     near, far, loose = rule
     unit = F.normalize(tokens.float(), dim=-1)
-    rows = [unit.gather(1, ids[..., None].expand(-1, -1, unit.shape[-1])) for ids in (rest, kept)]
+    rows = [rows_at(unit, ids) for ids in (rest, kept)]
     similarity = (rows[0] @ rows[1].transpose(1, 2)).amax(-1)
     rest = rest.gather(1, similarity.argsort(dim=1))
     farthest, middle, nearest = rest.tensor_split([far, rest.shape[1] - near], dim=1)

@@ -23,4 +23,10 @@ def rows_at(x: Tensor, places: Tensor) -> Tensor:
     """What x [B, T] or [B, T, D] holds at places [B, M]: [B, M] or [B, M, D]."""
     if x.ndim == 2:
         return x.gather(1, places)
-    return x.gather(1, places[..., None].expand(-1, -1, x.shape[2]))
+    # over one flat axis: whole rows are copied, many times quicker than a gather of single numbers
+    return x.flatten(0, 1).index_select(0, flat_places(places, x.shape[1])).unflatten(0, places.shape)
+
+
+def flat_places(places: Tensor, tokens: int) -> Tensor:
+    """Places [B, M] in rows of `tokens` tokens as places [B * M] in the batch."""
+    return (places + tokens * torch.arange(len(places), device=places.device)[:, None]).flatten()

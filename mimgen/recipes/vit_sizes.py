@@ -14,8 +14,8 @@ Decoder = TypeVar("Decoder")
 
 
 @dataclass(frozen=True)
-class MaeSize:
-    """Numbers of one size of a network like MAE's.
+class MaeShape:
+    """Numbers of a network like MAE's.
 
     Attributes:
         pixels: side of the pictures.
@@ -26,10 +26,6 @@ class MaeSize:
         decoder_width: of the decoder.
         decoder_depth: its blocks.
         decoder_heads: its attention heads.
-        batch: pictures a step.
-        base_lr: learning rate for 256 pictures.
-        warmup: steps of warm-up.
-        steps: optimiser steps.
     """
 
     pixels: int
@@ -40,6 +36,19 @@ class MaeSize:
     decoder_width: int
     decoder_depth: int
     decoder_heads: int
+
+
+@dataclass(frozen=True)
+class MaeSize(MaeShape):
+    """Numbers of one size of such a network, and of its training.
+
+    Attributes:
+        batch: pictures a step.
+        base_lr: learning rate for 256 pictures.
+        warmup: steps of warm-up.
+        steps: optimiser steps.
+    """
+
     batch: int
     base_lr: float
     warmup: int

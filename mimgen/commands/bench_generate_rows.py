@@ -12,7 +12,7 @@ from mimgen.commands.bench_generate_peers import BLOCKS, UVIT
 from mimgen.generators.speed import PLAIN, FeatureCache, Speed
 from mimgen.training.precision import choose_precision
 
-__all__ = ["EXACT", "KINDS", "PLAIN_LOOP", "Row", "rows"]
+__all__ = ["EXACT", "KINDS", "PLAIN_LOOP", "Row", "every_row", "rows"]
 
 Kind = Literal["plain", "exact", "inexact", "peer"]
 Loop = Literal["plain", "batched", "masked", "pipeline", "peer"]
@@ -60,17 +60,28 @@ class Row:
 
 
 def rows(steps: int, precision: str, device: str) -> list[Row]:
-    """All rows.
-
-    The savings of the inexact ones are added to all exact savings. A feature cache saves most where the order is known
-    beforehand, so most of its rows draw in the Halton order.
+    """The rows that can be had here.
 
     Args:
         steps: of a whole picture; some rows take a part of them.
-        precision: "fp32" or "bf16" of all rows; a row of its own for bf16 needs a machine that is quick at it.
+        precision: "fp32" or "bf16" of all rows; a row of its own for bf16 needs a machine with such instructions.
         device: "cpu" or "cuda".
     """
-    return [Row(PLAIN_LOOP, "plain", "plain"), *_exact(), *_inexact(steps, precision, device), *_peers()]
+    lacking = set()
+    if precision != "fp32" or choose_precision("auto", torch.device(device)).name != "bf16":
+        lacking.add("bf16")
+    if not _torchao_works():
+        lacking.add("int8")
+    return [row for row in every_row(steps) if row.weights not in lacking]
+
+
+def every_row(steps: int) -> list[Row]:
+    """All rows, the same on every machine.
+
+    The savings of the inexact ones are added to all exact savings. A feature cache saves most where the order is known
+    beforehand, so most of its rows draw in the Halton order.
+    """
+    return [Row(PLAIN_LOOP, "plain", "plain"), *_exact(), *_inexact(steps), *_peers()]
 
 
 def _exact() -> list[Row]:
@@ -90,7 +101,7 @@ def _exact() -> list[Row]:
     ]
 
 
-def _inexact(steps: int, precision: str, device: str) -> list[Row]:
+def _inexact(steps: int) -> list[Row]:
     halton, half, third = {"order": "halton"}, {"steps": max(1, steps // 2)}, {"steps": max(1, steps // 3)}
 
     def cache(every: int, **options: Any) -> dict[str, Any]:
@@ -114,12 +125,11 @@ def _inexact(steps: int, precision: str, device: str) -> list[Row]:
             **halton, **half, "guidance_interval": (0.0, 0.5), "speed": Speed(cache=FeatureCache(4)),
         },
     }  # fmt: skip
-    found = [Row(name, "inexact", preset=preset) for name, preset in changes.items()]
-    if precision == "fp32" and choose_precision("auto", torch.device(device)) == "bf16":
-        found.append(Row("bf16", "inexact", weights="bf16"))
-    if _torchao_works():
-        found.append(Row("int8 weights", "inexact", weights="int8"))
-    return found
+    return [
+        *(Row(name, "inexact", preset=preset) for name, preset in changes.items()),
+        Row("bf16", "inexact", weights="bf16"),
+        Row("int8 weights", "inexact", weights="int8"),
+    ]
 
 
 def _torchao_works() -> bool:

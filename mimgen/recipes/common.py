@@ -55,7 +55,7 @@ class Common:
         pixels: side of the pictures; by default the size's own.
         batch_size: pictures a step; by default the size's own.
         base_lr: learning rate for 256 pictures; by default the size's own.
-        precision: auto times both on this machine and takes the faster.
+        precision: auto is bf16 where the device has instructions for it, else fp32.
         time_limit: seconds after which training stops with a checkpoint.
         tracker: where curves go besides log.jsonl.
         seed: of weights, data order and all that is drawn, such as masks and noise.

@@ -19,6 +19,7 @@ from mimgen.training.guard import Guard, blame, save_batch
 from mimgen.training.guard import stop as stopped
 from mimgen.training.log import Log, Meter, peak_memory_mib, trim
 from mimgen.training.optim import set_decay
+from mimgen.training.precision import Precision
 from mimgen.training.processes import (
     agree_precision,
     check_division,
@@ -114,7 +115,11 @@ class _Run:
         state: Mapping[str, Any] = {} if saved is None else saved.state
         self.step = self.saved_step = int(state.get("step", 0))
         self.seconds_before = float(state.get("seconds", 0.0))
-        self.precision = str(state.get("precision") or agree_precision(settings, accelerator))
+        if "precision" in state:  # a run keeps its numbers, also where it resumes on another machine
+            chosen = Precision(str(state["precision"]), "as the checkpoint says")
+        else:
+            chosen = agree_precision(settings, accelerator)
+        self.precision, self.precision_reason = chosen.name, chosen.reason
         model, self.optimizer = wrap(objective, settings, accelerator)
         self.ema = Ema(objective, settings.ema)
         self.stepper = Stepper(
@@ -263,7 +268,8 @@ class _Run:
         log = Log(self.folder, self.step, settings, resolved, main)
         resumed = f", resumed at step {self.step}" if self.step else ""
         log.say(
-            f"training {trainable:,} parameters on {self.accelerator.device} in {self.precision}: "
+            f"training {trainable:,} parameters on {self.accelerator.device} in {self.precision} "
+            f"({self.precision_reason}): "
             f"lr {settings.lr:.3g} = {settings.base_lr:.3g} * {settings.batch_size} / 256, "
             f"batch {settings.batch_size} = {world} processes * {settings.accumulation} micro-batches * "
             f"{resolved['micro_batch']}{resumed}"

@@ -1,56 +1,61 @@
-"""Which number format this machine multiplies fastest."""
+"""Which number format this machine multiplies in hardware."""
 
 from __future__ import annotations
 
-import time
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import torch
 
-# A CPU without bf16 instructions emulates them up to 150 times slower, so the probe starts with
-# matrices that cost microseconds and goes on only while bf16 keeps up.
-_SIZES = (64, 128, 256, 512)
-_GIVE_UP = 3.0
-_BUDGET_SECONDS = 0.2
+# The kernel lists a flag only where it also lets programs use it (AMX needs its consent). "bf16" is how ARM names it.
+_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
+_CPUINFO = Path("/proc/cpuinfo")
 
 
-def choose_precision(wanted: str, device: torch.device) -> str:
-    """Resolve "auto" to "bf16" or "fp32"; other values are returned as they are.
+@dataclass(frozen=True)
+class Precision:
+    """A number format and the reason for it.
 
-    On CUDA bf16 is chosen where the card supports it; elsewhere a bf16 matmul is timed against
-    an fp32 one for at most 0.2 s.
+    Attributes:
+        name: "bf16" (autocast) or "fp32".
+        reason: a few words for the training's output.
+    """
+
+    name: str
+    reason: str
+
+
+def choose_precision(wanted: str, device: torch.device) -> Precision:
+    """Resolve "auto" to bf16 where the device has instructions for it, else to fp32; other values are kept.
+
+    Nothing is timed, so that the answer is the same however busy the machine is. CUDA needs compute capability 8.0.
+    A CPU needs AMX, AVX-512 or ARM instructions for bf16: without them it is emulated, up to 150 times slower than
+    fp32. Where that cannot be found out (no Linux, other devices) the answer is fp32.
     """
     if wanted != "auto":
-        return wanted
+        return Precision(wanted, "as asked")
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        major, minor = torch.cuda.get_device_capability(device)
+        return Precision("bf16" if major >= 8 else "fp32", f"compute capability {major}.{minor}")
     if device.type != "cpu":
-        return "fp32"
-    return "bf16" if _bf16_wins() else "fp32"
+        return Precision("fp32", f"bf16 is not chosen by itself on {device.type}")
+    if not torch.backends.mkldnn.is_available():
+        return Precision("fp32", "this PyTorch lacks oneDNN, which multiplies bf16")
+    flag = _bf16_flag(_CPUINFO)
+    return Precision("bf16", f"the CPU has {flag}") if flag else Precision("fp32", "no bf16 instructions were found")
 
 
-def _bf16_wins() -> bool:
-    end = time.perf_counter() + _BUDGET_SECONDS
-    ratio = float("inf")
-    for size in _SIZES:
-        if time.perf_counter() > end:
-            return False  # a slow or busy machine: an early, noisy ratio must not decide
-        ratio = _seconds(size, torch.bfloat16) / max(_seconds(size, torch.float32), 1e-9)
-        if ratio > _GIVE_UP:
-            return False
-    # bf16 loses bits, so it must win clearly, and at the largest size.
-    return ratio < 0.9
-
-
-def _seconds(size: int, dtype: torch.dtype) -> float:
-    """Best of three timings of a [size, size] matmul, after one warming call."""
-    matrix = torch.full((size, size), 0.5, dtype=dtype)
-    times = []
-    for _ in range(4):
-        start = time.perf_counter()
-        torch.mm(matrix, matrix)
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
+@cache
+def _bf16_flag(cpuinfo: Path) -> str | None:
+    """The first of the wanted flags that the first processor lists ("flags" on x86, "Features" on ARM)."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    listed = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    return next((flag for flag in _FLAGS if flag in listed.split()), None)
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:

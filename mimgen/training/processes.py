@@ -11,7 +11,7 @@ from torch import nn
 
 from mimgen.errors import UserError
 from mimgen.training.optim import build_optimizer
-from mimgen.training.precision import choose_precision
+from mimgen.training.precision import Precision, choose_precision
 from mimgen.training.settings import Settings
 from mimgen.training.shard import make_contiguous
 
@@ -80,8 +80,8 @@ def wrap(
     return model, optimizer
 
 
-def agree_precision(settings: Settings, accelerator: Accelerator) -> str:
-    """Rank 0 measures, all follow."""
+def agree_precision(settings: Settings, accelerator: Accelerator) -> Precision:
+    """Rank 0 decides and all follow: processes may run on unlike machines."""
     from accelerate.utils import broadcast_object_list
 
     chosen = [choose_precision(settings.precision, accelerator.device)]

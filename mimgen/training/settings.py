@@ -43,7 +43,7 @@ class Settings:
         betas: AdamW's two decays.
         clip: largest gradient norm of a clipping group; 0 turns clipping off.
         ema: decay of the averaged weights; 0 keeps them equal to the live ones.
-        precision: "fp32", "bf16" (autocast), or "auto": the faster of the two on this machine.
+        precision: "fp32", "bf16" (autocast), or "auto": bf16 where the device has instructions for it.
         seed: seed of torch's global generator (dropout); data and noise come from the batches.
         log_every: steps averaged into one line of log.jsonl.
         save_every: steps between checkpoints.

@@ -1,9 +1,8 @@
-"""Schedule, average, log and precision, each alone."""
+"""Schedule, average and log, each alone."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from mimgen.errors import UserError
 from mimgen.training import Settings, fit
 from mimgen.training.ema import Ema
 from mimgen.training.log import Meter, trim
-from mimgen.training.precision import choose_precision
 from mimgen.training.schedule import learning_rate
 
 
@@ -59,11 +57,6 @@ def test_ema_of_zero_is_the_live_weights() -> None:
     assert torch.equal(ema.shadow["weight"], module.weight)
 
 
-def test_auto_precision_is_quick() -> None:
-    start = time.perf_counter()
-    assert choose_precision("auto", torch.device("cpu")) in ("bf16", "fp32")
-    assert time.perf_counter() - start < 2.0
-    assert choose_precision("bf16", torch.device("cpu")) == "bf16"
 
 
 def test_meter_and_trim(tmp_path: Path) -> None:

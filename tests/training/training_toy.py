@@ -68,7 +68,7 @@ class Toy(nn.Module):
         noisy = clean + 0.1 * batch.draws.normal(clean.shape[1]).to(clean)
         guess = self.second(self.dropout(self.first(noisy).relu()))
         if self.training:
-            self.mean.lerp_(guess.detach().mean(0), 0.1)
+            self.mean.lerp_(guess.detach().mean(0).to(self.mean), 0.1)
         error = (guess - clean).square().mean()
         return Losses({"error": error}, metrics={"size": guess.detach().abs().mean()})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mimgen.commands import configs
+from mimgen.cli import configs
 from mimgen.errors import UserError
 from mimgen.recipes import Build, Common, Pretrain, Run, TrainGenerator
 

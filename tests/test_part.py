@@ -11,7 +11,7 @@ from torch import nn
 from mimgen.encoders import ByteTextEncoder
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
-from mimgen.part import WEIGHTS, Part
+from mimgen.pretrained import WEIGHTS, Part
 from mimgen.tokenizers import ConvTokenizer
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mimgen.commands import systems
-from mimgen.commands.help import COMMANDS
+from mimgen.cli import systems
+from mimgen.cli.help import COMMANDS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -12,8 +12,8 @@ from torch import nn
 from mimgen.encoders import ByteTextEncoder, CachedText, ClipTextEncoder
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
+from mimgen.generators.meissonic.objective import MaskedTokens
 from mimgen.masking import CosineRate
-from mimgen.objectives import MaskedTokens
 from mimgen.pipelines import Preset
 from mimgen.recipes import (
     USUAL,

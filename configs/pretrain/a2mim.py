@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mimgen.encoders.cnn import ResNetEncoder
-from mimgen.encoders.decoders import LinearDecoder
-from mimgen.encoders.residual_token import ResidualTokenVit
+from mimgen.decoders.mae import LinearDecoder
+from mimgen.encoders.resnet import ResNetEncoder
 from mimgen.masking.random import Random
-from mimgen.objectives.a2mim import PixelsAndFrequencies
+from mimgen.methods.a2mim.encoder import ResidualTokenVit
+from mimgen.methods.a2mim.objective import PixelsAndFrequencies
+from mimgen.methods.a2mim.target import Criterion, FrequencyDistance
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size, given
-from mimgen.targets.frequency import Criterion, FrequencyDistance
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def experiment(
     Command: mimgen train a2mim --size emoji64 --out runs/a2mim
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 42.7, linear 48.7 %; SimMIM's way: 39.7,
+    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 42.7, linear 48.7 %; SimMIM's way: 39.7,
     48.3 %.
 
     Args:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mimgen.masking.attention import AttentionMasking
-from mimgen.masking.varied import VariedBlock
-from mimgen.objectives.attmask import AttentionGuided
-from mimgen.objectives.ibot import SelfDistillation
-from mimgen.objectives.moving_average import Momentum
-from mimgen.objectives.prototypes import Temperature
+from mimgen.methods.attmask.masking import AttentionMasking
+from mimgen.methods.attmask.objective import AttentionGuided
+from mimgen.methods.ibot.masking import VariedBlock
+from mimgen.methods.ibot.objective import SelfDistillation
+from mimgen.methods.ibot.prototypes import Temperature
+from mimgen.methods.moving_average import Momentum
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size, given
 from mimgen.recipes.crop_sizes import CropSize, head_of, student_of, views_of
 
@@ -39,7 +39,7 @@ def experiment(
     Command: mimgen train attmask --size emoji64 --out runs/attmask
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 36.5, linear 48.0 %; random: 36.7, 47.9 %.
+    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 36.5, linear 48.0 %; random: 36.7, 47.9 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, an hour), small (ViT-S/16 at 224 px, 100 epochs of ImageNet, the

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mimgen.encoders import BeitPretraining
 from mimgen.errors import UserError
 from mimgen.masking import Block
-from mimgen.objectives.beitv2 import CodeModelling
+from mimgen.methods.beitv2.network import BeitPretraining
+from mimgen.methods.beitv2.objective import CodeModelling
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.recipes.patch_codes import fit_patch_centroids
 from mimgen.recipes.tokenizers import load_coder
@@ -58,7 +58,7 @@ def experiment(
     Command: mimgen train beitv2 --size emoji64 --tokenizer runs/vqkd --out runs/beitv2
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 32.4, linear 44.0 %; MAE: 34.4, 49.3 %.
+    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 32.4, linear 44.0 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), base and large (ViT-B/16 and ViT-L/16 at 224 px, 300

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mimgen.encoders.cae import CaeDecoder, CaeEncoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.masking import Block
-from mimgen.objectives.cae import ContextAutoencoder
+from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
+from mimgen.methods.cae.objective import ContextAutoencoder
 from mimgen.recipes import USUAL, Common, Pictures, Pretrain, changed, choose_size
 from mimgen.recipes.patch_codes import fit_patch_centroids, load_patch_codes
 from mimgen.targets import CodeTarget, PixelTarget, Target
@@ -63,7 +63,7 @@ def experiment(
     Command: mimgen train cae --size emoji64 --out runs/cae
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 33.1, linear 46.6 %; MAE: 34.4, 49.3 %.
+    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 33.1, linear 46.6 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), small, base and large (ViT-S/16, ViT-B/16 and ViT-L/16 at

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mimgen.encoders import BeitPretraining
 from mimgen.masking import Block
-from mimgen.objectives import CentroidModelling
+from mimgen.methods import CentroidModelling
+from mimgen.methods.beitv2.network import BeitPretraining
 from mimgen.recipes import USUAL, Common, DiscreteTokenizer, Pretrain, choose_size
 from mimgen.recipes.patch_codes import fit_patch_centroids, load_patch_codes
 
@@ -56,7 +56,7 @@ def experiment(
     Command: mimgen train ccvit --size emoji64 --out runs/ccvit
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 34.5, linear 46.0 %; MAE: 34.4, 49.3 %.
+    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 34.5, linear 46.0 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), base (ViT-B/16 at 224 px, the paper's).

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mimgen.encoders.cross_decoder import CrossViewDecoder
-from mimgen.encoders.cross_view import CrossViewVit
+from mimgen.decoders.cross_attention import CrossViewDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
-from mimgen.objectives.cross_view import CrossViewCompletion
+from mimgen.methods.croco.encoder import CrossViewVit
+from mimgen.methods.croco.objective import CrossViewCompletion
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.recipes.vit_sizes import MaeSize
 from mimgen.targets import PixelTarget
@@ -36,7 +36,7 @@ def experiment(
     Command: mimgen train croco --size emoji64 --out runs/croco
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) parallax: gain of the true second view 15.6, disparity R^2, both views 9.9,
+    pictures, `mimgen compare mim`) parallax: gain of the true second view 15.6, disparity R^2, both views 9.9,
     one view 11.3 %; second views of other scenes: -0.0, 7.6, 8.3 %.
 
     Args:

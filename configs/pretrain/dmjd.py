@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mimgen.encoders.conv_vit import ConvVitEncoder
-from mimgen.encoders.decoders import MaeDecoder
+from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.mae import mae_vit
-from mimgen.encoders.visible_branch import VisibleBranch
 from mimgen.encoders.vit import VitEncoder
 from mimgen.masking.disjoint import Disjoint
-from mimgen.objectives.dmjd import JointDistillation
+from mimgen.methods.dmjd.branch import VisibleBranch
+from mimgen.methods.dmjd.encoder import ConvVitEncoder
+from mimgen.methods.dmjd.objective import JointDistillation
+from mimgen.methods.dmjd.target import WhitenedHog
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
-from mimgen.targets.whitened import WhitenedHog
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def experiment(
     Command: mimgen train dmjd --size emoji64 --out runs/dmjd
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 40.4, linear 49.0 %; independent views, no
+    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 40.4, linear 49.0 %; independent views, no
     visible branch: 39.3, 48.9 %.
 
     Args:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mimgen.data import Dataset
-from mimgen.encoders.decoders import MaeDecoder
+from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD, VitEncoder
 from mimgen.errors import UserError
-from mimgen.masking.parts import Parts
-from mimgen.objectives.hap import PartsAndAlignment
+from mimgen.methods.hap.masking import Parts
+from mimgen.methods.hap.objective import PartsAndAlignment
 from mimgen.recipes import USUAL, Common, Pictures, Pretrain, changed, choose_size, given
 from mimgen.recipes.vit_sizes import MaeShape, decoder_of, vit_of
 from mimgen.targets import PixelTarget
@@ -51,7 +51,7 @@ def experiment(
     Command: mimgen train hap --size emoji64 --out runs/hap
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) figures: attributes 66.9, identity mAP 11.8 %; random masks (MAE): 75.6,
+    pictures, `mimgen compare mim`) figures: attributes 66.9, identity mAP 11.8 %; random masks (MAE): 75.6,
     23.6 %.
 
     Args:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from mimgen.encoders.hierarchical_decoder import HierarchicalDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
-from mimgen.encoders.volume_vit import VolumeVit
 from mimgen.masking.random import Random
-from mimgen.objectives.hiendmae import HierarchicalModelling
+from mimgen.methods.hiendmae.decoder import HierarchicalDecoder
+from mimgen.methods.hiendmae.encoder import VolumeVit
+from mimgen.methods.hiendmae.objective import HierarchicalModelling
+from mimgen.methods.hiendmae.target import VolumeTarget
 from mimgen.recipes import USUAL, Common, Pictures, Pretrain, changed, choose_size, given
 from mimgen.recipes.volumes import Volumes
-from mimgen.targets.volumes import VolumeTarget
 
 HOUNSFIELD = (-175.0, 250.0)  # soft tissue in CT
 
@@ -64,7 +64,7 @@ def experiment(
     Command: mimgen train hiendmae --size volumes32 --out runs/hiendmae
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) volumes: Dice of middle layers 19.9, best layer 20.1 %; from the last layer
+    pictures, `mimgen compare mim`) volumes: Dice of middle layers 19.9, best layer 20.1 %; from the last layer
     alone: 18.5, 18.7 %.
 
     Args:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mimgen.encoders.loss_predictor import LossPredictor
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
-from mimgen.masking.hard import Hard
-from mimgen.objectives.hpm import HardPatches
-from mimgen.objectives.moving_average import Momentum
+from mimgen.methods.hpm.masking import Hard
+from mimgen.methods.hpm.networks import LossPredictor
+from mimgen.methods.hpm.objective import HardPatches
+from mimgen.methods.moving_average import Momentum
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.recipes.vit_sizes import MaeShape, decoder_of, vit_of
 from mimgen.targets import PixelTarget
@@ -51,7 +51,7 @@ def experiment(
     Command: mimgen train hpm --size emoji64 --out runs/hpm
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 34.8, linear 48.8 %; MAE: 34.4, 49.3 %.
+    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 34.8, linear 48.8 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), base and large (ViT-B/16 and ViT-L/16 at 224 px, 200 epochs

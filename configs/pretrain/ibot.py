@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mimgen.masking.varied import VariedBlock
-from mimgen.objectives.ibot import SelfDistillation
-from mimgen.objectives.moving_average import Momentum
-from mimgen.objectives.prototypes import Temperature
+from mimgen.methods.ibot.masking import VariedBlock
+from mimgen.methods.ibot.objective import SelfDistillation
+from mimgen.methods.ibot.prototypes import Temperature
+from mimgen.methods.moving_average import Momentum
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size, given
 from mimgen.recipes.crop_sizes import CropSize, head_of, student_of, views_of
 
@@ -39,7 +39,7 @@ def experiment(
     Command: mimgen train ibot --size emoji64 --out runs/ibot
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 36.8, linear 47.9 %; class token only
+    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 36.8, linear 47.9 %; class token only
     (DINO): 37.1, 48.2 %.
 
     Args:

@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from mimgen.decoders.pyramid import FeatureHeads, PyramidDecoder
 from mimgen.encoders.hivit import HiVitEncoder
 from mimgen.encoders.patch_teachers import open_patch_teacher
 from mimgen.encoders.plain import HogEncoder
-from mimgen.encoders.pyramid_decoders import FeatureHeads, PyramidDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.block import Block
 from mimgen.masking.random import Random
-from mimgen.objectives.itpn import PyramidDistillation, PyramidModelling
+from mimgen.methods.itpn.objective import PyramidDistillation, PyramidModelling
+from mimgen.methods.itpn.target import StandardisedFeatures
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.targets import PixelTarget
-from mimgen.targets.standardised import StandardisedFeatures
 
 HIDDEN = 75 / 196  # share of patches hidden in blocks for a teacher's features
 PIXEL_BETAS, FEATURE_BETAS = (0.9, 0.95), (0.9, 0.98)
@@ -71,7 +71,7 @@ def experiment(
     Command: mimgen train itpn --size emoji64 --out runs/itpn
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 34.8, linear 45.0 %; MAE: 34.4, 49.3 %.
+    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 34.8, linear 45.0 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), base and large (224 px, 1600 epochs of ImageNet on pixels or

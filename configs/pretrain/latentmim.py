@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mimgen.encoders.latent import LatentDecoder, LatentVit
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
-from mimgen.objectives.latent import LatentModelling
-from mimgen.objectives.moving_average import Momentum
+from mimgen.methods.latentmim.networks import LatentDecoder, LatentVit
+from mimgen.methods.latentmim.objective import LatentModelling
+from mimgen.methods.moving_average import Momentum
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size, given
 from mimgen.recipes.vit_sizes import MaeShape
 
@@ -51,7 +51,7 @@ def experiment(
     Command: mimgen train latentmim --size emoji64 --out runs/latentmim
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 40.1, linear 50.3 %; MAE: 34.4, 49.3 %.
+    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 40.1, linear 50.3 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (8 x 8 patches of 8 px, minutes), base (ViT-B/16 with 14 x 14 patches, 800 epochs

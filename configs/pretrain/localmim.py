@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mimgen.encoders.local_decoders import LocalDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
-from mimgen.objectives.localmim import LocalModelling
+from mimgen.methods.localmim.decoders import LocalDecoder
+from mimgen.methods.localmim.objective import LocalModelling
+from mimgen.methods.localmim.target import SobelTarget
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.recipes.vit_sizes import vit_of
 from mimgen.targets import PixelTarget
-from mimgen.targets.multiscale import SobelTarget
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def experiment(
     Command: mimgen train localmim --size emoji64 --out runs/localmim
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 37.8, linear 48.6 %; top layer only: 38.8,
+    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 37.8, linear 48.6 %; top layer only: 38.8,
     46.6 %.
 
     Args:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mimgen.data.shifts import ShiftedViews
-from mimgen.encoders.decoders import MaeDecoder
+from mimgen.data.transforms.shifts import ShiftedViews
+from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
-from mimgen.layers.projection import projection_head
 from mimgen.masking.disjoint import Disjoint
-from mimgen.objectives.lut import UnmaskedContext
-from mimgen.objectives.moving_average import Momentum
+from mimgen.methods.lut.objective import UnmaskedContext
+from mimgen.methods.lut.projection import projection_head
+from mimgen.methods.moving_average import Momentum
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.recipes.vit_sizes import MaeShape, decoder_of, vit_of
 from mimgen.targets import PixelTarget
@@ -52,7 +52,7 @@ def experiment(
     Command: mimgen train lut --size emoji64 --out runs/lut
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 35.2, linear 49.3 %; MAE: 34.4, 49.3 %.
+    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 35.2, linear 49.3 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), small, base and large (ViT-S/16, ViT-B/16 and ViT-L/16 at

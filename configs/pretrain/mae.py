@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mimgen.encoders.decoders import MaeDecoder
+from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
-from mimgen.objectives.mim import MaskedModelling
+from mimgen.methods.mim import MaskedModelling
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.recipes.vit_sizes import MaeSize, decoder_of, vit_of
 from mimgen.targets import PixelTarget
@@ -30,7 +30,7 @@ def experiment(
 
     Command: mimgen train mae --size emoji64 --out runs/mae
 
-    Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, 9,600 pictures, `mimgen bench study mim`) emoji
+    Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, 9,600 pictures, `mimgen compare mim`) emoji
     subgroups, five folds: k-NN 34.4, linear 49.3 %.
 
     Args:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mimgen.encoders.decoders import MaeDecoder
-from mimgen.encoders.fusion import LayerFusion
+from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
-from mimgen.objectives.mff import FusedModelling
+from mimgen.methods.mff.fusion import LayerFusion
+from mimgen.methods.mff.objective import FusedModelling
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.recipes.vit_sizes import decoder_of, vit_of
 from mimgen.targets import PixelTarget
@@ -58,7 +58,7 @@ def experiment(
     Command: mimgen train mff --size emoji64 --out runs/mff
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 36.6, linear 49.4 %; last layer (MAE):
+    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 36.6, linear 49.4 %; last layer (MAE):
     34.4, 49.3 %.
 
     Args:

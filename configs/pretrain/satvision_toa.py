@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mimgen.data import Dataset
-from mimgen.encoders.decoders import LinearDecoder
+from mimgen.decoders.mae import LinearDecoder
 from mimgen.encoders.swin_v2 import SwinV2Encoder, every
 from mimgen.masking.random import Random
-from mimgen.objectives.mim import MaskedModelling
+from mimgen.methods.mim import MaskedModelling
 from mimgen.recipes import USUAL, Common, Pictures, Pretrain, changed, choose_size
 from mimgen.targets import PixelTarget
 
@@ -53,7 +53,7 @@ def experiment(
     Command: mimgen train satvision_toa --size emoji64 --out runs/satvision_toa
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) bands: cloud profile R^2 65.2, cloud cover 66.6 %; untrained: 65.8, 67.0 %.
+    pictures, `mimgen compare mim`) bands: cloud profile R^2 65.2, cloud cover 66.6 %; untrained: 65.8, 67.0 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), giant (3 billion parameters at 128 px, 50 epochs of 1.92M

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mimgen.encoders.cross_decoder import SubsetDecoder
+from mimgen.decoders.cross_attention import SubsetDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
-from mimgen.masking.selective import Selective
-from mimgen.objectives.selective import SelectiveModelling
+from mimgen.methods.selectivemae.masking import Selective
+from mimgen.methods.selectivemae.objective import SelectiveModelling
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.recipes.vit_sizes import MaeSize, decoder_of, vit_of
 from mimgen.targets import PixelTarget
@@ -36,7 +36,7 @@ def experiment(
     Command: mimgen train selectivemae --size emoji64 --out runs/selectivemae
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 41.5, linear 49.6 %; MAE: 34.4, 49.3 %.
+    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 41.5, linear 49.6 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), base and large (ViT-B/16 and ViT-L/16 at 224 px, 800 epochs of

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mimgen.encoders.decoders import LinearDecoder
+from mimgen.decoders.mae import LinearDecoder
 from mimgen.encoders.swin import SwinEncoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
-from mimgen.objectives.mim import MaskedModelling
+from mimgen.methods.mim import MaskedModelling
 from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
 from mimgen.targets import PixelTarget
 
@@ -50,7 +50,7 @@ def experiment(
     Command: mimgen train simmim --size emoji64 --out runs/simmim
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen bench study mim`) emoji subgroups, five folds: k-NN 36.4, linear 47.8 %; MAE: 34.4, 49.3 %.
+    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 36.4, linear 47.8 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), base (Swin-B at 192 px, 100 epochs of ImageNet, the

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mimgen.objectives import Reconstruction, start_from
+from mimgen.generators.start import start_from
+from mimgen.methods import Reconstruction
 from mimgen.recipes import USUAL, Common, TrainTokenizer, choose_size
 from mimgen.tokenizers import LlamaGenVQ, open_discriminator, open_perceptual
 

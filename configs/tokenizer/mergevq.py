@@ -8,7 +8,7 @@ from typing import Literal
 
 from mimgen.encoders.teachers import open_teacher
 from mimgen.errors import UserError
-from mimgen.objectives.merge_vq import MergeVQTraining
+from mimgen.methods.mergevq import MergeVQTraining
 from mimgen.recipes import USUAL, Common, Pictures, TrainTokenizer, choose_size
 from mimgen.tokenizers import PatchDiscriminator, open_perceptual
 from mimgen.tokenizers.mergevq import MergeVQ

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mimgen.objectives import Reconstruction, start_from
+from mimgen.generators.start import start_from
+from mimgen.methods import Reconstruction
 from mimgen.recipes import USUAL, Common, TrainTokenizer, choose_size
 from mimgen.tokenizers import OpenMagvit2, open_discriminator, open_perceptual
 
@@ -50,7 +51,7 @@ def experiment(
     Command: mimgen train open_magvit2 --size emoji64 --out runs/open_magvit2
 
     Expected: (measured 2026-11-21, 2 CPU cores, seed 0) --size emoji64, 3,200 pictures seen, untuned learning rate:
-    PSNR 13.6 dB on the 176 of `val` of emoji (`mimgen bench study tokenizers`).
+    PSNR 13.6 dB on the 176 of `val` of emoji (`mimgen compare tokenizers`).
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes on a processor), base (256 px, 16 pixels a token), fine (128 px,

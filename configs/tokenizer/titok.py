@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 from torch import nn
 
 from mimgen.errors import UserError
-from mimgen.objectives import ProxyCodes, Reconstruction
+from mimgen.methods import ProxyCodes, Reconstruction
 from mimgen.recipes import USUAL, Common, TrainTokenizer, choose_size, given, load_coder
 from mimgen.tokenizers import TiTok, TiTokLegacy, TiTokProxy, open_discriminator, open_perceptual
 
@@ -64,7 +64,7 @@ def experiment(
     Command: mimgen train titok --size emoji64 --out runs/titok
 
     Expected: (measured 2026-11-21, 2 CPU cores, seed 0) --size emoji64, 3,200 pictures seen, untuned learning rate:
-    PSNR 12.2 dB on the 176 of `val` of emoji (`mimgen bench study tokenizers`).
+    PSNR 12.2 dB on the 176 of `val` of emoji (`mimgen compare tokenizers`).
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes on a processor), base, large, small (256 px).

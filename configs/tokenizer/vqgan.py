@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mimgen.objectives import Reconstruction, start_from
+from mimgen.generators.start import start_from
+from mimgen.methods import Reconstruction
 from mimgen.recipes import USUAL, Common, TrainTokenizer, choose_size
 from mimgen.tokenizers import ConvTokenizer, open_discriminator, open_perceptual
 from mimgen.tokenizers.discriminators import DiscriminatorKind

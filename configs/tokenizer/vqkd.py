@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mimgen.encoders import open_patch_teacher
-from mimgen.objectives import FeatureReconstruction
+from mimgen.methods import FeatureReconstruction
 from mimgen.recipes import USUAL, Common, TrainTokenizer, choose_size, given
 from mimgen.targets import FeatureTarget, HogTarget, PixelTarget, Target
 from mimgen.tokenizers import VqKd

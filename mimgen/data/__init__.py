@@ -1,32 +1,32 @@
 """Pictures with captions and labels: the embedded emoji, photographs at hand and one's own data."""
 
 from mimgen.data.balanced import balanced
-from mimgen.data.band_scaling import MODIS_TOA, BandScaling
-from mimgen.data.bands import open_bands
-from mimgen.data.colours import Colours
+from mimgen.data.builtin.band_scaling import MODIS_TOA, BandScaling
+from mimgen.data.builtin.bands import open_bands
+from mimgen.data.builtin.digits import open_digits
+from mimgen.data.builtin.emoji import open_emoji
+from mimgen.data.builtin.emoji_build import Summary, build_emoji
+from mimgen.data.builtin.emoji_names import skin_tones
+from mimgen.data.builtin.figures import open_figures
+from mimgen.data.builtin.parallax import ParallaxDataset, open_parallax
+from mimgen.data.builtin.phantoms import open_phantoms
+from mimgen.data.builtin.photos import PhotoDataset, open_photos
+from mimgen.data.builtin.scenes import SceneDataset, open_scenes
 from mimgen.data.contract import Dataset, Sample, StreamedDataset
 from mimgen.data.describe import describe
-from mimgen.data.digits import open_digits
-from mimgen.data.emoji import open_emoji
-from mimgen.data.emoji_build import Summary, build_emoji
-from mimgen.data.emoji_names import skin_tones
-from mimgen.data.figures import open_figures
 from mimgen.data.loader import Loader, StreamLoader, with_codes
 from mimgen.data.memory import MemoryDataset
 from mimgen.data.open import BUILT_IN, open_data, training_split
-from mimgen.data.pairs import PairDataset, open_pairs
-from mimgen.data.parallax import ParallaxDataset, open_parallax
-from mimgen.data.phantoms import open_phantoms
-from mimgen.data.photos import PhotoDataset, open_photos
-from mimgen.data.pictures import PictureDataset
-from mimgen.data.rasters import open_rasters
-from mimgen.data.scenes import SceneDataset, open_scenes
-from mimgen.data.shifts import ShiftedViews
-from mimgen.data.stream import ShardStream
+from mimgen.data.sources.pairs import PairDataset, open_pairs
+from mimgen.data.sources.pictures import PictureDataset
+from mimgen.data.sources.rasters import open_rasters
+from mimgen.data.sources.stream import ShardStream
+from mimgen.data.sources.volumes import VolumeFolder, open_volumes
 from mimgen.data.subset import Subset, nested_subset, without
-from mimgen.data.transforms import Transform
-from mimgen.data.views import MultiCrop, Views, random_crops
-from mimgen.data.volumes import VolumeFolder, open_volumes
+from mimgen.data.transforms.colours import Colours
+from mimgen.data.transforms.resize import Transform
+from mimgen.data.transforms.shifts import ShiftedViews
+from mimgen.data.transforms.views import MultiCrop, Views, random_crops
 
 __all__ = [
     "BUILT_IN",

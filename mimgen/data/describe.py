@@ -7,9 +7,9 @@ from typing import Any
 
 from mimgen.data.contract import Dataset
 from mimgen.data.open import open_data
-from mimgen.data.pictures import PictureDataset
-from mimgen.data.stream import ShardStream
-from mimgen.data.transforms import Transform
+from mimgen.data.sources.pictures import PictureDataset
+from mimgen.data.sources.stream import ShardStream
+from mimgen.data.transforms.resize import Transform
 
 __all__ = ["describe"]
 

@@ -6,23 +6,23 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
-from mimgen.data.bands import open_bands
+from mimgen.data.builtin.bands import open_bands
+from mimgen.data.builtin.digits import open_digits
+from mimgen.data.builtin.emoji import open_emoji
+from mimgen.data.builtin.figures import open_figures
+from mimgen.data.builtin.parallax import open_parallax
+from mimgen.data.builtin.photos import open_photos
+from mimgen.data.builtin.scenes import open_scenes
 from mimgen.data.contract import Dataset, StreamedDataset
-from mimgen.data.digits import open_digits
-from mimgen.data.emoji import open_emoji
-from mimgen.data.figures import open_figures
-from mimgen.data.folders import list_folder
-from mimgen.data.listing import Listing
-from mimgen.data.pairs import is_pairs, open_pairs
-from mimgen.data.parallax import open_parallax
-from mimgen.data.photos import open_photos
-from mimgen.data.pictures import PictureDataset
-from mimgen.data.rasters import open_rasters
-from mimgen.data.scenes import open_scenes
-from mimgen.data.shards import expand_braces, list_shards
-from mimgen.data.stream import ShardStream, is_streamed
-from mimgen.data.tables import is_saved_dataset, list_parquet, list_saved
-from mimgen.data.transforms import Transform
+from mimgen.data.sources.folders import list_folder
+from mimgen.data.sources.listing import Listing
+from mimgen.data.sources.pairs import is_pairs, open_pairs
+from mimgen.data.sources.pictures import PictureDataset
+from mimgen.data.sources.rasters import open_rasters
+from mimgen.data.sources.shards import expand_braces, list_shards
+from mimgen.data.sources.stream import ShardStream, is_streamed
+from mimgen.data.sources.tables import is_saved_dataset, list_parquet, list_saved
+from mimgen.data.transforms.resize import Transform
 from mimgen.errors import UserError
 
 __all__ = ["BUILT_IN", "open_data", "training_split"]

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.attention import attention_maps
-from mimgen.layers.beit import BeitBlock, RelativePositionBias, initialise
+from mimgen.layers.blocks.beit import BeitBlock, RelativePositionBias, initialise
 from mimgen.layers.masks import check_hidden
 from mimgen.layers.position import resize_position_table
-from mimgen.part import Part
+from mimgen.pretrained import Part
 from mimgen.types import Mask, Tokens
 
 Relative = Literal["none", "shared", "block"]

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from mimgen.data.codes import weights_hash
-from mimgen.data.listing import digest
-from mimgen.part import Part
+from mimgen.data.cache.codes import weights_hash
+from mimgen.data.sources.listing import digest
+from mimgen.pretrained import Part
 
 
 def digest_of(encoder: Any, *facts: object) -> str:

@@ -10,9 +10,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from mimgen.encoders.foreign import ForeignEncoder
+from mimgen.encoders.foreign_hf import ForeignEncoder
 from mimgen.errors import UserError
-from mimgen.part import load_strictly
+from mimgen.pretrained import load_strictly
 from mimgen.types import Tokens
 
 RANDOM = "random"

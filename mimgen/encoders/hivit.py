@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from mimgen.encoders.neck import Neck
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
-from mimgen.layers.beit import relative_index
-from mimgen.layers.hivit import UnitBlock, UnitEmbed, UnitMerge
+from mimgen.layers.blocks.beit import relative_index
+from mimgen.layers.blocks.hivit import UnitBlock, UnitEmbed, UnitMerge
+from mimgen.layers.blocks.vit import start_linears
 from mimgen.layers.masks import check_hidden
 from mimgen.layers.position import resize_position_table
-from mimgen.layers.vit import start_linears
-from mimgen.part import Part
+from mimgen.pretrained import Part
 from mimgen.types import Mask, Tokens
 
 

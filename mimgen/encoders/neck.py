@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.layers.hivit import UnitBlock, UnitSplit
+from mimgen.layers.blocks.hivit import UnitBlock, UnitSplit
 
 
 class Neck(nn.Module):

@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping
 from typing import Any, cast
 
-from mimgen.encoders.beit import BeitEncoder
-from mimgen.encoders.beit_pretraining import BeitPretraining
-from mimgen.encoders.cae import CaeEncoder
-from mimgen.encoders.cnn import ResNetEncoder
 from mimgen.encoders.contract import Encoder
-from mimgen.encoders.conv_vit import ConvVitEncoder
-from mimgen.encoders.cross_view import CrossViewVit
-from mimgen.encoders.hivit import HiVitEncoder
-from mimgen.encoders.ibot import IbotVit
-from mimgen.encoders.latent import LatentVit
-from mimgen.encoders.loss_predictor import VeilingVit
-from mimgen.encoders.mae import MaskTokenVit
-from mimgen.encoders.residual_token import ResidualTokenVit
-from mimgen.encoders.swin import SwinEncoder
-from mimgen.encoders.swin_v2 import SwinV2Encoder
-from mimgen.encoders.vit import VitEncoder
-from mimgen.encoders.volume_vit import VolumeVit
-from mimgen.part import Part
 
 __all__ = ["OWN", "saved_encoder"]
 
-OWN: dict[str, type[Part]] = {
-    kind.__name__: kind
-    for kind in (
-        BeitEncoder, BeitPretraining, CaeEncoder, ConvVitEncoder, CrossViewVit, HiVitEncoder, IbotVit, LatentVit,
-        MaskTokenVit, ResNetEncoder, ResidualTokenVit, SwinEncoder, SwinV2Encoder, VeilingVit, VitEncoder, VolumeVit,
-    )
-}  # fmt: skip
+# Modules are imported when a folder of theirs is opened: some are parts of methods, which lie above this package.
+OWN: Mapping[str, str] = {
+    "BeitEncoder": "mimgen.encoders.beit",
+    "BeitPretraining": "mimgen.methods.beitv2.network",
+    "CaeEncoder": "mimgen.methods.cae.networks",
+    "ConvVitEncoder": "mimgen.methods.dmjd.encoder",
+    "CrossViewVit": "mimgen.methods.croco.encoder",
+    "HiVitEncoder": "mimgen.encoders.hivit",
+    "IbotVit": "mimgen.methods.ibot.encoder",
+    "LatentVit": "mimgen.methods.latentmim.networks",
+    "MaskTokenVit": "mimgen.encoders.mae",
+    "ResNetEncoder": "mimgen.encoders.resnet",
+    "ResidualTokenVit": "mimgen.methods.a2mim.encoder",
+    "SwinEncoder": "mimgen.encoders.swin",
+    "SwinV2Encoder": "mimgen.encoders.swin_v2",
+    "VeilingVit": "mimgen.methods.hpm.networks",
+    "VitEncoder": "mimgen.encoders.vit",
+    "VolumeVit": "mimgen.methods.hiendmae.encoder",
+}
 
 
 def saved_encoder(config: dict[str, Any], folder: Any) -> Encoder | None:
     """The encoder in `folder`, whose config.json says `config`; None where it is none of ours."""
-    kind = OWN.get(config.get("_class_name", ""))
-    return None if kind is None else cast(Encoder, kind.from_pretrained(folder))
+    name = config.get("_class_name", "")
+    if name not in OWN:
+        return None
+    return cast(Encoder, getattr(importlib.import_module(OWN[name]), name).from_pretrained(folder))

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
+from mimgen.layers.blocks.swin import PatchMerging, SwinBlock
+from mimgen.layers.blocks.vit import start_linears
 from mimgen.layers.patch_embed import PatchEmbed
-from mimgen.layers.swin import PatchMerging, SwinBlock
-from mimgen.layers.vit import start_linears
-from mimgen.part import Part
+from mimgen.pretrained import Part
 from mimgen.types import Mask, Tokens
 
 

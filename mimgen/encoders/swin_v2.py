@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from mimgen.encoders.swin import WindowEncoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
+from mimgen.layers.blocks.swin_v2 import PatchMergingV2, SwinV2Block
 from mimgen.layers.position import resize_position_table
-from mimgen.layers.swin_v2 import PatchMergingV2, SwinV2Block
 from mimgen.types import Mask
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mimgen.layers.attention import attend
 from mimgen.layers.norm import RMSNorm
-from mimgen.part import Part
+from mimgen.pretrained import Part
 
 _WORD = re.compile(r"\w+|[^\w\s:,\-()]")
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mimgen.encoders.text import TextStates
 from mimgen.errors import UserError
-from mimgen.part import write_atomically
+from mimgen.pretrained import write_atomically
 
 ARRAYS = ("states", "pooled")
 _AGAIN = "`mimgen data cache-text`"

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from mimgen.encoders.merging import Merging
 from mimgen.errors import UserError
+from mimgen.layers.blocks.vit import VitBlock, start_linears
 from mimgen.layers.masks import check_hidden
 from mimgen.layers.merging import Merged
 from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.layers.position import resize_position_table
-from mimgen.layers.vit import VitBlock, start_linears
 from mimgen.ops.places import rows_at
-from mimgen.part import Part
+from mimgen.pretrained import Part
 from mimgen.types import Mask, Tokens
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

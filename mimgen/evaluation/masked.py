@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.objectives.mim import MaskedModelling
+from mimgen.methods.mim import MaskedModelling
 from mimgen.types import Draws, mix_seed
 
 __all__ = ["masked_loss"]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mimgen.data.scene_pictures import COLOURS, SHAPES, coverage
+from mimgen.data.builtin.scene_pictures import COLOURS, SHAPES, coverage
 from mimgen.evaluation.descriptor import check_pictures
 
 __all__ = ["LEAST_FIT", "SMALLEST_AREA", "Seen", "read_scene", "read_scenes"]

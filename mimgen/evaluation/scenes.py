@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.data.scene_claims import CATEGORIES, Claim, read_caption
+from mimgen.data.builtin.scene_claims import CATEGORIES, Claim, read_caption
 from mimgen.errors import UserError
 from mimgen.evaluation.scene_reader import Seen, read_scenes
 

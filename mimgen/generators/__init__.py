@@ -1,14 +1,14 @@
 """Generators: masked token transformers."""
 
 from mimgen.generators.class_sampling import ClassPredictor, sample_classes
-from mimgen.generators.encoder import GeneratorEncoder
-from mimgen.generators.mage import MageTransformer
-from mimgen.generators.mage_encoder import MageEncoder
-from mimgen.generators.maskgit import ClassTransformer
-from mimgen.generators.meissonic import MeissonicTransformer
-from mimgen.generators.speed import FeatureCache, Speed
-from mimgen.generators.text_sampling import TextPredictor, sample_text
-from mimgen.generators.titok_maskgit import TiTokMaskGit
+from mimgen.generators.mage.encoder import MageEncoder
+from mimgen.generators.mage.model import MageTransformer
+from mimgen.generators.maskgit.model import ClassTransformer
+from mimgen.generators.meissonic.encoder import GeneratorEncoder
+from mimgen.generators.meissonic.model import MeissonicTransformer
+from mimgen.generators.meissonic.speed import FeatureCache, Speed
+from mimgen.generators.meissonic.text_sampling import TextPredictor, sample_text
+from mimgen.generators.titok_maskgit.model import TiTokMaskGit
 
 __all__ = [
     "ClassPredictor",

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.layers.attention import attend
-from mimgen.layers.vit import VitBlock
+from mimgen.layers.blocks.vit import VitBlock
 
 Rotation = tuple[Tensor, Tensor]  # cosines and sines, each [B or 1, T, head width]
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mimgen.errors import UserError
-from mimgen.part import Part
+from mimgen.pretrained import Part
 
 __all__ = [
     "FEATURES_ONLY", "KINDS", "PART_NAMES",
@@ -26,16 +26,16 @@ Kinds = Mapping[str, tuple[str, str]]
 TOKENIZERS: Kinds = {
     "ConvTokenizer": ("mimgen.tokenizers.conv", "ConvTokenizer"),
     "VQModel": ("mimgen.tokenizers.diffusers_models", "DiffusersVQ"),
-    "OpenMagvit2": ("mimgen.tokenizers.magvit", "OpenMagvit2"),
+    "OpenMagvit2": ("mimgen.tokenizers.magvit2.model", "OpenMagvit2"),
     "MergeVQ": ("mimgen.tokenizers.mergevq", "MergeVQ"),
-    "LlamaGenVQ": ("mimgen.tokenizers.llamagen", "LlamaGenVQ"),
+    "LlamaGenVQ": ("mimgen.tokenizers.llamagen.model", "LlamaGenVQ"),
     "TiTok": ("mimgen.tokenizers.titok", "TiTok"),
     "TiTokLegacy": ("mimgen.tokenizers.titok", "TiTokLegacy"),
     "CentroidTokenizer": ("mimgen.tokenizers.centroids", "CentroidTokenizer"),
 }
 # codes that stand for features, from which no picture comes back: targets, but nothing to draw with
 FEATURES_ONLY: Kinds = {
-    "VqKd": ("mimgen.tokenizers.vqkd", "VqKd"),
+    "VqKd": ("mimgen.tokenizers.vqkd.model", "VqKd"),
     "TiTokProxy": ("mimgen.tokenizers.titok", "TiTokProxy"),
 }
 # latents instead of codes

@@ -34,7 +34,7 @@ def to_tensor(images: Image | Sequence[Image] | Tensor) -> Tensor:
     """
     if isinstance(images, Tensor):
         return images
-    from mimgen.data.decode import to_rgb
+    from mimgen.data.sources.decode import to_rgb
 
     return _stacked([_pixels(to_rgb(picture)) for picture in _listed(images)])
 

@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Any
 
 from mimgen.errors import UserError
-from mimgen.generators.speed import EXACT, Speed
+from mimgen.generators.meissonic.speed import EXACT, Speed
 from mimgen.sampling import Arccos, Confidence, Cosine, Halton, Linear, Order, Random, Raster, Schedule
 
 ORDERS: Mapping[str, Order] = {

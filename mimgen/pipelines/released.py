@@ -8,7 +8,7 @@ from typing import Any
 
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
-from mimgen.generators.text_sampling import check_scheduler, released_preset
+from mimgen.generators.meissonic.text_sampling import check_scheduler, released_preset
 from mimgen.pipelines.parts import class_in
 from mimgen.pipelines.presets import Preset
 

@@ -15,8 +15,7 @@ from mimgen import __version__
 from mimgen.encoders import ByteTextEncoder, ClipTextEncoder, TextStates
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
-from mimgen.generators.text_sampling import TextPredictor, sample_text
-from mimgen.part import write_atomically
+from mimgen.generators.meissonic.text_sampling import TextPredictor, sample_text
 from mimgen.pipelines.memory import UNBOUNDED, Memory, decode_in_slices, visiting
 from mimgen.pipelines.parts import PART_NAMES, check_grid, load_part, save_part, token_grid
 from mimgen.pipelines.presets import ORDERS, Preset
@@ -24,6 +23,7 @@ from mimgen.pipelines.previews import OnPreview, greyed, previewing
 from mimgen.pipelines.prompts import Asked, asked
 from mimgen.pipelines.released import is_released, read_released
 from mimgen.pipelines.strength import continued
+from mimgen.pretrained import write_atomically
 from mimgen.sampling import Guidance, Sampled
 from mimgen.sampling.sampler import OnStep
 from mimgen.tokenizers import Tokenizer

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from mimgen.data import Dataset
-from mimgen.data.codes import check_fixed
+from mimgen.data.cache.codes import check_fixed
 from mimgen.errors import UserError
 from mimgen.probing.cache_fill import COMPLETE, KEY, fill, layer_file
 from mimgen.probing.features import Encoder, Features, Pooling, resolve_layers

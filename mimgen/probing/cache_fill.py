@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mimgen.data import Dataset
 from mimgen.errors import UserError
-from mimgen.part import write_atomically
+from mimgen.pretrained import write_atomically
 from mimgen.probing.features import Encoder, evaluating, pooled
 
 COMPLETE, KEY = "features.json", "key.json"

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.layers.vit import DropPath
+from mimgen.layers.blocks.vit import DropPath
 from mimgen.probing.layer_decay import block_lists, parameter_groups
 from mimgen.probing.problem import ProbeResult, Problem
 from mimgen.training.schedule import learning_rate

@@ -14,7 +14,7 @@ import torch
 from mimgen.data import Dataset
 from mimgen.errors import UserError
 from mimgen.ops.launch import first_process
-from mimgen.part import Part, write_atomically
+from mimgen.pretrained import Part, write_atomically
 from mimgen.recipes.pictures import Pictures, record
 from mimgen.training import Result, changes
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mimgen.data.views import MultiCrop
-from mimgen.encoders.ibot import IbotVit
-from mimgen.encoders.prototype_head import PrototypeHead
+from mimgen.data.transforms.views import MultiCrop
+from mimgen.methods.ibot.encoder import IbotVit
+from mimgen.methods.ibot.head import PrototypeHead
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from mimgen.encoders import CachedText
 from mimgen.encoders.text_cache import encoder_hash
 from mimgen.errors import UserError
+from mimgen.generators.meissonic.objective import MaskedTokens
 from mimgen.layers.recompute import recompute
-from mimgen.objectives import MaskedTokens
 from mimgen.ops.launch import first_process
 from mimgen.pipelines import Preset, TextToImage
 from mimgen.pipelines.parts import token_grid

@@ -8,9 +8,9 @@ from typing import cast
 from torch import nn
 
 from mimgen.data import Dataset, PictureDataset, StreamedDataset, with_codes
-from mimgen.data.buckets import BucketedPictures, bucket_shapes, bucketed_codes
-from mimgen.data.codes import codes_of, key_of
-from mimgen.data.codes_folder import open_codes
+from mimgen.data.cache.codes import codes_of, key_of
+from mimgen.data.cache.codes_folder import open_codes
+from mimgen.data.transforms.buckets import BucketedPictures, bucket_shapes, bucketed_codes
 from mimgen.errors import UserError
 from mimgen.recipes.tokenizers import DiscreteTokenizer, encoder_of, tokenize
 

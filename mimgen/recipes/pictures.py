@@ -20,7 +20,7 @@ from mimgen.data import (
     open_data,
     training_split,
 )
-from mimgen.data.buckets import BucketedCodes, BucketedPictures, BucketLoader
+from mimgen.data.transforms.buckets import BucketedCodes, BucketedPictures, BucketLoader
 from mimgen.errors import UserError
 from mimgen.training import Settings
 

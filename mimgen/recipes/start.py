@@ -11,13 +11,13 @@ from typing import Any
 from mimgen.encoders import ByteTextEncoder, CachedText, ClipTextEncoder
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
-from mimgen.generators.text_sampling import RELEASED
-from mimgen.part import load_strictly
+from mimgen.generators.meissonic.text_sampling import RELEASED
 from mimgen.pipelines import Preset
 from mimgen.pipelines.folders import find_pipeline
 from mimgen.pipelines.parts import class_in, load_part
 from mimgen.pipelines.released import is_released
 from mimgen.pipelines.text_to_image import read_index
+from mimgen.pretrained import load_strictly
 from mimgen.training.lora import Layers, Lora
 
 __all__ = ["Start", "adapters", "open_frozen", "open_text_encoder"]

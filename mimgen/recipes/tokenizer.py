@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.ops.launch import first_process
-from mimgen.part import Part
+from mimgen.pretrained import Part
 from mimgen.recipes.pictures import Pictures, first, images_of, loader, record
 from mimgen.recipes.tokenizers import gives_pictures
 from mimgen.tokenizers import Tokenizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mimgen.data import Dataset, StreamedDataset
-from mimgen.data.volumes import open_volumes
+from mimgen.data.sources.volumes import open_volumes
 from mimgen.recipes.pictures import Pictures
 
 
@@ -14,7 +14,7 @@ class Volumes(Pictures):
     """Volumes in the place of pictures.
 
     Attributes:
-        spec: "volumes" (built-in phantoms) or a folder; see `mimgen.data.volumes.open_volumes`.
+        spec: "volumes" (built-in phantoms) or a folder; see `mimgen.data.sources.volumes.open_volumes`.
         size: side of the cubes in voxels.
         split: None takes "train" of the built-in phantoms and everything of other data.
         window: values of own volumes that become 0 and 1; None takes them as they are.

@@ -15,8 +15,8 @@ from mimgen.tokenizers.discriminators import (
     open_discriminator,
 )
 from mimgen.tokenizers.encoder import TokenizerEncoder
-from mimgen.tokenizers.llamagen import LlamaGenVQ
-from mimgen.tokenizers.magvit import OpenMagvit2
+from mimgen.tokenizers.llamagen.model import LlamaGenVQ
+from mimgen.tokenizers.magvit2.model import OpenMagvit2
 from mimgen.tokenizers.mergevq import MergeVQ, MergeVQEncoder
 from mimgen.tokenizers.perceptual import Perceptual, open_perceptual
 from mimgen.tokenizers.quantizers import (
@@ -30,7 +30,7 @@ from mimgen.tokenizers.quantizers import (
 )
 from mimgen.tokenizers.titok import TiTok, TiTokLegacy, TiTokProxy
 from mimgen.tokenizers.usage import CodeUsage
-from mimgen.tokenizers.vqkd import VqKd
+from mimgen.tokenizers.vqkd.model import VqKd
 
 __all__ = [
     "BinarySphericalQuantizer",

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.part import Part
+from mimgen.pretrained import Part
 from mimgen.tokenizers.contract import check_ids, check_images, latents_of
 from mimgen.tokenizers.kmeans import assign
 from mimgen.types import Codes

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mimgen.errors import UserError
 from mimgen.layers.norm import ChannelRMSNorm
-from mimgen.part import Part
+from mimgen.pretrained import Part
 from mimgen.tokenizers.contract import check_images, latents_of
 from mimgen.tokenizers.quantizers import (
     BinarySphericalQuantizer,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.layers.blocks.vit import VitBlock
 from mimgen.layers.merging import Merged
-from mimgen.layers.vit import VitBlock
 from mimgen.tokenizers.mergevq.encoder import MergingBlocks
 from mimgen.tokenizers.mergevq.model import MergeVQ
 

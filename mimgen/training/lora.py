@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.part import write_atomically
+from mimgen.pretrained import write_atomically
 
 if TYPE_CHECKING:
     from peft import LoraConfig

@@ -14,24 +14,24 @@ from torch import Tensor
 from mimgen.encoders import (
     OWN,
     BeitEncoder,
-    BeitPretraining,
-    CaeEncoder,
-    ConvVitEncoder,
-    CrossViewVit,
     HiVitEncoder,
-    IbotVit,
-    LatentVit,
     MaskTokenVit,
-    ResidualTokenVit,
     ResNetEncoder,
     SwinEncoder,
     SwinV2Encoder,
-    VeilingVit,
     VitEncoder,
-    VolumeVit,
     saved_encoder,
 )
 from mimgen.errors import UserError
+from mimgen.methods.a2mim.encoder import ResidualTokenVit
+from mimgen.methods.beitv2.network import BeitPretraining
+from mimgen.methods.cae.networks import CaeEncoder
+from mimgen.methods.croco.encoder import CrossViewVit
+from mimgen.methods.dmjd.encoder import ConvVitEncoder
+from mimgen.methods.hiendmae.encoder import VolumeVit
+from mimgen.methods.hpm.networks import VeilingVit
+from mimgen.methods.ibot.encoder import IbotVit
+from mimgen.methods.latentmim.networks import LatentVit
 from mimgen.types import Mask, Tokens
 
 SIDE = 16

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mimgen.commands import configs
-from mimgen.commands.encoders import open_encoder
+from mimgen.cli import configs
 from mimgen.data import Dataset
 from mimgen.data.loader import collate
 from mimgen.encoders import VitEncoder
 from mimgen.errors import UserError
-from mimgen.objectives.moving_average import MovingAverage
+from mimgen.methods.moving_average import MovingAverage
+from mimgen.probing.open import open_encoder
 from mimgen.recipes import Pretrain
 from mimgen.tokenizers import CentroidTokenizer
 from mimgen.types import Batch, Draws, Losses

@@ -12,17 +12,11 @@ from torch import Tensor, nn
 from mimgen import targets
 from mimgen.encoders import VitEncoder
 from mimgen.errors import UserError
-from mimgen.targets import (
-    CodeTarget,
-    FeatureTarget,
-    HogTarget,
-    PixelTarget,
-    SobelTarget,
-    StandardisedFeatures,
-    Target,
-    VolumeTarget,
-    WhitenedHog,
-)
+from mimgen.methods.dmjd.target import WhitenedHog
+from mimgen.methods.hiendmae.target import VolumeTarget
+from mimgen.methods.itpn.target import StandardisedFeatures
+from mimgen.methods.localmim.target import SobelTarget
+from mimgen.targets import CodeTarget, FeatureTarget, HogTarget, PixelTarget, Target
 from mimgen.tokenizers import CentroidTokenizer
 from mimgen.types import Mask
 

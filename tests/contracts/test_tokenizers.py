@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mimgen.errors import UserError
-from mimgen.part import Part
+from mimgen.pretrained import Part
 from mimgen.tokenizers import (
     CentroidTokenizer,
     ConvTokenizer,
@@ -20,7 +20,7 @@ from mimgen.tokenizers import (
     Tokenizer,
 )
 from mimgen.tokenizers.titok import TiTok
-from mimgen.tokenizers.vqkd import VqKd
+from mimgen.tokenizers.vqkd.model import VqKd
 
 
 def conv(quantizer: str) -> ConvTokenizer:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mimgen.encoders.beit import BeitEncoder
-from mimgen.encoders.beit_pretraining import BeitPretraining
 from mimgen.errors import UserError
+from mimgen.methods.beitv2.network import BeitPretraining
 from mimgen.types import Mask
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mimgen.encoders.decoders import LinearDecoder, MaeDecoder
+from mimgen.decoders.mae import LinearDecoder, MaeDecoder
 from mimgen.encoders.mae import MaskTokenVit, mae_vit
 from mimgen.errors import UserError
 from mimgen.layers.position import sincos_2d

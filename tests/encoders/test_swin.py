@@ -5,7 +5,7 @@ import torch
 
 from mimgen.encoders.swin import SwinEncoder
 from mimgen.errors import UserError
-from mimgen.layers.swin import SwinBlock, from_windows, relative_index, shifted_apart, windows
+from mimgen.layers.blocks.swin import SwinBlock, from_windows, relative_index, shifted_apart, windows
 from mimgen.types import Mask
 
 

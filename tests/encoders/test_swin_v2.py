@@ -7,7 +7,7 @@ import torch
 
 from mimgen.encoders.swin_v2 import SwinV2Encoder, every
 from mimgen.errors import UserError
-from mimgen.layers.swin_v2 import CosineWindowAttention, SwinV2Block, log_offsets
+from mimgen.layers.blocks.swin_v2 import CosineWindowAttention, SwinV2Block, log_offsets
 from mimgen.types import Mask
 
 SMALL = {"image_size": 16, "embed_patch": 2, "width": 16, "depths": (2, 2), "heads": (1, 2), "window": 4}

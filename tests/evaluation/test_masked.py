@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from mimgen.encoders.decoders import LinearDecoder
+from mimgen.decoders.mae import LinearDecoder
 from mimgen.encoders.mae import MaskTokenVit
 from mimgen.errors import UserError
 from mimgen.evaluation.masked import masked_loss
 from mimgen.masking.random import Random
-from mimgen.objectives.mim import MaskedModelling
+from mimgen.methods.mim import MaskedModelling
 from mimgen.targets import PixelTarget
 from mimgen.types import Draws, mix_seed
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mimgen.data.scene_claims import CATEGORIES, NUMBERS, RELATIONS, Claim, Part
-from mimgen.data.scene_pictures import COLOURS, GROUNDS, SHAPES, Scene, Thing, render
-from mimgen.data.scenes import draw_claim, draw_scene, open_scenes
+from mimgen.data.builtin.scene_claims import CATEGORIES, NUMBERS, RELATIONS, Claim, Part
+from mimgen.data.builtin.scene_pictures import COLOURS, GROUNDS, SHAPES, Scene, Thing, render
+from mimgen.data.builtin.scenes import draw_claim, draw_scene, open_scenes
 from mimgen.errors import UserError
 from mimgen.evaluation.scene_reader import read_scene
 from mimgen.evaluation.scenes import check_scene, evaluate_scenes, verify_scenes

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from mimgen.generators.meissonic.kv_layout import Layout
 from mimgen.layers.attention import attend
 from mimgen.layers.kv_cache import KeyValues, Slots
-from mimgen.layers.kv_layout import Layout
 
 TEXT, CELLS = 2, 6
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from mimgen.encoders.latent import LinearPatchEmbed
 from mimgen.layers import PatchEmbed
+from mimgen.methods.latentmim.networks import LinearPatchEmbed
 
 
 def images() -> torch.Tensor:

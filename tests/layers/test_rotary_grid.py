@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mimgen.errors import UserError
+from mimgen.layers.blocks.vit import VitBlock
 from mimgen.layers.rotary_grid import RotaryBlock, grid_places, grid_rotation, turn
-from mimgen.layers.vit import VitBlock
 
 
 def product(first, second, width=8):

@@ -10,11 +10,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mimgen.commands.parity import run
-from mimgen.convert import load_case, replay, systems
-from mimgen.convert.cases import compare, parse_tolerance
 from mimgen.errors import UserError
 from mimgen.sampling.orders import halton_cells
+from tests.parity import load_case, replay, systems
+from tests.parity.__main__ import run
+from tests.parity.cases import compare, parse_tolerance
 
 CASES = Path(__file__).parent / "cases"
 FILES = sorted(CASES.rglob("*.safetensors"))

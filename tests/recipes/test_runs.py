@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from mimgen.commands import configs
+from mimgen.cli import configs
 from mimgen.data import Dataset
-from mimgen.data.codes import key_of
-from mimgen.data.codes_folder import cache_codes
+from mimgen.data.cache.codes import key_of
+from mimgen.data.cache.codes_folder import cache_codes
 from mimgen.errors import UserError
-from mimgen.part import Part
 from mimgen.pipelines import TextToImage
+from mimgen.pretrained import Part
 from mimgen.recipes import (
     Build,
     Pictures,
@@ -30,8 +30,8 @@ from mimgen.recipes import (
 )
 from mimgen.tokenizers.centroids import CentroidTokenizer
 from mimgen.tokenizers.conv import ConvTokenizer
-from mimgen.tokenizers.llamagen import LlamaGenVQ
-from mimgen.tokenizers.magvit import OpenMagvit2
+from mimgen.tokenizers.llamagen.model import LlamaGenVQ
+from mimgen.tokenizers.magvit2.model import OpenMagvit2
 from mimgen.tokenizers.mergevq import MergeVQ
 from mimgen.tokenizers.titok import TiTok
 from mimgen.training import Settings
@@ -188,7 +188,7 @@ def test_building_leaves_a_tokenizer_and_its_size(tmp_path: Path) -> None:
     run.run(tmp_path / "run")
     assert seen == [6], "a finished tokenizer is not built again"
     assert load_tokenizer(tmp_path / "run").codebook_size == 8
-    from mimgen.commands.models import open_tokenizer
+    from mimgen.pipelines.open import open_tokenizer
 
     assert open_tokenizer(str(tmp_path / "run"))[1] == 16
     with pytest.raises(UserError, match=r"codes \(was absent, now 8\)"):

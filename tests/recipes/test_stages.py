@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from mimgen.commands import configs
+from mimgen.cli import configs
 from mimgen.encoders import CachedText
 from mimgen.encoders.text_cache import cache_text, encoder_hash
 from mimgen.errors import UserError
-from mimgen.objectives.masked_tokens import MaskedTokens
+from mimgen.generators.meissonic.objective import MaskedTokens
 from mimgen.pipelines import TextToImage
 from mimgen.tokenizers import ConvTokenizer
 from mimgen.training import load_adapter

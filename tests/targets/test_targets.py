@@ -10,7 +10,7 @@ from mimgen.targets import CodeTarget, FeatureTarget, HogTarget, PixelTarget, Ta
 from mimgen.tokenizers import ConvTokenizer
 from mimgen.tokenizers.centroids import CentroidTokenizer
 from mimgen.tokenizers.contract import Coder
-from mimgen.tokenizers.vqkd import VqKd
+from mimgen.tokenizers.vqkd.model import VqKd
 
 
 def conv():

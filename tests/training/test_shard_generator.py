@@ -15,8 +15,8 @@ from training_toy import run_settings
 
 from mimgen.encoders import ByteTextEncoder
 from mimgen.generators import FeatureCache, MeissonicTransformer, Speed
+from mimgen.generators.meissonic.objective import MaskedTokens
 from mimgen.layers.recompute import recompute
-from mimgen.objectives import MaskedTokens
 from mimgen.pipelines import Preset
 from mimgen.recipes import Pictures, TrainGenerator
 from mimgen.tokenizers import ConvTokenizer

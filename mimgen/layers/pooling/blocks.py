@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.layers.blocks.vit import Mlp, VitBlock
 from mimgen.layers.pooling.attention import CrossAttention, JointCrossAttention
 from mimgen.layers.pooling.contract import (
     Pooled,
@@ -16,7 +17,6 @@ from mimgen.layers.pooling.contract import (
     start_token,
     weigh,
 )
-from mimgen.layers.vit import Mlp, VitBlock
 
 
 class CaitPooling(Pooling):

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimgen.layers.blocks.vit import Mlp
 from mimgen.layers.pooling.attention import CrossAttention, JointCrossAttention
 from mimgen.layers.pooling.contract import (
     Pooled,
@@ -16,7 +17,6 @@ from mimgen.layers.pooling.contract import (
     start_token,
     weigh,
 )
-from mimgen.layers.vit import Mlp
 
 
 class AimPooling(Pooling):

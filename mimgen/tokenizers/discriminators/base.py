@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mimgen.part import Part
+from mimgen.pretrained import Part
 from mimgen.types import Draws
 
 

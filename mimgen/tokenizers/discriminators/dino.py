@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.layers.blocks.vit import Mlp, VitBlock
 from mimgen.layers.patch_embed import PatchEmbed
-from mimgen.layers.vit import Mlp, VitBlock
-from mimgen.part import load_strictly
+from mimgen.pretrained import load_strictly
 from mimgen.tokenizers.discriminators.base import Discriminator
 from mimgen.tokenizers.discriminators.heads import head
 from mimgen.types import Draws

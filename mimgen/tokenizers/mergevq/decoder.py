@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.layers.vit import DropPath, LayerScale, SelfAttention
-from mimgen.tokenizers.magvit_layers import level_blocks, up_levels
+from mimgen.layers.blocks.vit import DropPath, LayerScale, SelfAttention
+from mimgen.tokenizers.magvit2.layers import level_blocks, up_levels
 from mimgen.tokenizers.mergevq.encoder import LAYER_NORM_EPS, LAYER_SCALE, falling_rates
 from mimgen.tokenizers.residual import group_norm
 

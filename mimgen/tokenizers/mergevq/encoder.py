@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.layers.blocks.vit import VitBlock
 from mimgen.layers.merging import Merged
 from mimgen.layers.removals import possible
-from mimgen.layers.vit import VitBlock
-from mimgen.tokenizers.magvit_layers import down_levels, level_blocks
+from mimgen.tokenizers.magvit2.layers import down_levels, level_blocks
 from mimgen.tokenizers.residual import EPS, group_norm
 
 LAYER_SCALE = 1e-5

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.layers.merging import spread
-from mimgen.part import Part
+from mimgen.pretrained import Part
 from mimgen.tokenizers.contract import check_images, latents_of
-from mimgen.tokenizers.magvit_layers import level_blocks
+from mimgen.tokenizers.magvit2.layers import level_blocks
 from mimgen.tokenizers.mergevq.codes import MergedCodes
 from mimgen.tokenizers.mergevq.decoder import MergingDecoder
 from mimgen.tokenizers.mergevq.encoder import MergingEncoder

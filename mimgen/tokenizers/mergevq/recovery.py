@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mimgen.errors import UserError
 from mimgen.layers.attention import attend
-from mimgen.layers.vit import DropPath, Mlp, VitBlock
+from mimgen.layers.blocks.vit import DropPath, Mlp, VitBlock
 from mimgen.tokenizers.mergevq.encoder import LAYER_NORM_EPS, LAYER_SCALE
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.part import Part
+from mimgen.pretrained import Part
 from mimgen.tokenizers.contract import check_images, latents_of
 from mimgen.tokenizers.titok.blocks import TiTokDecoder, TiTokEncoder
 from mimgen.tokenizers.titok.latents import Bottleneck, quantizer_of

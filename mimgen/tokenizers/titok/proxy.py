@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.part import load_strictly
+from mimgen.pretrained import load_strictly
 from mimgen.tokenizers.codebook import GradientCodebook
 from mimgen.tokenizers.titok.latents import quantizer_of
 from mimgen.tokenizers.titok.model import TiTokBase, decoder_of

@@ -1,0 +1,3 @@
+"""Checkpoints of others: reading them safely, and official names to ours and back."""
+
+__all__: list[str] = []

@@ -1,0 +1,69 @@
+"""`mimgen convert NAME SRC DST`: an official release to a folder of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from mimgen.cli.options import choose, parse
+
+__all__ = ["main"]
+
+USAGE = """usage: mimgen convert NAME SRC DST [--config FILE] [--weights model|ema]
+
+Read the weights of an official release from disk (nothing is downloaded) and write a folder that
+mimgen loads. Every key and shape must fit; on any difference nothing is written, and all
+differences are listed.
+
+SRC is a file (.safetensors, .bin, .pt, .pth, .ckpt) or a folder; --config names the release's own
+.json or .yaml where it does not lie beside SRC. Pickled files are read as tensors only.
+
+Releases:
+{releases}"""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Convert an official release to a folder that mimgen loads.
+
+    Attributes:
+        source: file or folder of the release.
+        target: the new folder.
+        config: the release's configuration (.json or .yaml), where it does not lie beside the weights.
+        weights: which of the weights, where the file holds the trained ones and their moving average.
+    """
+
+    source: tyro.conf.Positional[Path]
+    target: tyro.conf.Positional[Path]
+    config: Path | None = None
+    weights: Literal["model", "ema"] | None = None
+
+
+def main(arguments: list[str]) -> int:
+    """Convert the release named first; without a name, list the releases."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_listing())
+        return 0
+    name, *rest = arguments
+
+    from mimgen.checkpoints.release import convert
+    from mimgen.recipes.releases import releases
+
+    known = releases()
+    name = choose(name.replace("-", "_"), list(known), "release")
+    options = parse(Arguments, rest, f"mimgen convert {name}")
+    made = convert(known[name], options.source, options.target, options.config, options.weights)
+    size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
+    print(f"converted {options.source} to {made}/ ({size / 1e6:.1f} MB); what it is: {made / 'README.md'}")
+    return 0
+
+
+def _listing() -> str:
+    from mimgen.recipes.releases import releases
+
+    known = releases()
+    width = max(map(len, known))
+    return USAGE.format(releases="\n".join(f"  {n.ljust(width)}  {r.about}" for n, r in known.items()))

@@ -1,0 +1,182 @@
+"""`mimgen train NAME`: run one named config."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mimgen.cli import configs
+from mimgen.cli.options import parse
+from mimgen.errors import UserError
+from mimgen.ops.launch import first_process
+from mimgen.report.run_folder import begun, finish
+
+if TYPE_CHECKING:
+    from mimgen.recipes import Build, Pretrain, Run, TrainGenerator, TrainTokenizer
+    from mimgen.training import Result
+
+__all__ = ["main"]
+
+# numbers that make no sense otherwise; where None is allowed it takes the size's own
+ABOVE_NOUGHT = ("pixels", "batch_size", "base_lr", "patch", "codes", "keep", "iterations", "decoder_depth")
+NOT_NEGATIVE = ("adversarial", "entropy", "replaced", "code_weight", "pixel_weight", "guidance")
+# arguments of a generator that may change when a run goes on: where its codes and text states lie (the run itself
+# refuses other ones, and to begin or leave off reading states), memory, how it samples
+MAY_CHANGE = ("codes", "text_states", "checkpointing", "sampling_steps", "guidance", "temperature")
+HEADINGS = {
+    "tokenizer": "Tokenizers: pictures to codes, and back",
+    "generate": "Generators: captions to pictures, on the codes of a tokenizer",
+    "pretrain": "Encoders: pictures to features, learned without labels",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Train the config named first; without a name, list the configs."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_listing())
+        return 0
+    name, *flags = arguments
+    function = configs.experiment(name)
+    kind = configs.arguments_of(function)
+    options: Any = parse(kind, flags, f"mimgen train {name}")
+    values: dict[str, Any] = {field.name: getattr(options, field.name) for field in fields(kind)}
+    out = values.pop("out") or Path("runs") / f"{name}-{values['size']}"
+
+    from mimgen.recipes import Build
+
+    _check(values)
+    run = function(**values)
+    run = replace(run, options={**run.options, **_options(run, kind, values)})
+    with begun(out, ["train", *arguments], configs.source(name)):
+        run = _with_tokenizer(run, out, values)
+        if first_process():
+            doing = "building" if isinstance(run, Build) else "training"
+            print(f"{doing} {name} ({run.size}) on {run.pictures.spec}; everything goes to {out}/")
+            if start := getattr(run, "start", None):
+                print(start.says())
+        result = run.run(out)
+    finish(out, {"step": result.step, "interrupted": result.interrupted, "last": result.losses[-1:]})
+    if first_process():
+        print(_closing(run, result, out, arguments))
+    return 0
+
+
+def _check(values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if not isinstance(value, (int, float)):
+            continue
+        if (name in ABOVE_NOUGHT and value <= 0) or (name in NOT_NEGATIVE and value < 0):
+            least = "above 0" if name in ABOVE_NOUGHT else "from 0 on"
+            raise UserError(f"--{name.replace('_', '-')} {value:g}: give a number {least}, or leave it out")
+
+
+def _options(run: Run, kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Arguments given that are neither settings of the loop nor named in every record."""
+    from mimgen.recipes import TrainGenerator
+    from mimgen.training import Settings
+
+    left_out = {field.name for field in fields(Settings)} | run.record().keys()
+    left_out |= set(MAY_CHANGE) if isinstance(run, TrainGenerator) else set()
+    defaults = {field.name: field.default for field in fields(kind)}
+    return {name: value for name, value in values.items() if name not in left_out and value != defaults[name]}
+
+
+def _with_tokenizer(run: Run, out: Path, values: dict[str, Any]) -> Run:
+    """A generator's run with a tokenizer: the one given, or one of the same size trained first."""
+    from mimgen.recipes import TrainGenerator
+
+    if not isinstance(run, TrainGenerator) or run.tokenizer is not None:
+        return run
+    return run.with_tokenizer(_train_tokenizer(run, out / "tokenizer-run", values))
+
+
+def _train_tokenizer(run: TrainGenerator, out: Path, values: dict[str, Any]) -> Path:
+    from mimgen.recipes import load_tokenizer
+
+    shared = {key: values[key] for key in ("size", "data", "pixels", "precision", "tracker", "seed")}
+    shared["size"] = run.tokenizer_size or shared["size"]
+    first = configs.experiment("vqgan")(**shared)
+    done = (out / "tokenizer" / "config.json").is_file()
+    if not done:
+        print(f"no --tokenizer given: training one first (vqgan, {first.size}), into {out}/")
+        flags = [f"--{key}={value}" for key, value in shared.items() if value is not None]
+        with begun(out, ["train", "vqgan", *flags], configs.source("vqgan")):
+            result = first.run(out)
+        if result.interrupted:
+            raise KeyboardInterrupt
+    load_tokenizer(out)
+    return out / "tokenizer"
+
+
+def _listing() -> str:
+    known = configs.names()
+    width = max(map(len, known))
+    parts = []
+    for folder, heading in HEADINGS.items():
+        names = [name for name, module in known.items() if module.split(".")[-2] == folder]
+        parts.append("\n".join([heading, *(f"  {name.ljust(width)}  {configs.summary(name)}" for name in names)]))
+    listed = "\n\n".join(parts)
+    return (
+        "usage: mimgen train CONFIG [--flag value ...]        mimgen train CONFIG --help lists the flags of one\n\n"
+        f"{listed}\n\n"
+        "For example, in less than a minute:\n"
+        "  mimgen train meissonic --size tiny --steps 200"
+    )
+
+
+def _closing(run: Run, result: Result, out: Path, arguments: list[str]) -> str:
+    """What to do next."""
+    from mimgen.recipes import Pretrain, TrainGenerator
+
+    if result.interrupted:
+        command = shlex.join(["mimgen", "train", *arguments])
+        return f"stopped at step {result.step} with a checkpoint; the same command goes on from there:\n  {command}"
+    if isinstance(run, TrainGenerator):
+        return (
+            f"done. Pictures from it:\n  mimgen generate \"a caption\" --model {out} --out picture.png\n"
+            f"Its score:\n  mimgen evaluate composition --model {out}"
+        )
+    if isinstance(run, Pretrain):
+        return _encoder_closing(run, out)
+    return _tokenizer_closing(run, out)
+
+
+def _encoder_closing(run: Pretrain, out: Path) -> str:
+    from mimgen.recipes import Volumes
+
+    averaged = ", with averaged weights" if run.settings.ema else ""
+    done = f"done. The encoder{averaged}: {out / 'encoder'}/"
+    if isinstance(run.pictures, Volumes):
+        return done  # probes and tokenizers read pictures
+    return (
+        f"{done}\nWhat can be read off it:\n  mimgen probe --model {out} --data {run.pictures.spec}\n"
+        f"Codes that tell its features:\n  mimgen train vqkd --size {run.size} --data {run.pictures.spec} "
+        f"--teacher {out / 'encoder'}"
+    )
+
+
+def _tokenizer_closing(run: TrainTokenizer | Build, out: Path) -> str:
+    from mimgen.pipelines.parts import FEATURES_ONLY, class_in
+
+    if class_in(out / "tokenizer") in FEATURES_ONLY:
+        return (
+            f"done: {out / 'tokenizer'}/\nIts codes stand for features: targets of masked image modelling, from which "
+            "no picture comes back."
+        )
+    return (
+        f"done. How well it reconstructs:\n  mimgen evaluate reconstruction --model {out}\n"
+        f"Does it fit other pictures?\n  mimgen data doctor --tokenizer {out} --data my_pictures/\n"
+        f"A generator on it:\n  mimgen train meissonic --size {_generator_size(run.size)} --data {run.pictures.spec} "
+        f"--pixels {run.pictures.size} --tokenizer {out}"
+    )
+
+
+def _generator_size(size: str) -> str:
+    """The generator's size of that name; where it has none of the name, the small one that suits any pictures."""
+    try:
+        configs.experiment("meissonic")(size=size)
+    except UserError:
+        return "emoji64"
+    return size

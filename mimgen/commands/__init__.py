@@ -1,6 +1,0 @@
-"""What the command line does: one module a command, each with `main(arguments) -> exit status`.
-
-The modules are imported when their command runs, so that help stays quick.
-"""
-
-__all__ = ["bench", "convert", "data", "evaluate", "generate", "help", "parity", "quickstart", "systems", "train"]

@@ -1,0 +1,3 @@
+"""Token ids computed once and kept on disk."""
+
+__all__: list[str] = []

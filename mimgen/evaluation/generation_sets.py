@@ -1,0 +1,177 @@
+"""What the user calls samples, references and extractors, as the sources that generation metrics read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mimgen.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mimgen.data import Dataset
+    from mimgen.evaluation.generation import Extractor, PictureSource
+    from mimgen.pipelines import TextToImage
+
+__all__ = ["EXTRACTORS", "Generated", "data_of", "extractor_of", "generated", "is_statistics", "pictures_of"]
+
+EXTRACTORS = (
+    "lab-hog (no weights), inception-v3-compat (with --weights), hf:FOLDER (DINOv2 or CLIP of transformers), "
+    "or any encoder that `mimgen probe` takes"
+)
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Pictures that a model makes as they are measured.
+
+    Attributes:
+        source: what metrics read.
+        facts: how they are made, for the result.
+    """
+
+    source: PictureSource
+    facts: dict[str, Any]
+
+
+def extractor_of(
+    spec: str, weights: str | None, layer: str | None, pixels: int | None, *, logits: bool = False
+) -> Extractor:
+    """The extractor meant by `spec`; see EXTRACTORS.
+
+    Args:
+        spec: what the user typed.
+        weights: of Inception.
+        layer: of Inception.
+        pixels: side at which an encoder sees pictures; by default its own.
+        logits: also read class logits, where the extractor has them.
+
+    Raises:
+        UserError: unknown, its weights are missing, or options that do not belong to it.
+    """
+    from mimgen.evaluation.fid import open_extractor
+    from mimgen.evaluation.generation import INCEPTION, LAB_HOG, from_encoder, transformers_folder
+
+    if spec in (INCEPTION, LAB_HOG):
+        return open_extractor(spec, weights, layer, logits=logits)
+    if weights is not None or layer is not None:
+        raise UserError(f"--weights and --layer belong to {INCEPTION}; leave them out with {spec}")
+    if spec.startswith("hf:") and _is_teacher(Path(spec[3:])):
+        return transformers_folder(spec[3:], pixels)
+
+    from mimgen.probing.open import open_encoder
+
+    try:
+        opened = open_encoder(spec, pixels)
+    except UserError as error:
+        raise UserError(f"extractor {spec!r} is none of {EXTRACTORS}: {error}") from None
+    return from_encoder(opened.encoder, opened.name, opened.digest, opened.pixels)
+
+
+def is_statistics(spec: str) -> bool:
+    """Whether `spec` means a file of saved statistics."""
+    return spec.endswith(".safetensors")
+
+
+def pictures_of(
+    spec: str, split: str | None, pixels: int | None, limit: int | None, default: int | None = None
+) -> PictureSource:
+    """The pictures meant by `spec`: a folder of picture files as they are, or any data.
+
+    Args:
+        spec: folder or data.
+        split: of data; a folder with a split is opened as data.
+        pixels: side; a folder's files stay as they are without it.
+        limit: at most so many, spread over the set.
+        default: side at which data is opened where `pixels` is not given.
+
+    Raises:
+        UserError: no such folder or data, or data of no known size.
+    """
+    from mimgen.evaluation.generation import from_dataset, from_folder
+
+    folder = Path(spec)
+    if split is None and folder.is_dir() and _holds_pictures(folder):
+        return from_folder(folder, pixels, limit)
+    side = pixels or default
+    if side is None:
+        raise UserError(f"{spec}: say at which side in pixels it is opened (--pixels)")
+    dataset = data_of(spec, split, side)
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    if not count:
+        raise UserError(f"{dataset.name} holds no pictures to measure; check the split")
+    places = None if count == len(dataset) else [place * len(dataset) // count for place in range(count)]
+    name = spec if split is None else f"{spec}/{split}"
+    return from_dataset(dataset, places, name)
+
+
+def data_of(spec: str, split: str | None, pixels: int) -> Dataset:
+    """Data on disk at a size.
+
+    Raises:
+        UserError: there is none, or it is a stream.
+    """
+    from mimgen.data import Dataset, open_data
+
+    dataset = open_data(spec, size=pixels, split=split)
+    if not isinstance(dataset, Dataset):
+        raise UserError(f"{spec} is a stream; measuring needs data on disk")
+    return dataset
+
+
+def generated(
+    pipeline: TextToImage, name: str, captions: Sequence[str], count: int, *, seed: int, changes: dict[str, Any]
+) -> Generated:
+    """Pictures of a model for captions, picture i with its own seed whatever the batch or the process.
+
+    Args:
+        pipeline: the model.
+        name: what the user calls it.
+        captions: picture i has caption i * len // count, or round and round where they are too few.
+        count: pictures.
+        seed: seeds are mixed from this and i.
+        changes: of the pipeline's preset.
+
+    Raises:
+        UserError: no captions.
+    """
+    from dataclasses import asdict, replace
+
+    from mimgen.evaluation.generation import PictureSource, eight_bit
+    from mimgen.types import mix_seed
+
+    if not captions:
+        raise UserError("there are no captions to draw pictures for; pass --prompts with data that has some")
+    few = count > len(captions)
+    prompts = [captions[place % len(captions) if few else place * len(captions) // count] for place in range(count)]
+
+    def read(start: int, stop: int) -> Tensor:
+        seeds = [mix_seed(seed, place) for place in range(start, stop)]
+        return eight_bit(pipeline(prompts[start:stop], seed=seeds, **changes).images)
+
+    sampling = asdict(replace(pipeline.preset, **changes))
+    facts = {"seed": seed, "captions": len(captions), "sampling": sampling, "ema": True}
+    return Generated(PictureSource(name, f"seed {seed}", count, read), facts)
+
+
+def _is_teacher(folder: Path) -> bool:
+    """Whether a transformers folder is read by its pooled output: DINOv2 and CLIP."""
+    import json
+
+    config = folder / "config.json"
+    if not config.is_file():
+        raise UserError(f"{folder} holds no config.json: hf: takes a folder saved by transformers")
+    try:
+        told = json.loads(config.read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"{config} is damaged ({error}): save the model again") from None
+    return str(told.get("model_type")).startswith(("dinov2", "clip")) or told.get("_class_name") == "VitEncoder"
+
+
+def _holds_pictures(folder: Path) -> bool:
+    from mimgen.evaluation.generation.pictures import SUFFIXES
+
+    return any(file.suffix.lower() in SUFFIXES for file in folder.rglob("*"))

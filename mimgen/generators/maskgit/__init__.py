@@ -1,0 +1,3 @@
+"""The class-conditional masked token transformer of Halton-MaskGIT."""
+
+__all__: list[str] = []

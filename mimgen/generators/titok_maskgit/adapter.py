@@ -1,0 +1,64 @@
+"""Official generators over TiTok's ids (bytedance): folders of config.json or config.yaml and weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from mimgen.checkpoints.release import Release
+from mimgen.generators.titok_maskgit.model import TiTokMaskGit
+
+__all__ = ["RELEASE", "arguments"]
+
+
+def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Constructor arguments; only heads and dropout leave no trace in the tensors.
+
+    Args:
+        config: the official configuration, maybe empty; without it there are 16 heads, as in every release.
+        tensors: the official weights.
+    """
+    said: Mapping[str, Any] = config.get("model", config).get("generator", {})
+    bert = "model.lm_head.weight" in tensors
+    start = "model." if bert else ""
+    codes, width = tensors[f"{start}lm_head.weight"].shape
+    words = len(tensors["model.embeddings.word_embeddings.weight" if bert else "embeddings.weight"])
+    if bert:
+        places = len(tensors["model.embeddings.position_embeddings.weight"])
+        hidden = "encoder.layer.0.intermediate.dense"
+        depth = _count(tensors, r"model\.encoder\.layer\.(\d+)\.")
+    else:
+        places, hidden = tensors["pos_embed"].shape[1], "mid_block.mlp.fc1"
+        depth = 2 * _count(tensors, r"in_blocks\.(\d+)\.") + 1
+    return {
+        "codebook_size": codes,
+        "length": places - 1,
+        "classes": words - codes - 2,
+        "body": "bert" if bert else "uvit",
+        "width": width,
+        "depth": depth,
+        "heads": int(said.get("num_attention_heads", 16)),
+        "hidden": len(tensors[f"{start}{hidden}.weight"]),
+        "dropout": float(said.get("dropout", 0.1)),
+    }
+
+
+def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
+    return 1 + max((int(found[1]) for key in tensors if (found := re.match(pattern, key))), default=-1)
+
+
+def rename(key: str) -> str | None:
+    """Our key; places numbered by transformers are no weights."""
+    return None if key.endswith((".position_ids", ".token_type_ids")) else key
+
+
+RELEASE = Release(
+    "titok_maskgit",
+    "class-conditional generators over TiTok's ids (Yu et al., 2024; github.com/bytedance/1d-tokenizer)",
+    TiTokMaskGit,
+    arguments,
+    rename,
+)

@@ -1,0 +1,3 @@
+"""Transformer blocks, one file an architecture."""
+
+__all__: list[str] = []

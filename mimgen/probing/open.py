@@ -1,0 +1,291 @@
+"""From what the user calls an encoder to one that can be probed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mimgen.bundled import pipeline_folder
+from mimgen.errors import UserError
+from mimgen.pipelines.open import BUNDLED, find_pipeline, open_pipeline, trained_at
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mimgen.data import Dataset
+    from mimgen.probing import Encoder, Pooling
+    from mimgen.probing.cache import CachedFeatures
+
+__all__ = ["FORMS", "Opened", "default_cache", "features_of", "open_encoder"]
+
+FORMS = """  pixels, pixels:PATCH        raw pixels: the whole picture as one token, or patches of PATCH pixels
+  hog, hog:PATCH              histograms of oriented gradients, likewise
+  random-vit, random-vit:SEED an untrained vision transformer
+  bundled                     the bundled generator; bundled-tokenizer: its tokenizer
+  FOLDER                      of a run, a pipeline, an encoder of ours, a tokenizer (FOLDER@codes: its codes one-hot),
+                              or a model of transformers
+  hf:FOLDER                   a model of transformers: ViT, DeiT, MAE, BEiT, DINOv2, I-JEPA, CLIP
+  timm:NAME                   a model of timm whose weights are in Hugging Face's cache;
+                              timm:NAME@FILE.safetensors: with these weights; timm:NAME@random: untrained"""
+
+_USUAL = 64  # pixels for encoders that take any size
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An encoder with what results say about it.
+
+    Attributes:
+        encoder: images [B, 3, H, W] in [0, 1] to `Tokens`; in evaluation mode, on the best device.
+        name: short name for tables.
+        pixels: side of the pictures it is measured at.
+        digest: 16 hexadecimal digits that stand for its weights and settings.
+        facts: JSON: source, kind, class, parameters, dim, depth, patch, attention (whether it has maps).
+    """
+
+    encoder: Encoder
+    name: str
+    pixels: int
+    digest: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Found:
+    encoder: Any
+    name: str
+    pixels: int
+    kind: str
+    settings: tuple[object, ...] = ()
+
+
+def open_encoder(spec: str, pixels: int | None = None) -> Opened:
+    """The encoder meant by `spec`, on the best device.
+
+    Args:
+        spec: one of `FORMS`.
+        pixels: side of the pictures; by default the one that the encoder was trained at, else 64.
+
+    Raises:
+        UserError: no such encoder (the message lists the forms), or a size that it does not take.
+    """
+    if pixels is not None and pixels < 1:
+        raise UserError(f"--pixels {pixels}: give the side of the pictures in pixels, such as 64")
+    word, _, rest = spec.partition(":")
+    openers: dict[str, Callable[[str, int | None], _Found]] = {
+        "pixels": _plain, "hog": _plain, "random-vit": _random, "timm": _timm, "hf": _transformers,
+    }  # fmt: skip
+    if word in openers:
+        found = openers[word](rest if word in ("timm", "hf", "random-vit") else spec, pixels)
+    elif spec == BUNDLED:
+        found = _generator(spec, pixels)
+    elif spec == f"{BUNDLED}-tokenizer":
+        find_pipeline(BUNDLED)
+        found = _tokenizer(pipeline_folder() / "vqvae", pixels, spec)
+    else:
+        found = _folder(spec, pixels)
+    return _opened(spec, found)
+
+
+def default_cache() -> Path:
+    """Where features are kept: $MIMGEN_CACHE/features, or ~/.cache/mimgen/features."""
+    root = os.environ.get("MIMGEN_CACHE")
+    return (Path(root) if root else Path.home() / ".cache" / "mimgen") / "features"
+
+
+def features_of(
+    opened: Opened,
+    pictures: Tensor | Dataset,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    layers: Sequence[int] = (),
+    pooling: Pooling = "mean",
+    cache: Path | None = None,
+    batch_size: int = 64,
+    workers: int = 1,
+    on_block: Callable[[int, int], None] = lambda done, total: None,
+) -> CachedFeatures:
+    """Features of pictures under an encoder, from the cache where they are there; see `mimgen.probing.cache`.
+
+    Args:
+        opened: of `open_encoder`.
+        pictures: [n, 3, H, W] in [0, 1], or a data set, of the encoder's size.
+        data: what the user calls the data.
+        split: part of it.
+        layers: as of `mimgen.probing.extract`.
+        pooling: as of `mimgen.probing.extract`.
+        cache: folder of the cache; `default_cache()` when None.
+        batch_size: pictures at a time.
+        workers: processes.
+        on_block: called with (pictures done, pictures in all).
+    """
+    from mimgen.probing.cache import cached_features, key_of
+
+    key = key_of(
+        pictures, model=opened.name, weights=opened.digest, data=data, split=split, layers=layers, pooling=pooling
+    )
+    if key.pixels != opened.pixels:
+        raise UserError(f"{opened.name} was opened for {opened.pixels} pixels, the pictures have {key.pixels}")
+    return cached_features(
+        cache or default_cache(), key, opened.encoder, pictures,
+        batch_size=batch_size, workers=workers, on_block=on_block,
+    )  # fmt: skip
+
+
+def _opened(spec: str, found: _Found) -> Opened:
+    import inspect
+
+    import torch
+
+    from mimgen.encoders.digest import digest_of
+
+    encoder = found.encoder
+    if found.pixels % encoder.patch:
+        nearest = max(1, round(found.pixels / encoder.patch)) * encoder.patch
+        raise UserError(
+            f"--pixels {found.pixels}: {spec} has patches of {encoder.patch} pixels, give a multiple such as {nearest}"
+        )
+    parameters = 0
+    if isinstance(encoder, torch.nn.Module):
+        encoder.eval().requires_grad_(False)
+        parameters = sum(each.numel() for each in encoder.parameters())
+        if torch.cuda.is_available():
+            encoder.to("cuda")
+    call = encoder.forward if isinstance(encoder, torch.nn.Module) else encoder
+    facts = {
+        "source": spec, "kind": found.kind, "class": type(encoder).__name__, "parameters": parameters,
+        "dim": encoder.dim, "depth": encoder.depth, "patch": encoder.patch,
+        "attention": "attention" in inspect.signature(call).parameters and getattr(encoder, "with_blocks", True),
+    }  # fmt: skip
+    settings = (found.kind, encoder.dim, encoder.depth, encoder.patch, *found.settings)
+    return Opened(encoder, found.name, found.pixels, digest_of(encoder, *settings), facts)
+
+
+def _plain(spec: str, pixels: int | None) -> _Found:
+    from mimgen.encoders.plain import HogEncoder, PixelEncoder
+
+    word, _, rest = spec.partition(":")
+    patch, side = _whole(rest, spec), pixels or _USUAL
+    encoder = PixelEncoder(side, patch) if word == "pixels" else HogEncoder(side, patch)
+    return _Found(encoder, spec, side, word, (side,))
+
+
+def _random(rest: str, pixels: int | None) -> _Found:
+    import torch
+
+    from mimgen.encoders import VitEncoder
+
+    seed, side = _whole(rest, f"random-vit:{rest}") or 0, pixels or _USUAL
+    if side % 4:
+        raise UserError(f"--pixels {side}: the random ViT wants a multiple of 4, such as 64")
+    patch = next((each for each in (16, 8) if side % each == 0 and side // each >= 8), 4)
+    with torch.random.fork_rng(devices=[]):  # drawn on the CPU: the same weights on every machine
+        torch.manual_seed(seed)
+        encoder = VitEncoder(side, patch, width=192, depth=12, heads=3)
+    name = f"random-vit:{seed}" if rest else "random-vit"
+    return _Found(encoder, name, side, "random vision transformer", (seed,))
+
+
+def _timm(rest: str, pixels: int | None) -> _Found:
+    from mimgen.encoders.foreign_hf import usual_side
+    from mimgen.encoders.foreign_timm import open_timm
+
+    name, _, weights = rest.partition("@")
+    encoder = open_timm(name, weights or None)
+    label = f"timm:{name}" + (f"@{Path(weights).stem}" if weights else "")
+    return _Found(encoder, label, pixels or usual_side(encoder), "timm", (name,))
+
+
+def _transformers(rest: str, pixels: int | None) -> _Found:
+    from mimgen.encoders.foreign_hf import open_transformers, usual_side
+
+    encoder = open_transformers(rest)
+    return _Found(encoder, _name(Path(rest)), pixels or usual_side(encoder), encoder.kind, (encoder.settings,))
+
+
+def _generator(spec: str, pixels: int | None) -> _Found:
+    from mimgen.generators import GeneratorEncoder
+
+    pipeline = open_pipeline(spec)
+    encoder = GeneratorEncoder(pipeline.transformer, pipeline.vqvae, pipeline.text_encoder)
+    side = pixels or pipeline.preset.resolution[0]
+    return _Found(encoder, spec if spec == BUNDLED else _name(Path(spec)), side, "generator")
+
+
+def _tokenizer(folder: Path, pixels: int | None, name: str, codes: bool = False) -> _Found:
+    from mimgen.recipes import load_coder
+    from mimgen.tokenizers import TokenizerEncoder
+
+    coder = load_coder(folder)
+    side = pixels or trained_at(folder) or getattr(coder, "image_size", None)
+    if side is None:
+        raise UserError(f"{folder} does not say at which size it was trained; pass --pixels")
+    encoder = TokenizerEncoder(coder, after="codes" if codes else "quantised")
+    return _Found(encoder, name + ("@codes" if codes else ""), int(side), "tokenizer", (encoder.after,))
+
+
+def _folder(spec: str, pixels: int | None) -> _Found:
+    """A run, a pipeline, an encoder of ours, a model of transformers, or a tokenizer."""
+    from mimgen.encoders.own import saved_encoder
+
+    path, _, after = spec.partition("@") if not Path(spec).exists() else (spec, "", "")
+    root = Path(path)
+    if not root.is_dir():
+        raise UserError(f"no encoder {spec!r}{_near(root)}; an encoder is one of\n{FORMS}")
+    if after == "codes":
+        return _tokenizer(root, pixels, _name(root), codes=True)
+    if any((place / "model_index.json").is_file() for place in (root, root / "pipeline")):
+        return _generator(spec, pixels)
+    for place in (root, root / "encoder"):
+        config = _config(place)
+        encoder = saved_encoder(config, place)
+        if encoder is not None:
+            made_for = config.get("image_size", config.get("pixels", trained_at(root)))
+            side = made_for if isinstance(made_for, int) else max(made_for or [_USUAL])
+            return _Found(encoder, _name(place), pixels or side, "encoder")
+        if "model_type" in config and "_class_name" not in config:
+            return _transformers(str(place), pixels)
+    try:
+        return _tokenizer(root, pixels, _name(root))
+    except UserError as error:
+        raise UserError(f"{spec} holds no encoder ({error}); an encoder is one of\n{FORMS}") from error
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        return {}
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    return config
+
+
+def _name(folder: Path) -> str:
+    """Last name of a path that says something."""
+    common = ("encoder", "pipeline", "vqvae", "tokenizer")
+    return folder.parent.name if folder.name in common and folder.parent.name else folder.name
+
+
+def _near(root: Path) -> str:
+    siblings = [each.name for each in root.parent.iterdir() if each.is_dir()] if root.parent.is_dir() else []
+    words = ["pixels", "hog", "random-vit", BUNDLED, f"{BUNDLED}-tokenizer"]
+    close = difflib.get_close_matches(str(root), words, n=1)
+    close = close or [str(root.parent / each) for each in difflib.get_close_matches(root.name, siblings, n=1)]
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _whole(word: str, spec: str) -> int | None:
+    """The number behind a colon, None where there is none."""
+    if not word:
+        return None
+    if not word.isdecimal():
+        raise UserError(f"{spec}: {word!r} is no whole number; an encoder is one of\n{FORMS}")
+    return int(word)

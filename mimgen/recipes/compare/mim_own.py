@@ -1,0 +1,222 @@
+"""Measures of systems that have data of their own: two views, people, bands, volumes. See `study_mim_measures`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mimgen.data import BandScaling, Dataset, Sample
+from mimgen.data.builtin.bands import BandDataset
+from mimgen.data.contract import DerivedDataset
+from mimgen.recipes import Pictures
+from mimgen.recipes.compare.mim_measures import held_out, ridge
+from mimgen.types import Batch
+
+__all__ = [
+    "Strangers", "Unscaled", "clouds", "disparity", "mean_precision", "organs", "people", "second_view", "told_bands",
+]  # fmt: skip
+
+_BATCH = 64
+_LEVELS = tuple(0.04 * step for step in range(1, 13))
+
+
+@dataclass(frozen=True)
+class _Mixed(DerivedDataset):
+    """Pairs whose second view is of another scene."""
+
+    def __getitem__(self, index: int) -> Sample:
+        sample, other = self.dataset[index], self.dataset[(index + 1) % len(self.dataset)]
+        return replace(sample, extras={**sample.extras, "second": other.extras["second"]})
+
+
+class Strangers(Pictures):
+    """Pairs for training, in which the second view is of another scene; other splits are as they are."""
+
+    def open(self) -> Dataset:
+        data = cast(Dataset, super().open())
+        return _Mixed(data) if self.split == "train" else data
+
+
+class Unscaled(Pictures):
+    """Scenes of bands in the units of the instrument, per cent and kelvin."""
+
+    def open(self) -> Dataset:
+        data = super().open()
+        assert isinstance(data, BandDataset)
+        count = len(data.scaling.low)
+        return replace(data, scaling=BandScaling((0.0,) * count, (1.0,) * count))
+
+
+def second_view(objective: nn.Module, run: Any) -> dict[str, float]:
+    """Error of hidden patches with the true second view, with another scene's and with none; CroCo alone.
+
+    "second view" is the share of the error with another scene's view that the true one takes away.
+    """
+    from mimgen.encoders.vit import IMAGENET_MEAN
+    from mimgen.methods.croco.objective import CrossViewCompletion
+
+    if not isinstance(objective, CrossViewCompletion):
+        return {}
+    batch = held_out(run, 256)
+    first, second = batch.images, batch.extras["second"]
+    patch = objective.target.patch
+    mask = objective.masking((first.shape[-2] // patch, first.shape[-1] // patch), batch.draws)
+    blank = torch.tensor(IMAGENET_MEAN)[:, None, None].expand_as(second)
+    shown = {"true": second, "another scene's": second.roll(1, 0), "blank": blank}
+    errors = {name: float(objective.losses(first, view, mask).total) for name, view in shown.items()}
+    helped = 1 - errors["true"] / errors["another scene's"]
+    return {"second view": helped, **{f"error, {name} view": error for name, error in errors.items()}}
+
+
+def disparity(objective: nn.Module, run: Any) -> dict[str, float]:
+    """Share of the variance of a patch's disparity that a linear map of frozen features explains, on held-out scenes.
+
+    From one view: the encoder's tokens. From both: what CroCo's decoder says of every patch when nothing is hidden.
+    """
+    from mimgen.methods.croco.objective import CrossViewCompletion
+
+    model = cast(Any, objective)
+    sides = [held_out(run, count, split) for count, split in ((400, "train"), (200, "val"))]
+    readers = {"disparity, one view": lambda part: model.encoder(part.images).patches}
+    if isinstance(objective, CrossViewCompletion):
+        readers["disparity, both views"] = lambda part: model.predict(part.images, part.extras["second"])
+    found = {}
+    for name, reader in readers.items():
+        x, points = (torch.cat([reader(part) for part in parts_of(side)]) for side in sides)
+        cells = round(x.shape[1] ** 0.5)
+        y, true = (F.adaptive_avg_pool2d(side.extras["disparity"], cells).flatten()[:, None] for side in sides)
+        said = ridge(x.flatten(0, 1), y, points.flatten(0, 1))
+        found[name] = explained(said, true)
+    return found
+
+
+def people(objective: nn.Module, run: Any) -> dict[str, float]:
+    """Colours of garments read linearly off the class token, and people found again in another pose by it.
+
+    "attributes" is the mean accuracy over garments of people never seen; "identity" the mean average precision.
+    """
+    from mimgen.data.builtin.figures import WORN
+    from mimgen.probing import extract, linear_probe
+
+    encoder = cast(Any, objective).encoder
+    sides = [held_out(run, count, split) for count, split in ((1500, "train"), (800, "val"))]
+    x, points = (next(iter(extract(encoder, side.images, pooling="prefix").levels.values())) for side in sides)
+    garments = [
+        linear_probe(x, sides[0].labels[name], points, sides[1].labels[name], seed=run.settings.seed).accuracy
+        for name in WORN
+    ]
+    identity = mean_precision(points, sides[1].labels["identity"])
+    return {"attributes": sum(garments) / len(garments), "identity": identity}
+
+
+def mean_precision(vectors: Tensor, identity: Tensor) -> float:
+    """Mean average precision of finding those of the same identity [n] by the cosine of vectors [n, F].
+
+    Each row asks once, for all others; those whose identity nobody shares do not.
+    """
+    unit = F.normalize(vectors.double(), dim=-1)
+    scores = (unit @ unit.T).fill_diagonal_(-2.0)
+    order = scores.argsort(dim=1, descending=True, stable=True)[:, :-1]  # the row itself comes last
+    hits = (identity[order] == identity[:, None]).double()
+    ranks = torch.arange(1, hits.shape[1] + 1)
+    asking = hits.sum(1) > 0
+    precision = (hits.cumsum(1) / ranks * hits).sum(1)[asking] / hits.sum(1)[asking]
+    return float(precision.mean())
+
+
+def clouds(objective: nn.Module, run: Any) -> dict[str, float]:
+    """Cloud read linearly off frozen features with 200 labelled scenes: its profile and how much there is.
+
+    "profile" is intersection over union of cloud in layers of height down the middle column, from the tokens on
+    both sides of it; "missed" the share of cloud that is not found; "cover" accuracy of four classes.
+    """
+    from mimgen.probing import extract, linear_probe
+
+    encoder = cast(Any, objective).encoder
+    sides = [held_out(run, count, split) for count, split in ((200, "train"), (400, "val"))]
+    found = [extract(encoder, side.images, pooling="tokens") for side in sides]
+    tokens = [next(iter(each.levels.values())) for each in found]
+    rows, columns = cast(tuple[int, int], found[0].grid)
+    beside = [each.unflatten(1, (rows, columns))[:, :, columns // 2 - 1 : columns // 2 + 1] for each in tokens]
+    x, points = (each.flatten(2).flatten(0, 1) for each in beside)
+    # a token's row says where there is cloud in its own rows of pixels
+    profiles = [side.extras["profile"].unflatten(2, (rows, -1)) for side in sides]
+    y, true = (each.transpose(1, 2).flatten(2).flatten(0, 1) for each in profiles)
+    said, there = ridge(x, y, points, 1e-2) > 0.5, true > 0.5
+    cover = linear_probe(tokens[0].mean(1), sides[0].labels["cover"], tokens[1].mean(1), sides[1].labels["cover"],
+                         seed=run.settings.seed)  # fmt: skip
+    both, either = float((said & there).sum()), float((said | there).sum())
+    return {"profile": both / max(1.0, either), "cover": cover.accuracy, "missed": 1 - both / float(there.sum())}
+
+
+def told_bands(objective: nn.Module, run: Any) -> dict[str, float]:
+    """Share of each band's variance that the reconstruction of hidden patches explains: mean and worst over bands."""
+    model, batch = cast(Any, objective), held_out(run, 256)
+    mask = model.mask(batch.images, batch.draws)
+    said, true = model.predict(batch.images, mask), model.target(batch.images)
+    hidden, bands = mask.hidden, batch.images.shape[1]
+    # a patch's numbers lie band by band
+    pairs = [each[hidden].unflatten(-1, (bands, -1)).transpose(0, 1).flatten(1) for each in (said, true)]
+    shares = [explained(a, b) for a, b in zip(*pairs, strict=True)]
+    return {"told, mean band": sum(shares) / bands, "told, worst band": min(shares)}
+
+
+def organs(objective: nn.Module, run: Any) -> dict[str, float]:
+    """Dice of organs, of which each voxel is told by a linear map of its cell's token, averaged over organs.
+
+    "dice" is that of the encoder's output, "dice, middle" of the block in the middle. Organs are few of the voxels,
+    so how much says that there is one is chosen on the training volumes.
+    """
+    from mimgen.methods.hiendmae.cells import cut
+
+    encoder = cast(Any, objective).encoder
+    sides = [held_out(run, count, split) for count, split in ((80, "train"), (100, "val"))]
+    labels = [cut(side.extras["segmentation"][:, None], encoder.cell).flatten(0, 1).long() for side in sides]
+    classes = int(labels[0].max()) + 1
+    wanted = F.one_hot(labels[0], classes).float().flatten(1)
+    found = {}
+    tokens = [[encoder(part.images, layers=(encoder.depth // 2,)) for part in parts_of(side)] for side in sides]
+    readers = {"dice": lambda token: token.patches, "dice, middle": lambda token: token.levels[0]}
+    for name, reader in readers.items():
+        x, points = (torch.cat([reader(token) for token in side]).flatten(0, 1) for side in tokens)
+        scores = ridge(x, wanted, torch.cat([x, points])).unflatten(1, (-1, classes))
+        known, said = scores.split([len(x), len(points)])
+        level = max(_LEVELS, key=lambda level: dice(_organ(known, level), labels[0], classes))
+        found[name] = dice(_organ(said, level), labels[1], classes)
+    return found
+
+
+def _organ(scores: Tensor, level: float) -> Tensor:
+    """[..., C] to [...]: the class of the largest score, 0 where that of no organ is above `level`."""
+    best, organ = scores[..., 1:].max(-1)
+    return torch.where(best > level, organ + 1, 0)
+
+
+def dice(said: Tensor, true: Tensor, classes: int) -> float:
+    """Mean over classes 1 and up of 2 |both| / (|said| + |true|), counted over all voxels together."""
+    scores = []
+    for kind in range(1, classes):
+        a, b = said == kind, true == kind
+        scores.append(2 * float((a & b).sum()) / max(1.0, float(a.sum() + b.sum())))
+    return sum(scores) / len(scores)
+
+
+def explained(said: Tensor, true: Tensor) -> float:
+    """Share of the variance of `true` that `said`, of the same shape, explains; negative where its mean says more."""
+    said, true = said.double(), true.double()
+    return float(1 - (said - true).square().sum() / (true - true.mean()).square().sum())
+
+
+def parts_of(batch: Batch) -> Sequence[Batch]:
+    """The batch in pieces, pictures and extras."""
+    pieces = []
+    for start in range(0, len(batch), _BATCH):
+        rows = slice(start, start + _BATCH)
+        extras = {name: values[rows] for name, values in batch.extras.items()}
+        pieces.append(replace(batch, images=batch.images[rows], extras=extras))
+    return pieces

@@ -1,0 +1,123 @@
+"""One row of `mimgen compare probes`: an encoder, a data set, a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mimgen.probing.kinds import VECTORS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["TRAINED", "Asked", "candidates", "chosen_layer", "row"]
+
+TRAINED = "train:"  # before the name of a config
+PATCH = 8  # pixels of the patches of raw pixels and gradients, for probes that read patches
+_LAYERS = 4  # layers tried besides the output
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a row measures.
+
+    Attributes:
+        spec: the encoder, as `mimgen.probing.open.open_encoder` takes it.
+        data: the data set.
+        pixels: side of the pictures.
+        probes: names.
+        seed: of the probes.
+        limit: only so many pictures of each split.
+        cache: folder of the features.
+    """
+
+    spec: str
+    data: str
+    pixels: int
+    probes: tuple[str, ...]
+    seed: int
+    limit: int | None
+    cache: Path
+
+
+def row(asked: Asked) -> dict[str, Any]:
+    """Extract features, choose a layer on train alone, run every probe.
+
+    Returns:
+        JSON: accuracy of each probe, the layer, what was found out about encoder and data, seconds of the
+        probes.
+    """
+    import time
+
+    from mimgen.probing import kinds
+    from mimgen.probing.data import probe_data
+    from mimgen.probing.open import features_of, open_encoder
+
+    opened = open_encoder(asked.spec, asked.pixels)
+    data = probe_data(asked.data, opened.pixels, limit=asked.limit)
+    labels = (data.train_y, data.test_y)
+    tried = candidates(opened.encoder.depth)
+    vectors = [
+        features_of(opened, part, data=asked.data, split=split, layers=tried, cache=asked.cache)
+        for part, split in ((data.train, "train"), (data.test, "val"))
+    ]
+    layer, features = chosen_layer(vectors[0].levels, vectors[1].levels, labels, asked.seed), 0
+    accuracy, balanced, seconds, majority = {}, {}, {}, 0.0
+    for name in asked.probes:
+        whole = asked.spec in ("pixels", "hog") and name not in VECTORS
+        reader = open_encoder(f"{asked.spec}:{PATCH}", asked.pixels) if whole else opened
+        x, points = (each.levels[layer] for each in vectors)
+        grid = None
+        if name not in VECTORS:
+            found = [
+                features_of(reader, part, data=asked.data, split=split, layers=(layer,), pooling="tokens",
+                            cache=asked.cache)
+                for part, split in ((data.train, "train"), (data.test, "val"))
+            ]  # fmt: skip
+            (x, points), grid = (each.levels[layer] for each in found), found[0].grid
+        start = time.perf_counter()
+        result = kinds.run(name, (x, labels[0]), (points, labels[1]), seed=asked.seed, grid=grid).result
+        accuracy[name], balanced[name], majority = result.accuracy, result.balanced, result.majority
+        seconds[name] = round(time.perf_counter() - start, 2)
+        features = features or result.features
+    return {
+        "accuracy": accuracy,
+        "balanced": balanced,
+        "majority": majority,
+        "layer": "output" if layer == opened.encoder.depth else layer,
+        "features": features,
+        "seconds": seconds,
+        "encoder": {**opened.facts, "digest": opened.digest},
+        "label": data.label,
+        "classes": len(data.train_y.unique()),
+        **{key: data.facts[key] for key in ("n", "test_n", "pixels", "fingerprints")},
+        "notes": list(data.notes),
+    }
+
+
+def candidates(depth: int) -> tuple[int, ...]:
+    """At most `_LAYERS` blocks, evenly spread, and the output (`depth`)."""
+    count = min(_LAYERS, depth)
+    return (*dict.fromkeys(round((place + 1) * depth / count) - 1 for place in range(count)), depth)
+
+
+def chosen_layer(
+    train: Mapping[int, Tensor], test: Mapping[int, Tensor], labels: tuple[Tensor, Tensor], seed: int
+) -> int:
+    """The layer whose linear probe does best on a fifth of train; of equals the last.
+
+    Args:
+        train: features [n, F] of each layer.
+        test: features [m, F] of each layer; what they say is not looked at.
+        labels: [n] and [m].
+        seed: of the fifth.
+    """
+    from mimgen.probing.linear import linear_probe
+
+    if len(train) == 1:
+        return int(next(iter(train)))
+    found = {layer: linear_probe(x, labels[0], test[layer], labels[1], seed=seed) for layer, x in train.items()}
+    scores = {layer: result.validation or 0.0 for layer, result in found.items()}
+    return max(scores, key=lambda layer: (scores[layer], layer))

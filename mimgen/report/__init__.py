@@ -1,0 +1,3 @@
+"""Reports: result files, HTML pages, curves, tables and comparisons."""
+
+__all__: list[str] = []

@@ -1,0 +1,1 @@
+"""Tests, recorded cases of official implementations (`tests.parity`) and benchmarks (`tests.bench`)."""

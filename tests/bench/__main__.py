@@ -1,0 +1,38 @@
+"""`python -m tests.bench NAME [options]`: ratios of time, memory and operations beside other libraries."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from mimgen.cli.options import choose
+from mimgen.errors import UserError
+
+USAGE = """usage: python -m tests.bench generate | generate-step | tokenizer | probe | pretrain [options]
+
+  generate       an image of Meissonic with each saving alone and with all: time, memory, operations, quality
+  generate-step  a training step of Meissonic against the same model in diffusers' blocks: time, memory, loss
+  tokenizer      entropy of binary codes, search in a codebook, token merging: time and memory
+  probe          many probe settings at once against one by one, nearest neighbours, attentive poolings
+  pretrain       a training step of MAE and SimMIM against lightly's, and supervised with timm: time, memory, loss"""
+
+NAMES = ("generate", "generate-step", "tokenizer", "probe", "pretrain")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the benchmark named first; 2 is the exit status of a user's mistake."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    name, *rest = arguments
+    try:
+        module = choose(name, list(NAMES), "benchmark").replace("-", "_")
+        status: int = importlib.import_module(f"tests.bench.{module}").main(rest)
+    except UserError as error:
+        print(f"tests.bench: error: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,173 @@
+"""iBOT: who sees what, what counts in the loss, how centres and teacher move, and that it does not collapse."""
+
+import math
+
+import pytest
+import torch
+
+from mimgen.data.transforms.views import MultiCrop, Views
+from mimgen.errors import UserError
+from mimgen.methods.ibot.encoder import IbotVit
+from mimgen.methods.ibot.head import PrototypeHead
+from mimgen.methods.ibot.masking import VariedBlock
+from mimgen.methods.ibot.objective import SelfDistillation, of_hidden
+from mimgen.methods.ibot.prototypes import Temperature
+from mimgen.methods.moving_average import Momentum
+from mimgen.types import Batch, Draws, Mask
+
+
+def pictures(count=8):
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(count, 3, 4, 4, generator=generator).repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+def batch(step=0, count=8):
+    return Batch(pictures(count), ("",) * count, ("",) * count, Draws.for_rows(0, step, range(count)))
+
+
+def objective(small=1, own=None, **options):
+    torch.manual_seed(0)
+    head = PrototypeHead(32, 24, own, hidden=32, bottleneck=16)
+    views = MultiCrop(16, 8, small=small)
+    made = SelfDistillation(IbotVit(16, 4, 32, 2, 2), head, views, VariedBlock(), **options)
+    with torch.no_grad():
+        made.student.encoder.mask_token.normal_()
+    return made
+
+
+def hide(*patches, rows=2):
+    hidden = torch.zeros(rows, 16, dtype=torch.bool)
+    hidden[:, list(patches)] = True
+    return Mask(hidden)
+
+
+def views_of(images, small=True):
+    return Views(torch.stack([images, images.flip(-1)]), images[None, :, :, :8, :8] if small else images[:0, None])
+
+
+def test_pixels_under_the_mask_reach_the_teacher_alone():
+    judged, images = objective().eval(), pictures(2)
+    other = images.clone()
+    other[:, :, :4, :4] = 1 - other[:, :, :4, :4]
+    mask = hide(0)
+    before, after = (judged.student(shown, mask) for shown in (images, other))
+    assert torch.equal(before.patches, after.patches) and torch.equal(before.classes, after.classes)
+    taught, again = (judged.teach(shown[None]) for shown in (images, other))
+    assert not torch.equal(taught.patches, again.patches)
+    assert not torch.equal(before.patches, judged.student(images).patches)
+
+
+def test_a_crop_without_hidden_patches_counts_as_zero():
+    judged, images = objective().eval(), pictures(2)
+    views, whole = views_of(images), hide(rows=4)
+    taught = judged.teach(views.large)
+    losses = judged.losses(views, taught, whole)
+    losses.total.backward()
+    assert float(losses.terms["patch"].detach()) == 0 and math.isfinite(float(losses.total.detach()))
+    half = Mask(whole.hidden.clone())
+    half.hidden[0, :3] = True
+    some = judged.losses(views, taught, half).terms["patch"]
+    torch.testing.assert_close(of_hidden(torch.tensor([1.0, 2.0, 6.0]), half.hidden), torch.tensor(3 / 4))
+    assert float(some.detach()) > 0
+
+
+def test_both_terms_as_written_down():
+    """Equations 2 and 3 with loops."""
+    judged = objective(own=20, patch_temperature=Temperature(0.07, 0.07)).eval()
+    judged.class_centre.value.normal_(generator=torch.Generator().manual_seed(3))
+    judged.patch_centre.value.normal_(generator=torch.Generator().manual_seed(4))
+    images = pictures(3)
+    views = views_of(images)
+    mask = Mask(torch.rand(6, 16, generator=torch.Generator().manual_seed(5)) < 0.4)
+    terms = judged.losses(views, judged.teach(views.large), mask).terms
+    student, teacher = judged.student, judged.teacher.module
+    seen = [student(views.large[0], Mask(mask.hidden[:3])), student(views.large[1], Mask(mask.hidden[3:]))]
+    logs = [(student.head.classes(s.classes) / 0.1).log_softmax(-1) for s in [*seen, student(views.small[0])]]
+    taught = [teacher(crop) for crop in views.large]
+    goals = [((teacher.head.classes(t.classes) - judged.class_centre.value) / 0.04).softmax(-1) for t in taught]
+    pairs = [-(goals[q] * logs[v]).sum(-1).mean() for q in range(2) for v in range(3) if q != v]
+    torch.testing.assert_close(terms["class"], torch.stack(pairs).mean())
+    patch = []
+    for crop in range(2):
+        goal = ((teacher.head.patches(taught[crop].patches) - judged.patch_centre.value) / 0.07).softmax(-1)
+        distance = -(goal * (student.head.patches(seen[crop].patches) / 0.1).log_softmax(-1)).sum(-1)
+        weight = mask.hidden[3 * crop : 3 * crop + 3].float()
+        patch.append(((distance * weight).sum(1) / weight.sum(1).clamp(min=1)).mean())
+    torch.testing.assert_close(terms["patch"], torch.stack(patch).mean())
+
+
+def test_centres_move_after_the_loss_by_a_tenth_of_the_mean():
+    trained, images = objective().train(), pictures(2)
+    views, mask = views_of(images), hide(1, 2, rows=4)
+    trained.class_centre.value.fill_(1)
+    taught = trained.teach(views.large)
+    first = trained.losses(views, taught, mask).terms["class"]
+    head = trained.teacher.module.head
+    torch.testing.assert_close(trained.class_centre.value, 0.9 + 0.1 * head.classes(taught.classes).mean(0))
+    torch.testing.assert_close(trained.patch_centre.value, 0.1 * head.patches(taught.patches).mean((0, 1)))
+    assert not torch.equal(first, trained.losses(views, taught, mask).terms["class"])
+    kept = trained.eval().class_centre.value.clone()
+    trained.losses(views, taught, mask)
+    assert torch.equal(trained.class_centre.value, kept)
+
+
+def test_the_teacher_moves_by_its_share_and_has_no_gradient():
+    trained = objective(momentum=Momentum(0.9, 0.9)).train()
+    before = [parameter.clone() for parameter in trained.teacher.parameters()]
+    trained(batch()).total.backward()
+    assert all(parameter.grad is None for parameter in trained.teacher.parameters())
+    with torch.no_grad():
+        for parameter in trained.student.parameters():
+            parameter.add_(1)
+    trained.after_step(1)
+    for old, now, student in zip(before, trained.teacher.parameters(), trained.student.parameters(), strict=True):
+        torch.testing.assert_close(now, old + 0.1 * (student - old))
+    assert not trained.teacher.training and trained.encoder is trained.teacher.module.encoder
+
+
+def test_prototypes_wait_while_they_are_frozen():
+    trained = objective(freeze=2).train()
+    prototypes = trained.student.head.last_layer.weight_v
+    for step, moves in ((1, False), (2, False), (3, True)):
+        trained.zero_grad(set_to_none=True)
+        trained(batch(step)).total.backward()
+        assert (prototypes.grad is not None) == moves
+        assert trained.student.head.mlp[0].weight.grad is not None
+        trained.after_step(step)
+
+
+def train(momentum):
+    """Metrics after 40 steps on plain colours."""
+    torch.manual_seed(0)
+    head, views = PrototypeHead(32, 24, hidden=32, bottleneck=16), MultiCrop(8, 4, small=0, colours=())
+    options = {"momentum": Momentum(0.99, 0.99), "centre_momentum": (momentum, momentum)}
+    trained = SelfDistillation(IbotVit(8, 4, 32, 1, 2), head, views, VariedBlock(), **options).train()
+    optimiser = torch.optim.AdamW((p for p in trained.parameters() if p.requires_grad), 1e-3)
+    colours = torch.rand(16, 3, 1, 1, generator=torch.Generator().manual_seed(0)).expand(-1, -1, 8, 8)
+    for step in range(1, 41):
+        losses = trained(Batch(colours, ("",) * 16, ("",) * 16, Draws.for_rows(0, step, range(16))))
+        optimiser.zero_grad()
+        losses.total.backward()
+        optimiser.step()
+        trained.after_step(step)
+    return {name: float(value) for name, value in losses.metrics.items()}
+
+
+def test_without_centres_it_collapses():
+    centred, not_centred = train(0.9), train(1.0)
+    assert centred["variety"] > 0.5 and centred["variety"] - centred["doubt"] > 0.03
+    assert not_centred["variety"] < 0.2
+
+
+def test_weights_and_no_small_crops():
+    trained = objective(small=0, class_weight=0.0).train()
+    losses = trained(batch())
+    torch.testing.assert_close(losses.total, losses.terms["patch"])
+    assert len(trained.clip_groups()) == sum(p.requires_grad for p in trained.student.parameters())
+
+
+def test_what_does_not_fit_is_named():
+    with pytest.raises(UserError, match="width=32"):
+        SelfDistillation(IbotVit(16, 4, 32, 1, 2), PrototypeHead(16, 8), MultiCrop(16, 8), VariedBlock())
+    with pytest.raises(UserError, match="crops of 6 pixels"):
+        SelfDistillation(IbotVit(16, 4, 32, 1, 2), PrototypeHead(32, 8), MultiCrop(16, 6), VariedBlock())

@@ -1,0 +1,49 @@
+"""Official checkpoints of SelectiveMAE become our folders; weights that are never used stay behind."""
+
+import pytest
+import torch
+
+from mimgen.checkpoints.release import convert
+from mimgen.decoders.cross_attention import SubsetDecoder
+from mimgen.encoders.mae import mae_vit
+from mimgen.encoders.vit import VitEncoder
+from mimgen.methods.selectivemae.adapter import RELEASE, rename
+from mimgen.types import Mask
+
+SIZES = {"image_size": 16, "patch": 4, "width": 64, "depth": 2, "heads": 1}
+_NORMS = {"norm1": "norm0", "norm2": "norm1", "norm3": "norm2", "attn": "self_attn"}
+
+
+def official(encoder, decoder=None):
+    """The state dict under the names of the release."""
+    named = dict(encoder.state_dict())
+    for key, value in (decoder.state_dict() if decoder else {}).items():
+        parts = key.split(".")
+        if parts[0] == "blocks":
+            parts[2] = _NORMS.get(parts[2], parts[2])
+        named[key if key == "mask_token" else f"decoder_{'.'.join(parts)}"] = value
+    return named
+
+
+@pytest.mark.parametrize("self_attention", [False, True])
+def test_encoder_and_decoder_come_over_whole(self_attention, tmp_path):
+    torch.manual_seed(0)
+    encoder, decoder = mae_vit(**SIZES).eval(), SubsetDecoder(16, 4, 64, 32, 1, 1, self_attention=self_attention)
+    tensors = official(encoder, decoder.eval())
+    tensors |= {"hog.gkern": torch.zeros(16, 16), "decoder_embed1.bias": torch.zeros(32)}
+    torch.save({"model": tensors}, tmp_path / "x.pth")
+    target = convert(RELEASE, tmp_path / "x.pth", tmp_path / "made")
+    ours, again = VitEncoder.from_pretrained(target), SubsetDecoder.from_pretrained(target / "decoder")
+    images, hidden = torch.rand(2, 3, 16, 16), (torch.arange(16) > 2).expand(2, -1)
+    mask = Mask(hidden, (torch.arange(16) > 12).expand(2, -1))
+    assert torch.equal(again(ours(images, mask), mask), decoder(encoder(images, mask), mask))
+
+
+def test_an_encoder_alone(tmp_path):
+    encoder = mae_vit(**SIZES).eval()
+    torch.save({"model": official(encoder)}, tmp_path / "x.pth")
+    target = convert(RELEASE, tmp_path / "x.pth", tmp_path / "made")
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(VitEncoder.from_pretrained(target)(images).patches, encoder(images).patches)
+    assert not (target / "decoder").exists()
+    assert rename("get_token_probs.0.norm1.bias") is None and rename("pos_embed") == "encoder.pos_embed"

@@ -1,0 +1,112 @@
+"""Masked image modelling as a composition: what is scored, what is seen, and that MAE and SimMIM learn."""
+
+import pytest
+import torch
+
+from mimgen.decoders.mae import LinearDecoder, MaeDecoder
+from mimgen.encoders.mae import MaskTokenVit, mae_vit
+from mimgen.encoders.swin import SwinEncoder
+from mimgen.errors import UserError
+from mimgen.masking import Block
+from mimgen.masking.random import Random
+from mimgen.methods.mim import MaskedModelling
+from mimgen.targets import HogTarget, PixelTarget
+from mimgen.types import Batch, Draws, Mask
+
+SIZES = {"image_size": 16, "patch": 4, "width": 32, "depth": 1, "heads": 2}
+
+
+def pictures(count=8):
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(count, 3, 4, 4, generator=generator).repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+def batch(step=0, count=8):
+    return Batch(pictures(count), ("",) * count, ("",) * count, Draws.for_rows(0, step, range(count)))
+
+
+def mae(masking=None):
+    torch.manual_seed(0)
+    target = PixelTarget(4, normalise=False, last=True)
+    return MaskedModelling(mae_vit(**SIZES), MaeDecoder(16, 4, 32, 16, 1, 2), target, masking or Random())
+
+
+def simmim(swin=False):
+    torch.manual_seed(0)
+    if swin:
+        encoder = SwinEncoder(4, 16, (1, 1), (1, 2), 2)
+        decoder = LinearDecoder(encoder.dim, encoder.patch, 4)
+    else:
+        encoder, decoder = MaskTokenVit(**SIZES), LinearDecoder(32, 4, 4)
+    return MaskedModelling(encoder, decoder, PixelTarget(4, normalise=False, distance="absolute"), Random(0.6, 2))
+
+
+KINDS = {"mae": mae, "simmim": simmim, "swin": lambda: simmim(swin=True)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_learns(kind):
+    trained = KINDS[kind]().train()
+    optimiser = torch.optim.AdamW((p for p in trained.parameters() if p.requires_grad), 3e-3)
+    history = []
+    for step in range(40):
+        losses = trained(batch(step))
+        optimiser.zero_grad()
+        losses.total.backward()
+        optimiser.step()
+        history.append(float(losses.total.detach()))
+    assert set(losses.terms) == {"reconstruction"}
+    assert sum(history[-5:]) < 0.7 * sum(history[:5])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_loss_is_a_mean_over_hidden_patches(kind):
+    judged, images = KINDS[kind]().eval(), pictures(2)
+    mask = judged.mask(images, Draws([1, 2]))
+    goal, said = judged.target(images), judged.predict(images, mask)
+    difference = (said - goal)[mask.hidden]
+    expected = difference.square().mean() if kind == "mae" else difference.abs().mean()
+    torch.testing.assert_close(judged.losses(images, mask).total, expected)
+    distances = judged.distances(images, mask)
+    assert torch.equal(distances > 0, mask.hidden)
+
+
+def test_simmims_loss_is_that_of_the_paper_and_ignores_visible_pixels(monkeypatch):
+    judged, images = simmim(swin=True).eval(), pictures(2)
+    mask = judged.mask(images, Draws([1, 2]))
+    tokens = judged.encoder(images, mask)
+    drawn = judged.decoder.images(tokens)
+    pixels = mask.hidden.unflatten(1, (4, 4)).repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None].float()
+    expected = ((drawn - images).abs() * pixels).sum() / pixels.sum() / 3
+    torch.testing.assert_close(judged.losses(images, mask).total, expected)
+    said = judged.predict(images, mask)
+    base = judged.losses(images, mask).total
+    monkeypatch.setattr(judged, "predict", lambda *_: torch.where(mask.hidden[..., None], said, said + 7))
+    assert torch.equal(judged.losses(images, mask).total, base)
+    monkeypatch.setattr(judged, "predict", lambda *_: torch.where(mask.hidden[..., None], said + 7, said))
+    assert judged.losses(images, mask).total > base + 1
+
+
+def test_mae_never_sees_hidden_pixels_and_simmim_neither():
+    for judged in (mae().eval(), simmim().eval()):
+        images = pictures(1)
+        mask = judged.mask(images, Draws([3]))
+        other = images.clone()
+        place = int(mask.drop[0, 0])
+        row, column = 4 * (place // 4), 4 * (place % 4)
+        other[:, :, row : row + 4, column : column + 4] = 0.5
+        assert torch.equal(judged.predict(images, mask), judged.predict(other, mask))
+
+
+def test_only_scored_patches_count_and_parts_are_free():
+    judged, images = mae(Block(6, 2)).eval(), pictures(2)
+    mask = judged.mask(images, Draws([1, 2]))
+    part = mask.hidden & (torch.arange(16) < 8)
+    loss = judged.losses(images, Mask(mask.hidden, part)).total
+    torch.testing.assert_close(loss, judged.distances(images, mask)[part].mean())
+    hog = HogTarget(4)
+    objective = MaskedModelling(mae_vit(**SIZES), MaeDecoder(16, 4, 32, 16, 1, 2, output=hog.dim), hog, Random())
+    objective(batch()).total.backward()
+    assert objective.encoder.patch_embed.proj.weight.grad.abs().sum() > 0
+    with pytest.raises(UserError, match="build both for the same patch"):
+        MaskedModelling(mae_vit(**SIZES), MaeDecoder(16, 4, 32, 16, 1, 2), PixelTarget(8), Random())

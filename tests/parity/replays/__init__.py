@@ -1,0 +1,1 @@
+"""One module a system: recorded inputs in, our outputs out."""

@@ -1,0 +1,124 @@
+"""Replays of CAE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mimgen.methods.cae.adapter import rename
+from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
+from mimgen.methods.cae.objective import ContextAutoencoder
+from mimgen.methods.moving_average import Momentum
+from mimgen.pretrained import load_strictly
+from mimgen.types import Mask
+from tests.parity.cases import Case, Replay
+from tests.parity.replays.mae import eps_of, official_gradients
+
+
+class _Recorded(nn.Module):
+    """A target whose ids [B, N] are given."""
+
+    def __init__(self, ids: Tensor, codes: int, patch: int) -> None:
+        super().__init__()
+        self.ids, self.dim, self.patch = ids, codes, patch
+
+    def forward(self, images: Tensor, mask: Mask | None = None) -> Tensor:
+        return self.ids
+
+    def loss(self, predicted: Tensor, goal: Tensor) -> Tensor:
+        return F.cross_entropy(predicted, goal, reduction="none")
+
+
+def _scale(start: float | None, weights: Mapping[str, Tensor], gamma: str) -> float | None:
+    """Start of a layer scale that the case has, whose weights replace it; None where it has none."""
+    return (start or 1.0) if gamma in weights else None
+
+
+def _encoder(case: Case) -> CaeEncoder:
+    config = case.config
+    side = config.get("img_size", 224)
+    return CaeEncoder(
+        side if isinstance(side, int) else tuple(side),
+        config.get("patch_size", 16),
+        config.get("embed_dim", 768),
+        config.get("depth", 12),
+        config.get("num_heads", 12),
+        config.get("mlp_ratio", 4.0),
+        _scale(config.get("init_values"), case.weights, "encoder.blocks.0.gamma_1"),
+        config.get("qkv_bias", True),
+        0.0,
+        # recorded pictures are normalised already
+        (0.0,) * 3,
+        (1.0,) * 3,
+        eps_of(config.get("norm_layer", "")),
+    )
+
+
+def _decoder(case: Case, encoder: CaeEncoder) -> CaeDecoder:
+    config, told = case.config, case.config.get("args", {})
+    gamma = "pretext_neck.regressor_blocks.0.gamma_1_cross"
+    return CaeDecoder(
+        told.get("decoder_num_classes", config.get("vocab_size", 8192)),
+        encoder.dim,
+        told.get("decoder_embed_dim", 768),
+        told.get("regressor_depth", 4),
+        told.get("decoder_depth", 4),
+        told.get("decoder_num_heads", 12),
+        config.get("mlp_ratio", 4.0),
+        _scale(told.get("decoder_layer_scale_init_value", 0.1), case.weights, gamma),
+        config.get("qkv_bias", True),
+        eps_of(config.get("norm_layer", "")),
+    )
+
+
+def _objective(case: Case) -> ContextAutoencoder:
+    """The objective of a case, its weights loaded strictly."""
+    encoder = _encoder(case)
+    decoder = _decoder(case, encoder)
+    momentum = float(case.config.get("args", {}).get("base_momentum", 0.0))
+    objective = ContextAutoencoder(
+        encoder,
+        decoder,
+        _Recorded(case.inputs["input_ids"].flatten(1), decoder.dim, encoder.patch),
+        align_weight=float(case.metadata.get("align_loss_weight", 2.0)),
+        momentum=Momentum(momentum, momentum),
+    ).train()
+    load_strictly(objective, {_place(key): value for key, value in case.weights.items()}, "the case")
+    return objective
+
+
+def _place(key: str) -> str:
+    """Our name, within the objective, of an official tensor."""
+    if key.startswith("teacher."):
+        return key.replace("teacher.", "teacher.module.", 1)
+    return str(rename(key))
+
+
+def replay_cae(case: Case) -> dict[str, Tensor]:
+    """Tokens, latents, logits, losses, gradients, and the teacher after its update."""
+    objective, images = _objective(case), case.inputs["samples"]
+    mask = Mask(case.inputs["bool_masked_pos"].flatten(1).bool())
+    tokens = objective.encoder(images, mask)
+    made = objective.decoder(tokens, mask)
+    losses = objective.losses(images, mask)
+    outputs = {
+        "encoder_out": torch.cat([tokens.prefix, tokens.patches], dim=1),
+        "latent_pred": made.latents,
+        "latent_target": objective.latents(images, mask),
+        "logits": made.predicted.flatten(0, 1),
+        "loss_main": losses.terms["target"][None],
+        "loss_align": objective.weights["align"] * losses.terms["align"][None],
+        "loss": losses.total[None],
+        **official_gradients(losses.total, objective, case, _place),
+    }
+    # in the official order: the teacher follows between the targets and the optimiser's step
+    objective.after_step(1)
+    after = objective.teacher.module.state_dict()
+    outputs |= {f"teacher_after/{name}": value for name, value in after.items()}
+    return {name: value.detach() for name, value in outputs.items()}
+
+
+REPLAYS: dict[str, Replay] = {"cae": replay_cae}

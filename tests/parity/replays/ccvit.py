@@ -1,0 +1,39 @@
+"""Replays of CCViT."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mimgen.methods.ccvit.objective import CentroidModelling
+from mimgen.tokenizers.centroids import CentroidTokenizer
+from mimgen.types import Mask
+from tests.parity.cases import Case, Replay
+from tests.parity.replays.beitv2 import gradients, pretraining_network
+
+
+def replay_ccvit(case: Case) -> dict[str, Tensor]:
+    """Ids, corrupted pictures, both heads, the losses and gradients of one step."""
+    inputs, config = case.inputs, case.config
+    encoder = pretraining_network(config["model"], case.weights)
+    objective = CentroidModelling(encoder, CentroidTokenizer.from_centroids(inputs["centroids"])).train()
+    hidden, replaced = (inputs[name].flatten(1).bool() for name in ("masked", "replaced"))
+    images, goal = inputs["image"], inputs["image_target"]
+
+    ids = objective.codes(goal)
+    corrupted = objective.corrupted(images, ids, replaced)
+    predicted = encoder.predict(corrupted, Mask(hidden, hidden | replaced))
+    losses = objective.losses(images, goal, hidden, replaced)
+    outputs = {
+        "tokens": ids,
+        "input_after_replacement": encoder.normalised(corrupted),
+        "logits": predicted.codes,
+        "pixels": predicted.second,
+        "loss": losses.total,
+        "loss_1": losses.terms["code"],
+        "loss_2": losses.terms["pixel"],
+        **gradients(losses.total, encoder, config.get("grads", ())),
+    }
+    return {name: value.detach() for name, value in outputs.items() if value is not None}
+
+
+REPLAYS: dict[str, Replay] = {"ccvit": replay_ccvit}

@@ -1,0 +1,93 @@
+"""Replays of HPM: a step of the network, and its masks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mimgen.encoders.vit import VitEncoder
+from mimgen.methods.hpm.adapter import rename
+from mimgen.methods.hpm.masking import hardest
+from mimgen.methods.hpm.networks import LossPredictor, VeiledMask, VeilingVit
+from mimgen.methods.hpm.objective import HardPatches
+from mimgen.pretrained import load_strictly
+from mimgen.targets import PixelTarget
+from mimgen.types import Mask
+from tests.parity.cases import Case, Replay
+from tests.parity.replays.mae import official_gradients, vit_arguments
+
+
+def _objective(case: Case) -> HardPatches:
+    """The objective of a case, its weights loaded strictly."""
+    config, arguments = case.config, vit_arguments(case.config)
+    encoder = (VeilingVit if "vis_mask_token" in case.weights else VitEncoder)(**arguments)
+    decoder = LossPredictor(
+        arguments["image_size"],
+        arguments["patch"],
+        arguments["width"],
+        config.get("decoder_embed_dim", 512),
+        config.get("decoder_depth", 8),
+        config.get("decoder_num_heads", 16),
+        mlp_ratio=arguments["mlp_ratio"],
+        eps=arguments["eps"],
+    )
+    target = PixelTarget(arguments["patch"], normalise=bool(config.get("norm_pix_loss", False)), last=True)
+    relative = case.metadata.get("relative", "true").lower() == "true"
+    objective = HardPatches(encoder, decoder, target, relative=relative).train()
+    load_strictly(objective.student, {rename(key): value for key, value in case.weights.items()}, "the case")
+    return objective
+
+
+def _veil(mask: Mask, noise: Tensor, ratio: float) -> VeiledMask:
+    """The visible patches that the official code veils for noise [B, K].
+
+    It gathers with the order of the noise where its inverse is meant: still a uniform choice, but another one.
+    """
+    order = noise.argsort(dim=1)
+    veiled = order >= int(noise.shape[1] * (1 - ratio))
+    return VeiledMask(mask.hidden, veiled=torch.zeros_like(mask.hidden).scatter(1, mask.keep, veiled))
+
+
+def _visible_first(values: Tensor, mask: Mask) -> Tensor:
+    """[B, N, ...] in the official order of the decoder: visible patches, then hidden ones."""
+    order = torch.cat([mask.keep, mask.drop], dim=1)
+    return torch.stack([row[places] for row, places in zip(values, order, strict=True)])
+
+
+def replay_hpm(case: Case) -> dict[str, Tensor]:
+    """Features, both predictions, both losses and gradients of one step."""
+    objective, images = _objective(case), case.inputs["imgs"]
+    mask = Mask(case.inputs["mask"].flatten(1).bool())
+    if "vis_noise" in case.inputs:
+        mask = _veil(mask, case.inputs["vis_noise"], float(case.config.get("vis_mask_ratio", 0.0)))
+    tokens = objective.encoder(images, mask)
+    guess = objective.student(images, mask)
+    losses = objective.losses(images, mask)
+    outputs = {
+        "features": torch.cat([tokens.prefix, tokens.patches], dim=1),
+        "pix_pred": _visible_first(guess.patches, mask),
+        "loss_pred": _visible_first(guess.losses, mask),
+        "loss_pred_full_view": objective.student.hardness(images),
+        "loss_matrix": objective.judged(images, guess, mask).distances,
+        "loss_rec": losses.terms["reconstruction"][None],
+        "loss_learn": losses.terms["predictor"][None],
+        "loss": losses.total[None],
+        **official_gradients(losses.total, objective.student, case, rename),
+    }
+    return {name: value.detach() for name, value in outputs.items()}
+
+
+def replay_hpm_mask(case: Case) -> dict[str, Tensor]:
+    """Masks at several moments of training; what the official code shuffles is sorted by the recorded keys."""
+    scores, outputs = case.inputs["loss_pred"], {}
+    patches = scores.shape[1]
+    for name, moment in case.config.items():
+        count = patches - int(patches * (1 - moment["mask_ratio"]))
+        share = 0.5 * (moment["epoch"] + 1) / moment["total_epoch"] if moment["guide"] else 0.5
+        hard = int(count * share)
+        noise = case.inputs["shuffle_key" if hard else "noise"]
+        outputs[f"mask_{name}"] = hardest(scores, noise, count, hard).float()
+    return outputs
+
+
+REPLAYS: dict[str, Replay] = {"hpm": replay_hpm, "hpm_mask": replay_hpm_mask}

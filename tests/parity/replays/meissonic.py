@@ -1,0 +1,138 @@
+"""Replays of viiika/Meissonic: `src/transformer.py`, `src/pipeline.py` and `train/train_meissonic.py`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from mimgen.encoders import TextStates
+from mimgen.generators import MeissonicTransformer
+from mimgen.generators.meissonic.objective import MaskedTokens
+from mimgen.generators.meissonic.text_sampling import RELEASED, TextPredictor, check_scheduler, sample_text
+from mimgen.layers.rope import grid_ids
+from mimgen.masking import with_mask_token
+from mimgen.pretrained import load_strictly
+from mimgen.sampling import Cosine, Guidance, Linear, Schedule
+from mimgen.sampling.guidance import combine
+from mimgen.tokenizers import DiffusersVQ
+from mimgen.types import Mask
+from tests.parity.cases import Case, Replay
+from tests.parity.recorded import RecordedDraws
+from tests.parity.replays.llamagen import gradients
+from tests.parity.replays.titok_maskgit import released_mask
+
+TOLD = 1000.0  # factor on the rate in the released training
+STEPS = 48  # default of the released pipeline
+SCHEDULES: Mapping[str, Schedule] = {"cosine": Cosine(), "linear": Linear()}
+
+
+def replay_transformer(case: Case) -> dict[str, Tensor]:
+    """Logits [B, K, H, W] of the released class from token ids, text, time step and micro-conditions."""
+    transformer = MeissonicTransformer(**case.config["transformer"]).eval()
+    transformer.load_state_dict(case.weights)
+    given = case.inputs
+    with torch.no_grad():
+        logits = transformer(
+            given["input_ids"],
+            given["encoder_hidden_states"],
+            given["pooled_projections"],
+            given["timestep"],
+            given["micro_conds"],
+            image_ids=given["img_ids"],
+        )
+    return {"logits": logits.transpose(1, 2).unflatten(2, tuple(given["input_ids"].shape[1:]))}
+
+
+def replay_train(case: Case) -> dict[str, Tensor]:
+    """Mask, logits, loss and gradients of one step, by the objective that trains."""
+    transformer = MeissonicTransformer(**case.config["transformer"]).train()
+    load_strictly(transformer, case.weights, "the case")
+    given, least = case.inputs, case.config.get("min_masking_rate", 0.0)
+    side = math.isqrt(given["image_tokens"].shape[1])
+    tokens = given["image_tokens"].unflatten(1, (side, side))
+    rates = torch.cos(given["time_uniform"] * math.pi * 0.5).clamp(min=least)
+    mask = Mask(released_mask(given["mask_uniform"], rates))
+    text = TextStates(given["encoder_hidden_states"], given["cond_embeds"])
+    objective = MaskedTokens(transformer, nn.Identity(), nn.Identity(), told=TOLD)
+    loss = objective.losses(tokens, mask, rates, text, given["micro_conds"]).total
+    shown = with_mask_token(given["image_tokens"], mask, transformer.mask_id).view_as(tokens)
+    with torch.no_grad():
+        logits = transformer(shown, text.states, text.pooled, TOLD * rates, given["micro_conds"])
+    outputs = {"mask_prob": rates, "mask": mask.hidden, "logits": logits.flatten(0, 1), "loss": loss[None]}
+    outputs |= gradients(loss, transformer, case.config.get("grads", []))
+    return {name: value.detach() for name, value in outputs.items()}
+
+
+def _predictor(case: Case) -> tuple[TextPredictor, DiffusersVQ]:
+    """The generator with the captions of the case, and the tokenizer."""
+    from diffusers import VQModel
+
+    config, given, call = case.config, case.inputs, case.config["call"]
+    transformer = MeissonicTransformer(**config["transformer"])
+    load_strictly(transformer, _within(case.weights, "transformer."), "the case")
+    vqvae = VQModel(**config["vqvae"])
+    if weights := _within(case.weights, "vqvae."):  # cases that end with tokens have none
+        load_strictly(vqvae, weights, "the case")
+    tokenizer = DiffusersVQ(vqvae.eval())
+    height, width = call["height"], call["width"]
+    left, top = call.get("crop", RELEASED["crop"])
+    predict = TextPredictor(
+        transformer.eval(),
+        (height // tokenizer.downsample, width // tokenizer.downsample),
+        TextStates(given["encoder_hidden_states"], given["prompt_embeds"]),
+        TextStates(given["negative_encoder_hidden_states"], given["negative_prompt_embeds"]),
+        (width, height, left, top, call.get("aesthetic", RELEASED["score"])),
+        call.get("num_inference_steps", STEPS),
+        "steps",
+    )
+    return predict, tokenizer
+
+
+def _within(weights: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
+    return {key.removeprefix(start): value for key, value in weights.items() if key.startswith(start)}
+
+
+def replay_t2i(case: Case) -> dict[str, Tensor]:
+    """The whole sampling loop from encoded captions, and the picture."""
+    (predict, tokenizer), call = _predictor(case), case.config["call"]
+    mask_id, schedule = predict.transformer.mask_id, case.config["scheduler"].get("masking_schedule", "cosine")
+    check_scheduler(case.config["scheduler"], predict.transformer)
+    # at 1 and below the released pipeline makes the conditional pass only
+    scale, choice = max(1.0, float(call.get("guidance_scale", 9.0))), case.inputs["gumbel_uniform"]
+    seen = [torch.full_like(choice[0], mask_id, dtype=torch.int64)]
+    result = sample_text(
+        predict,
+        RecordedDraws(case.inputs["categorical_uniform"].view_as(choice), choice),
+        schedule=SCHEDULES[schedule],
+        choice_temperature=call.get("temperature", RELEASED["choice_temperature"]),
+        guidance=Guidance(scale),
+        on_step=lambda step, tokens: seen.append(tokens),
+    )
+    everywhere = torch.arange(choice.shape[2]).expand_as(seen[0])
+    maps = [tokens.unflatten(1, predict.grid) for tokens in (*seen[1:], result.tokens)]
+    outputs = {
+        **{f"tokens_{step}": tokens for step, tokens in enumerate(maps[:-1])},
+        "final_tokens": maps[-1],
+        "timesteps_given": torch.stack([predict.progress(seen[0], s)[0] for s in range(predict.steps)]).long(),
+        "micro_conds": predict.conditions(len(seen[0]) * (2 if scale != 1 else 1)),
+        "img_ids": grid_ids(*predict.transformer.trunk_grid(*predict.grid)).long(),
+    }
+    with torch.no_grad():
+        for name in (name for name in case.outputs if name.startswith("guided_logits_")):
+            step = int(name.rpartition("_")[2])
+            answer = predict(seen[step], everywhere, step, scale != 1)
+            logits = answer if isinstance(answer, Tensor) else combine(*answer, scale)
+            outputs[name] = logits.transpose(1, 2).unflatten(2, predict.grid)
+        if "image" in case.outputs:
+            outputs["image"] = tokenizer.decode(maps[-1])
+    return outputs
+
+
+REPLAYS: dict[str, Replay] = {
+    "meissonic_t2i": replay_t2i,
+    "meissonic_train": replay_train,
+    "meissonic_transformer": replay_transformer,
+}

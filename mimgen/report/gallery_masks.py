@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mimgen import masking
 from mimgen.analysis.mask_pictures import centredness, edge_energy, guide_picture, masked
 from mimgen.errors import UserError
+from mimgen.ops.discover import classes_below, is_masking
 from mimgen.report.page import Gallery, Item
 from mimgen.types import Draws, Mask
 
@@ -36,8 +36,11 @@ class Guides:
     tokens: Tensor
 
 
+PACKAGES = ("mimgen.masking", "mimgen.methods", "mimgen.generators")
+
+
 def strategies(grid: tuple[int, int]) -> dict[str, Any]:
-    """One strategy or several settings of one for each class that `mimgen.masking` exports, by what it is called.
+    """One strategy or several settings of one for each class of masks that the package has, by what it is called.
 
     Numbers are as in the papers; counts are scaled to the grid.
     """
@@ -51,12 +54,11 @@ def strategies(grid: tuple[int, int]) -> dict[str, Any]:
         "VariedBlock": {"": {"chance": 1.0}},
     }
     found: dict[str, Any] = {}
-    for name in masking.__all__:
-        kind: Any = getattr(masking, name)
-        if inspect.isclass(kind) and is_dataclass(kind) and "grid" in _words(kind.__call__) | {_first(kind)}:
+    for name, kind in classes_below(*PACKAGES, wanted=is_masking).items():
+        if is_dataclass(kind) and "grid" in _words(kind.__call__) | {_first(kind)}:
             for setting, arguments in given.get(name, {"": {}}).items():
                 found[f"{name}, {setting}" if setting else name] = kind(**arguments)
-        elif inspect.isclass(kind) and _first(kind) == "tokens":
+        elif _first(kind) == "tokens":
             found[name] = kind()
     return found
 

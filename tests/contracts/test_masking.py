@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mimgen import masking
 from mimgen.errors import UserError
+from mimgen.ops.discover import classes_below, is_masking
 from mimgen.types import Draws, Mask
 
 GRID = (4, 6)
@@ -94,13 +94,13 @@ def usual(kind: type) -> Entry:
     return Entry(guide=told, impossible=RATIOS if ratio else ())
 
 
-KINDS = {name: getattr(masking, name) for name in masking.__all__ if inspect.isclass(getattr(masking, name))}
+KINDS = classes_below("mimgen.masking", "mimgen.methods", "mimgen.generators", wanted=is_masking)
 STRATEGIES = {name: NEEDING.get(name) or usual(kind) for name, kind in KINDS.items()}
 INFORMED = [name for name, entry in STRATEGIES.items() if entry.guide is not without]
 
 
 def strategy(name: str, **options: Any) -> Any:
-    return getattr(masking, name)(**{**STRATEGIES[name].options, **options})
+    return KINDS[name](**{**STRATEGIES[name].options, **options})
 
 
 def masks(name: str, seeds: tuple[int, ...], told: dict[str, Tensor], grid: tuple[int, int] = GRID) -> list[Mask]:
@@ -113,7 +113,7 @@ def masks(name: str, seeds: tuple[int, ...], told: dict[str, Tensor], grid: tupl
 def test_every_strategy_is_held_to_the_contract() -> None:
     """A new one comes along by itself; one that needs options of its own has an entry above."""
     gone = sorted(set(NEEDING) - set(STRATEGIES))
-    assert not gone, f"mimgen.masking no longer exports {gone}: take them out of NEEDING here"
+    assert not gone, f"no longer defined: {gone}: take them out of NEEDING here"
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

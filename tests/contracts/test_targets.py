@@ -1,21 +1,20 @@
 """One contract for every target: what it says of a patch gives no gradient, its distance does, errors are clear."""
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mimgen import targets
 from mimgen.encoders import VitEncoder
 from mimgen.errors import UserError
 from mimgen.methods.dmjd.target import WhitenedHog
 from mimgen.methods.hiendmae.target import VolumeTarget
 from mimgen.methods.itpn.target import StandardisedFeatures
 from mimgen.methods.localmim.target import SobelTarget
+from mimgen.ops.discover import classes_below
 from mimgen.targets import CodeTarget, FeatureTarget, HogTarget, PixelTarget, Target
 from mimgen.tokenizers import CentroidTokenizer
 from mimgen.types import Mask
@@ -61,8 +60,6 @@ TARGETS: dict[str, Entry] = {
     "VolumeTarget": Entry(lambda: VolumeTarget((4, 4, 2)), (8, 8, 4), channels=1),
     "WhitenedHog": Entry(lambda: WhitenedHog(4)),
 }
-# exported beside the targets: distances of pictures, which know nothing of patches
-OTHERS = {"Criterion", "FrequencyDistance"}
 
 
 @dataclass(frozen=True)
@@ -93,11 +90,14 @@ def made(request: pytest.FixtureRequest) -> Made:
 
 
 def test_every_target_is_held_to_the_contract() -> None:
-    exported = {name: getattr(targets, name) for name in targets.__all__}
-    classes = {name for name, kind in exported.items() if inspect.isclass(kind) and Protocol not in kind.__bases__}
-    missing, gone = sorted(classes - set(TARGETS) - OTHERS), sorted(set(TARGETS) - classes)
+    def is_target(kind: type) -> bool:
+        called = {"forward", "__call__"} & set(vars(kind)) != set()
+        return issubclass(kind, nn.Module) and called and "loss" in vars(kind)
+
+    classes = set(classes_below("mimgen.targets", "mimgen.methods", wanted=is_target))
+    missing, gone = sorted(classes - set(TARGETS)), sorted(set(TARGETS) - classes)
     assert not missing, f"add an entry to TARGETS in tests/contracts/test_targets.py: {missing}"
-    assert not gone, f"mimgen.targets no longer exports {gone}: take them out of TARGETS here"
+    assert not gone, f"no longer defined: {gone}: take them out of TARGETS here"
 
 
 def test_is_a_target(made: Made) -> None:

@@ -1,0 +1,40 @@
+"""Finding classes by what they are, wherever in some packages they are defined."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from types import ModuleType
+
+
+def modules_below(package: str) -> Iterator[ModuleType]:
+    """A package and every module below it, imported, in alphabetical order."""
+    root = importlib.import_module(package)
+    yield root
+    for found in pkgutil.walk_packages(root.__path__, f"{package}."):
+        yield importlib.import_module(found.name)
+
+
+def classes_below(*packages: str, wanted: Callable[[type], bool]) -> dict[str, type]:
+    """Public classes that are defined in these packages and `wanted`, by name, in alphabetical order.
+
+    Raises:
+        ValueError: two classes of one name.
+    """
+    found: dict[str, type] = {}
+    for module in (module for package in packages for module in modules_below(package)):
+        for name, kind in inspect.getmembers(module, inspect.isclass):
+            if name.startswith("_") or kind.__module__ != module.__name__ or not wanted(kind):
+                continue
+            if name in found:
+                raise ValueError(f"{name} is defined in {found[name].__module__} and in {module.__name__}")
+            found[name] = kind
+    return dict(sorted(found.items()))
+
+
+def is_masking(kind: type) -> bool:
+    """Whether a class is a masking strategy: a call that is annotated to return masks."""
+    annotation = str(getattr(kind.__call__, "__annotations__", {}).get("return", ""))
+    return "Mask" in annotation and not inspect.isabstract(kind)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from mimgen import __version__
 from mimgen.errors import UserError
+from mimgen.files import write_atomically
 
 WEIGHTS = "diffusion_pytorch_model"
 
@@ -59,7 +59,7 @@ class Part(nn.Module):
         tensors = {name: _stored(value, dtype) for name, value in self.state_dict().items()}
         write_atomically(folder / f"{WEIGHTS}.safetensors", save(tensors, metadata={"format": "pt"}))
         config = {"_class_name": type(self).__name__, "_mimgen_version": __version__, **self.config}
-        write_atomically(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+        write_atomically(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
     @classmethod
     def from_pretrained(
@@ -137,16 +137,6 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], source: str)
     if found:
         raise UserError(f"{source} does not fit {type(module).__name__}: {found}")
     module.load_state_dict(dict(tensors))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)  # of a write that was interrupted
 
 
 def _stored(value: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +18,10 @@ from torch import Tensor, nn
 from mimgen import __version__
 from mimgen.checkpoints.read import Checkpoint, Weights, read_checkpoint
 from mimgen.errors import UserError
+from mimgen.files import check_unused, new_folder
 from mimgen.pretrained import Part
 
-__all__ = ["NewFolder", "Release", "build", "convert", "model_card", "number_format"]
+__all__ = ["Release", "build", "convert", "model_card", "number_format"]
 
 SHOWN = 20  # differences named in the message; more go to a file
 
@@ -76,21 +75,20 @@ def convert(
         UserError: unreadable source, keys or shapes that do not fit, or a target that is in use.
     """
     source, target = Path(source), Path(target)
-    if target.exists() and (target.is_file() or any(target.iterdir())):
-        raise UserError(f"{target} exists already: choose another DST, or remove it")
+    check_unused(target)
     if release.folder is not None and (source / "model_index.json").is_file():
-        with NewFolder(target) as made:
-            release.folder(source, made.path)
+        with new_folder(target) as made:
+            release.folder(source, made)
         return target
     checkpoint = read_checkpoint(source, config, weights)
     part = build(release, checkpoint, target.with_name(f"{target.name}.keys.txt"))
-    with NewFolder(target) as made:
+    with new_folder(target) as made:
         if isinstance(part, Part):
-            part.save_pretrained(made.path, dtype=number_format(checkpoint.tensors))
+            part.save_pretrained(made, dtype=number_format(checkpoint.tensors))
         else:
-            part.save_pretrained(made.path)
+            part.save_pretrained(made)
         card = model_card(release, type(part).__name__, checkpoint.path, checkpoint.weights)
-        (made.path / "README.md").write_text(card, encoding="utf-8")
+        (made / "README.md").write_text(card, encoding="utf-8")
     return target
 
 
@@ -137,33 +135,6 @@ def model_card(release: Release, kind: str, source: Path, weights: str) -> str:
         f"The licence is that of the release. Load it with `mimgen.pipelines.load_part` or pass the folder "
         "wherever mimgen takes a model.\n"
     )
-
-
-class NewFolder:
-    """A folder that appears under its name only when the block ends well.
-
-    Attributes:
-        path: where to write meanwhile.
-    """
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-        self.path = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-
-    def __enter__(self) -> NewFolder:
-        try:
-            self.path.mkdir(parents=True)
-        except OSError as error:
-            raise UserError(f"cannot write to {self.target.parent} ({error.strerror}); choose another DST") from None
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is not None:
-            shutil.rmtree(self.path, ignore_errors=True)
-            return
-        if self.target.exists():
-            self.target.rmdir()  # empty, as was checked
-        self.path.replace(self.target)
 
 
 def _renamed(release: Release, checkpoint: Checkpoint) -> dict[str, Tensor]:

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar, get_type_hints
 
-from mimgen.errors import UserError
+from mimgen.errors import UserError, did_you_mean, unknown_name
 
-__all__ = ["choose", "parse", "suggestion"]
+__all__ = ["choose", "parse"]
 
 Record = TypeVar("Record")
-
-
-def suggestion(word: str, choices: Iterable[str]) -> str:
-    """'; did you mean X?' where a choice is near to `word`, else an empty string."""
-    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def choose(word: str, choices: Sequence[str], noun: str) -> str:
     """`word` if it is one of `choices`; otherwise a UserError with the nearest choice and the list."""
     if word in choices:
         return word
-    raise UserError(
-        f"unknown {noun} {word!r}{suggestion(word, choices)} (there are: {', '.join(choices)})"
-    )
+    raise unknown_name(noun, word, choices)
 
 
 def parse(kind: type[Record], arguments: Sequence[str], program: str) -> Record:
@@ -69,7 +60,7 @@ def _check_flags(kind: type, arguments: Sequence[str], program: str) -> None:
         if flag.startswith("--") and len(flag) > 2 and flag not in known:
             flags = [f"--{name}" for name in names]
             raise UserError(
-                f"unknown flag {flag} of `{program}`{suggestion(flag, flags)} (there are: {', '.join(flags)})"
+                f"unknown flag {flag} of `{program}`{did_you_mean(flag, flags)} (there are: {', '.join(flags)})"
             )
 
 

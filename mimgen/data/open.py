@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from mimgen.data.sources.stream import ShardStream, is_streamed
 from mimgen.data.sources.tables import is_saved_dataset, list_parquet, list_saved
 from mimgen.data.transforms.resize import Transform
 from mimgen.errors import UserError
+from mimgen.files import path_like
 
 __all__ = ["BUILT_IN", "open_data", "training_split"]
 
@@ -115,14 +115,9 @@ def _list(spec: str, split: str | None) -> Listing:
 
 
 def _near_miss(path: Path) -> str:
-    """ "; did you mean ...?" where a sibling has nearly this name."""
-    siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, siblings, n=1)
-    if close:
-        return f"; did you mean {path.parent / close[0]}?"
-    close = difflib.get_close_matches(str(path), BUILT_IN, n=1)
-    if close:
-        return f"; did you mean {close[0]}?"
+    """What to try where no data lie: a name that is nearly this one, or the kinds of sources there are."""
+    if near := path_like(path, BUILT_IN):
+        return near
     if not path.parent.is_dir():
         return f"; {path.parent} does not exist either"
     return f"; pass one of {', '.join(BUILT_IN)}, or the path of a folder, of a .parquet file or of .tar shards"

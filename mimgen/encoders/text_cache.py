@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mimgen.encoders.text import TextStates
 from mimgen.errors import UserError
-from mimgen.pretrained import write_atomically
+from mimgen.files import write_atomically
 
 ARRAYS = ("states", "pooled")
 _AGAIN = "`mimgen data cache-text`"
@@ -205,4 +205,4 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, content: Any) -> None:
-    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+    write_atomically(path, json.dumps(content, indent=1) + "\n")

@@ -31,8 +31,8 @@ def save_picture(picture: Tensor, path: Path) -> None:
 
     from PIL import Image
 
+    from mimgen.files import write_atomically
     from mimgen.pipelines.pictures import to_pil
-    from mimgen.pretrained import write_atomically
 
     content = io.BytesIO()
     to_pil(picture[None])[0].save(content, format=Image.registered_extensions()[path.suffix.lower()])

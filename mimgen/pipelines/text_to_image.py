@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mimgen import __version__
 from mimgen.encoders import ByteTextEncoder, ClipTextEncoder, TextStates
 from mimgen.errors import UserError
+from mimgen.files import write_atomically
 from mimgen.generators import MeissonicTransformer
 from mimgen.generators.meissonic.text_sampling import TextPredictor, sample_text
 from mimgen.pipelines.memory import UNBOUNDED, Memory, decode_in_slices, visiting
@@ -23,7 +24,6 @@ from mimgen.pipelines.previews import OnPreview, greyed, previewing
 from mimgen.pipelines.prompts import Asked, asked
 from mimgen.pipelines.released import is_released, read_released
 from mimgen.pipelines.strength import continued
-from mimgen.pretrained import write_atomically
 from mimgen.sampling import Guidance, Sampled
 from mimgen.sampling.sampler import OnStep
 from mimgen.tokenizers import Tokenizer
@@ -102,7 +102,7 @@ class TextToImage:
         kinds = {name: save_part(name, getattr(self, name), folder / name, dtype) for name in PART_NAMES}
         head = {"_class_name": "MeissonicPipeline", "_mimgen_version": __version__}
         index = {**head, **asdict(self.preset), **kinds}
-        write_atomically(folder / "model_index.json", (json.dumps(index, indent=2) + "\n").encode())
+        write_atomically(folder / "model_index.json", json.dumps(index, indent=2) + "\n")
 
     @property
     def grid(self) -> tuple[int, int]:

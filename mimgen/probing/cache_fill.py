@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mimgen.data import Dataset
 from mimgen.errors import UserError
-from mimgen.pretrained import write_atomically
+from mimgen.files import write_atomically
 from mimgen.probing.features import Encoder, evaluating, pooled
 
 COMPLETE, KEY = "features.json", "key.json"
@@ -282,4 +282,4 @@ def _writable(path: Path) -> np.ndarray:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+    write_atomically(path, json.dumps(content, indent=1) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mimgen.bundled import pipeline_folder
 from mimgen.errors import UserError
+from mimgen.files import path_like
 from mimgen.pipelines.open import BUNDLED, find_pipeline, open_pipeline, trained_at
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ FORMS = """  pixels, pixels:PATCH        raw pixels: the whole picture as one to
   timm:NAME                   a model of timm whose weights are in Hugging Face's cache;
                               timm:NAME@FILE.safetensors: with these weights; timm:NAME@random: untrained"""
 
+_WORDS = ("pixels", "hog", "random-vit", BUNDLED, f"{BUNDLED}-tokenizer")
 _USUAL = 64  # pixels for encoders that take any size
 
 
@@ -237,7 +238,7 @@ def _folder(spec: str, pixels: int | None) -> _Found:
     path, _, after = spec.partition("@") if not Path(spec).exists() else (spec, "", "")
     root = Path(path)
     if not root.is_dir():
-        raise UserError(f"no encoder {spec!r}{_near(root)}; an encoder is one of\n{FORMS}")
+        raise UserError(f"no encoder {spec!r}{path_like(root, _WORDS)}; an encoder is one of\n{FORMS}")
     if after == "codes":
         return _tokenizer(root, pixels, _name(root), codes=True)
     if any((place / "model_index.json").is_file() for place in (root, root / "pipeline")):
@@ -272,14 +273,6 @@ def _name(folder: Path) -> str:
     """Last name of a path that says something."""
     common = ("encoder", "pipeline", "vqvae", "tokenizer")
     return folder.parent.name if folder.name in common and folder.parent.name else folder.name
-
-
-def _near(root: Path) -> str:
-    siblings = [each.name for each in root.parent.iterdir() if each.is_dir()] if root.parent.is_dir() else []
-    words = ["pixels", "hog", "random-vit", BUNDLED, f"{BUNDLED}-tokenizer"]
-    close = difflib.get_close_matches(str(root), words, n=1)
-    close = close or [str(root.parent / each) for each in difflib.get_close_matches(root.name, siblings, n=1)]
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _whole(word: str, spec: str) -> int | None:

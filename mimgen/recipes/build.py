@@ -13,8 +13,9 @@ import torch
 
 from mimgen.data import Dataset
 from mimgen.errors import UserError
+from mimgen.files import write_atomically
 from mimgen.ops.launch import first_process
-from mimgen.pretrained import Part, write_atomically
+from mimgen.pretrained import Part
 from mimgen.recipes.pictures import Pictures, record
 from mimgen.training import Result, changes
 
@@ -61,7 +62,7 @@ class Build:
         part = self.build(dataset)
         facts = {"seconds": round(time.perf_counter() - start, 2), "pictures": len(dataset)}
         # where the loop leaves what it knows of a trained run, so that `evaluate` finds the size
-        write_atomically(out / "settings.json", (json.dumps({"record": self.record()}, indent=2) + "\n").encode())
+        write_atomically(out / "settings.json", json.dumps({"record": self.record()}, indent=2) + "\n")
         part.save_pretrained(out / "tokenizer")
         return Result(0, [facts], out)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimgen.data import Dataset, StreamedDataset
 from mimgen.errors import UserError
+from mimgen.files import write_atomically
 from mimgen.ops.distributed import world_size
 from mimgen.ops.launch import first_process
 from mimgen.types import mix_seed
@@ -147,9 +147,7 @@ def add_line(path: Path, line: dict[str, Any]) -> None:
             continue  # torn by a kill
         if before["step"] < line["step"]:
             kept.append(before)
-    aside = path.with_name(f".{path.name}")
-    aside.write_text("".join(json.dumps(each) + "\n" for each in [*kept, line]), encoding="utf-8")
-    os.replace(aside, path)
+    write_atomically(path, "".join(json.dumps(each) + "\n" for each in [*kept, line]))
 
 
 def _made(pipeline: TextToImage, dataset: Dataset, places: tuple[int, ...], rows: range, seed: int) -> Tensor:

@@ -74,7 +74,7 @@ def write_outcome(
         ValueError: the result lacks one of the three fields.
     """
     from mimgen.evaluation import provenance, write_result
-    from mimgen.pretrained import write_atomically
+    from mimgen.files import write_atomically
 
     missing = [name for name in ("measure", "protocol", "scores") if name not in result]
     if missing:
@@ -85,7 +85,7 @@ def write_outcome(
     written = write_result(target, provenance(**result))
     # read back, so that page and file cannot differ
     page = page_of(json.loads(written.read_text("utf-8")), sections, curves, title, lead, next_steps)
-    write_atomically(target.with_suffix(".html"), render(page).encode())
+    write_atomically(target.with_suffix(".html"), render(page))
     return written
 
 

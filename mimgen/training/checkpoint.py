@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.files import TEMPORARY, new_folder
 from mimgen.training.shard import split_like, whole
 
 _PREFIX = "step-"
-_TEMPORARY = ".tmp-"
 _FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json")
 
 
@@ -52,17 +52,10 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     root = run / "checkpoints"
     root.mkdir(parents=True, exist_ok=True)
     final = root / f"{_PREFIX}{int(checkpoint.state['step']):08d}"
-    temporary = root / f"{_TEMPORARY}{final.name}"
-    _discard(temporary)
-    temporary.mkdir()
-    for name in ("model", "ema", "optimizer"):
-        save_file(_plain(getattr(checkpoint, name)), temporary / f"{name}.safetensors")
-    (temporary / "state.json").write_text(json.dumps(checkpoint.state, indent=1) + "\n", encoding="utf-8")
-    for path in (*sorted(temporary.iterdir()), temporary):
-        _sync(path)
-    _discard(final)
-    os.rename(temporary, final)
-    _sync(root)
+    with new_folder(final, replace=True) as temporary:
+        for name in ("model", "ema", "optimizer"):
+            save_file(_plain(getattr(checkpoint, name)), temporary / f"{name}.safetensors")
+        (temporary / "state.json").write_text(json.dumps(checkpoint.state, indent=1) + "\n", encoding="utf-8")
     for old in _finished(run)[:-keep]:
         _discard(old)
     return final
@@ -76,7 +69,7 @@ def newest(run: Path) -> Path | None:
 
 def clean(run: Path) -> None:
     """Remove what a killed process left half written."""
-    for path in (run / "checkpoints").glob(f"{_TEMPORARY}*"):
+    for path in (run / "checkpoints").glob(f".*{TEMPORARY}"):
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -189,7 +182,7 @@ def _discard(folder: Path) -> None:
     """Remove a folder; renamed first, so that a crash midway leaves no half of a checkpoint."""
     if not folder.exists():
         return
-    doomed = folder.with_name(f"{_TEMPORARY}old-{folder.name}")
+    doomed = folder.with_name(f".old-{folder.name}{TEMPORARY}")
     shutil.rmtree(doomed, ignore_errors=True)
     os.rename(folder, doomed)
     shutil.rmtree(doomed)
@@ -197,11 +190,3 @@ def _discard(folder: Path) -> None:
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mimgen.errors import UserError
+from mimgen.files import write_atomically
 from mimgen.ops.pictures import tile
 from mimgen.training.settings import Settings
 
@@ -199,9 +199,7 @@ def trim(path: Path, step: int) -> list[dict[str, Any]]:
             continue
         if record["step"] <= step:
             records.append(record)
-    aside = path.with_name(f".{path.name}")
-    aside.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-    os.replace(aside, path)
+    write_atomically(path, "".join(json.dumps(record) + "\n" for record in records))
     return records
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.pretrained import write_atomically
+from mimgen.files import write_atomically
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -109,7 +109,7 @@ def save_adapter(module: nn.Module, lora: Lora, folder: str | Path) -> None:
     config = peft.LoraConfig(r=lora.rank, lora_alpha=_alpha(lora), target_modules=names)
     write_atomically(folder / "adapter_model.safetensors", save(tensors, metadata={"format": "pt"}))
     stored = {name: sorted(value) if isinstance(value, set) else value for name, value in config.to_dict().items()}
-    write_atomically(folder / "adapter_config.json", (json.dumps(stored, indent=2, default=str) + "\n").encode())
+    write_atomically(folder / "adapter_config.json", json.dumps(stored, indent=2, default=str) + "\n")
 
 
 def load_adapter(module: nn.Module, folder: str | Path, *, strength: float = 1.0) -> None:

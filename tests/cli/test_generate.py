@@ -207,7 +207,7 @@ def test_no_half_written_file_stays(tmp_path, monkeypatch):
     def fails(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mimgen.pretrained.os.replace", fails)
+    monkeypatch.setattr("mimgen.files.os.replace", fails)
     with pytest.raises(KeyboardInterrupt):
         generate.save_picture(torch.zeros(3, 4, 4), tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []

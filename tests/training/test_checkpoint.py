@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mimgen import files
 from mimgen.errors import UserError
 from mimgen.training import checkpoint as store
 
@@ -40,10 +41,11 @@ def test_crash_while_writing_leaves_the_old_checkpoint(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.os, "rename", crash)
+        patch.setattr(files.os, "replace", crash)
+        patch.setattr(files.shutil, "rmtree", lambda *path, **options: None)  # as if the process had been killed
         with pytest.raises(KeyboardInterrupt):
             store.save_checkpoint(tmp_path, _checkpoint(2), keep=1)
-    assert _names(tmp_path) == [".tmp-step-00000002", "step-00000001"]
+    assert [name.split(".")[1] for name in _names(tmp_path)[:-1]] == ["step-00000002"]
     latest = store.newest(tmp_path)
     assert latest is not None
     assert latest.name == "step-00000001"
@@ -55,14 +57,15 @@ def test_crash_while_writing_leaves_the_old_checkpoint(
 
 def test_everything_is_on_disk_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-    real_sync, real_rename = store._sync, store.os.rename
-    monkeypatch.setattr(store, "_sync", lambda path: (events.append(f"sync {path.name}"), real_sync(path)))
+    real_sync, real_replace = files.sync, files.os.replace
+    monkeypatch.setattr(files, "sync", lambda path: (events.append(f"sync {path.name}"), real_sync(path)))
     monkeypatch.setattr(
-        store.os, "rename", lambda a, b: (events.append(f"rename {b.name}"), real_rename(a, b))
+        files.os, "replace", lambda a, b: (events.append(f"rename {b.name}"), real_replace(a, b))
     )
     store.save_checkpoint(tmp_path, _checkpoint(1), keep=1)
     at = events.index("rename step-00000001")
-    assert {event.removeprefix("sync ") for event in events[:at]} >= {*store._FILES, ".tmp-step-00000001"}
+    assert {event.removeprefix("sync ") for event in events[:at]} >= set(store._FILES)
+    assert events[at - 1].startswith("sync .step-00000001")
     assert events[at + 1] == "sync checkpoints"
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from mimgen.data.cache.codes import CachedCodes, CodesKey, Encode, check_fixed, encoded, fill
 from mimgen.data.contract import Dataset
 from mimgen.errors import UserError
-from mimgen.pretrained import write_atomically
+from mimgen.files import write_atomically
 
 __all__ = ["cache_codes", "open_codes"]
 
@@ -142,4 +142,4 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+    write_atomically(path, json.dumps(content, indent=1) + "\n")

@@ -7,7 +7,6 @@ metric refuses one that was made with another extractor, layer, resizing or weig
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from mimgen.errors import UserError
 from mimgen.evaluation.generation.extractors import Extracted, Extractor
 from mimgen.evaluation.generation.pictures import PictureSource
 from mimgen.evaluation.generation.statistics import Moments, merge_all, over_ranks, rows_over_ranks
+from mimgen.files import new_file
 from mimgen.ops.distributed import world_size
 
 _FORMAT = "mimgen-generation-statistics-1"
@@ -113,9 +113,8 @@ def save_features(found: FeatureSet, path: str | Path) -> Path:
     if found.features is not None:
         tensors["features"] = found.features.contiguous()
     told = {"key": dict(found.key), "source": dict(found.source), "count": found.count}
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
-    save_file(tensors, str(aside), metadata={"format": _FORMAT, "about": json.dumps(told)})
-    os.replace(aside, target)
+    with new_file(target) as temporary:
+        save_file(tensors, str(temporary), metadata={"format": _FORMAT, "about": json.dumps(told)})
     return target
 
 

@@ -16,9 +16,10 @@ from mimgen.checkpoints.read import read_checkpoint, read_config
 from mimgen.checkpoints.release import Release, build, model_card, number_format
 from mimgen.encoders import ClipTextEncoder
 from mimgen.errors import UserError
+from mimgen.files import write_atomically
 from mimgen.generators import MeissonicTransformer
 from mimgen.generators.meissonic.text_sampling import check_scheduler, released_preset
-from mimgen.pretrained import load_strictly, write_atomically
+from mimgen.pretrained import load_strictly
 from mimgen.tokenizers import DiffusersVQ
 
 __all__ = ["RELEASE", "convert_folder"]
@@ -69,7 +70,7 @@ def convert_folder(source: Path, target: Path) -> None:
     card = model_card(RELEASE, "MeissonicPipeline", checkpoint.path, "model")
     (target / "README.md").write_text(card, encoding="utf-8")
     index = json.dumps(_index(transformer), indent=2) + "\n"
-    write_atomically(target / "model_index.json", index.encode())
+    write_atomically(target / "model_index.json", index)
 
 
 def _index(transformer: MeissonicTransformer) -> dict[str, Any]:

@@ -11,13 +11,13 @@ if __name__ == "__main__":
 
 def systems() -> str:
     """The table of the 47 systems in Markdown, built ones first."""
-    from mimgen.cli.systems import SYSTEMS
+    from mimgen.papers import PLANNED, built
 
     rows = ["| system | paper | state | measured |", "|---|---|---|---|"]
-    for system in sorted(SYSTEMS, key=lambda system: not system.built):
-        place = f"configs/{system.config}.py" if system.config else system.command
+    for paper in (*built(), *PLANNED):
+        place = f"configs/{paper.config}.py" if paper.config else paper.command
         state = f"`{place}`" if place else "planned"
-        rows.append(f"| {system.slug} | {system.title} | {state} | {system.result or '-'} |")
+        rows.append(f"| {paper.slug} | {paper.title} | {state} | {paper.result or '-'} |")
     return "\n".join(rows)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mimgen.cli import systems
 from mimgen.cli.help import COMMANDS
+from mimgen.papers import PLANNED, built
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+ROOT = Path(__file__).parents[1]
+SYSTEMS = (*built(), *PLANNED)
 
 TITLES = """
 Masked Image Modeling via Dynamic Token Morphing
@@ -66,34 +70,60 @@ Harmonizing Visual Representations for Unified Multimodal Understanding and Gene
 def test_the_47_titles() -> None:
     titles = TITLES.strip().splitlines()
     assert len(titles) == 47
-    assert sorted(system.title for system in systems.SYSTEMS) == sorted(titles)
-    assert len({system.slug for system in systems.SYSTEMS}) == 47
+    assert sorted(paper.title for paper in SYSTEMS) == sorted(titles)
+    assert len({paper.slug for paper in SYSTEMS}) == len({paper.arxiv for paper in SYSTEMS}) == 47
+
+
+def test_what_is_built_can_be_run_and_what_is_planned_cannot() -> None:
+    assert all(bool(paper.config) != bool(paper.command) and (ROOT / paper.code).exists() for paper in built())
+    assert not any(paper.config or paper.command or paper.code or paper.result for paper in PLANNED)
+
+
+def test_a_record_is_what_its_module_says() -> None:
+    for paper in built():
+        module = importlib.import_module(paper.code.removesuffix(".py").replace("/", "."))
+        assert replace(module.PAPER, code=paper.code) == paper
 
 
 def test_every_config_exists_and_names_its_system() -> None:
-    built = [system for system in systems.SYSTEMS if system.config is not None]
-    assert built
-    assert len({system.config for system in built}) == len(built), "each system is named by exactly one config"
-    for system in built:
-        path = CONFIGS / f"{system.config}.py"
-        assert path.is_file(), f"{system.slug}: no {path}"
-        assert path.stem == system.slug
+    configs = [paper for paper in built() if paper.config]
+    assert configs
+    for paper in configs:
+        path = ROOT / "configs" / f"{paper.config}.py"
+        assert path.is_file(), f"{paper.slug}: no {path}"
+        assert path.stem == paper.slug
         text = " ".join(path.read_text("utf-8").split())
-        assert system.title in text, f"{path} does not give the paper's title"
+        assert paper.title in text, f"{path} does not give the paper's title"
 
 
 def test_every_command_exists() -> None:
-    commands = [system.command.split() for system in systems.SYSTEMS if system.command]
+    commands = [paper.command.split() for paper in built() if paper.command]
     assert commands
     for program, name, *_ in commands:
         assert program == "mimgen" and name in COMMANDS
 
 
+def test_every_case_is_a_recorded_one() -> None:
+    recorded = {path.name for path in (ROOT / "tests" / "parity" / "cases").iterdir()}
+    assert {case for paper in built() for case in paper.cases} <= recorded
+
+
+def test_two_records_of_one_slug_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = '"""A method."""\n\nPAPER = Paper(slug="one", title="One", arxiv="2111.06377", kind="use")\n'
+    (tmp_path / "mimgen").mkdir()
+    (tmp_path / "mimgen" / "a.py").write_text(record, "utf-8")
+    monkeypatch.setattr("mimgen.papers.paper._MIMGEN", tmp_path / "mimgen")
+    assert [(paper.slug, paper.code) for paper in built()] == [("one", "mimgen/a.py")]
+    (tmp_path / "mimgen" / "b.py").write_text(record, "utf-8")
+    with pytest.raises(ValueError, match=r"two records of one: mimgen/.\.py and mimgen/.\.py"):
+        built()
+
+
 def test_table_says_what_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
     assert systems.main([]) == 0
     table = capsys.readouterr().out
-    assert all(system.title in table for system in systems.SYSTEMS)
-    assert table.count("planned") == sum(not system.built for system in systems.SYSTEMS) + 1
+    assert all(paper.title in table for paper in SYSTEMS)
+    assert table.count("planned") == len(PLANNED) + 1
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,10 @@ from mimgen.analysis.rank import effective_rank, stable_rank
 from mimgen.analysis.similarity import between_pictures, depth_similarity, token_similarity
 from mimgen.ops.attention_maps import attention_distance, attention_nmi, grid_distances, head_similarity
 from mimgen.ops.spectrum import relative_log_amplitude, singular_values
+from mimgen.papers import Paper
 
 __all__ = [
+    "PAPER",
     "SIGNS",
     "Analysis",
     "Encoder",
@@ -44,3 +46,12 @@ __all__ = [
     "token_similarity",
     "unbiased_hsic",
 ]
+
+PAPER = Paper(
+    slug="cl_vs_mim",
+    title="What Do Self-Supervised Vision Transformers Learn?",
+    arxiv="2305.00729",
+    kind="use",
+    cases=("clvsmim",),
+    command="mimgen analyse --against",
+)

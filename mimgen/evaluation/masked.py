@@ -9,9 +9,19 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.methods.mim import MaskedModelling
+from mimgen.papers import Paper
 from mimgen.types import Draws, mix_seed
 
 __all__ = ["masked_loss"]
+
+PAPER = Paper(
+    slug="datascaling",
+    title="On Data Scaling in Masked Image Modeling",
+    arxiv="2206.04664",
+    kind="reconstruct",
+    cases=("simmim",),
+    command="mimgen compare scaling",
+)
 
 
 @torch.no_grad()

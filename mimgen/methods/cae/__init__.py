@@ -1,3 +1,15 @@
 """CAE: tell the representations of hidden patches from the visible ones, and from them what is there (2202.03026)."""
 
-__all__: list[str] = []
+from mimgen.papers import Paper
+
+__all__ = ["PAPER"]
+
+PAPER = Paper(
+    slug="cae",
+    title="Context Autoencoder for Self-Supervised Representation Learning",
+    arxiv="2202.03026",
+    kind="reconstruct",
+    cases=("cae",),
+    config="pretrain/cae",
+    result="emoji, 2 seeds, equal cost: k-NN 33.1 %, linear 46.6 % (MAE 34.4, 49.3 %)",
+)

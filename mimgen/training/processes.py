@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import warnings
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,7 +42,24 @@ def start_accelerate() -> Accelerator:
             f"accelerate is configured for {'FSDP1' if old_fsdp else kind.value}, which is not supported; "
             "run `accelerate config` and choose plain multi-GPU (DDP) or FSDP version 2"
         )
+    if accelerator.num_processes > 1:
+        _leave_group_at_exit()
     return accelerator
+
+
+@cache
+def _leave_group_at_exit() -> None:
+    """Destroy the process group before the interpreter ends, once for a process.
+
+    Threads of gloo that still hold a tensor then would wait for an interpreter that is gone, and abort the process.
+    """
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    gc.collect()  # wrapped models are parts of cycles, and the threads end with the last holder of the group
 
 
 def train_mode(objective: nn.Module) -> None:

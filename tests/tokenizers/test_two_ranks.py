@@ -100,7 +100,7 @@ def pair(tmp_path_factory):
     path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, __file__]
     ranks = [subprocess.Popen([*command, str(rank), str(folder)], env=path) for rank in range(2)]
-    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    assert [rank.wait(timeout=600) for rank in ranks] == [0, 0]
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

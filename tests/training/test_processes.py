@@ -45,7 +45,7 @@ def _launch_two(out: Path, *more: str) -> list[dict[str, float]]:
         env=environment,
         text=True,
         capture_output=True,
-        timeout=100,
+        timeout=600,  # against hanging only: a busy machine takes long to start processes
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]

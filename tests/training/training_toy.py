@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +20,15 @@ SIZE = 4
 
 
 class ToyBatches:
-    """16 fixed pictures, in an order that is a pure function of the position."""
+    """16 fixed pictures, in an order that is a pure function of the position.
 
-    def __init__(self, batch_size: int, wait: float = 0.0, poison: frozenset[int] = frozenset()) -> None:
-        self.batch_size, self.wait, self.poison = batch_size, wait, poison
+    Before the batches of step number `hold`, counted from 0, it waits until the file `go` is there.
+    """
+
+    def __init__(
+        self, batch_size: int, poison: frozenset[int] = frozenset(), hold: int = -1, go: Path | None = None
+    ) -> None:
+        self.batch_size, self.poison, self.hold, self.go = batch_size, poison, hold, go
         self.images = torch.rand(16, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(7))
 
     def stream(
@@ -29,7 +36,8 @@ class ToyBatches:
     ) -> Iterator[list[Batch]]:
         step, size = start_step, self.batch_size // (world * accumulation)
         while True:
-            time.sleep(self.wait)
+            while step == self.hold and self.go is not None and not self.go.exists():
+                time.sleep(0.01)
             starts = [(rank * accumulation + micro) * size for micro in range(accumulation)]
             yield [self._batch(step, range(start, start + size)) for start in starts]
             step += 1
@@ -90,15 +98,43 @@ def main() -> None:
     parser.add_argument("--save-every", type=int, default=3)
     parser.add_argument("--accumulation", type=int, default=1)
     parser.add_argument("--dropout", type=float, default=0.1)
-    parser.add_argument("--wait", type=float, default=0.0)
+    parser.add_argument("--hold", type=int, default=-1)
     told = parser.parse_args()
     torch.set_num_threads(1)
     objective = Toy(told.dropout)
     settings = run_settings(steps=told.steps, save_every=told.save_every, accumulation=told.accumulation)
-    result = fit(objective, ToyBatches(8, wait=told.wait), settings, told.out)
-    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+    result = fit(objective, ToyBatches(8, hold=told.hold, go=told.out / "go"), settings, told.out)
+    several = torch.distributed.is_initialized()
+    rank = torch.distributed.get_rank() if several else 0
     torch.save(dict(objective.state_dict()), told.out / f"weights-{rank}.pt")
     sys.stdout.write(f"step={result.step} interrupted={result.interrupted}\n")
+    if several:
+        end_at_once()
+
+
+def end_at_once() -> None:
+    """Reduce some tensors, and let no other thread have the interpreter before this process ends.
+
+    Where the process group outlives the interpreter, about every fourth such end is an abort.
+    """
+    sys.stdout.flush()
+    sys.setswitchinterval(1000)
+    tensors = [torch.ones(200_000) for _ in range(20)]
+    for work in [torch.distributed.all_reduce(tensor, async_op=True) for tensor in tensors]:
+        work.wait()
+
+
+def leave() -> NoReturn:
+    """End one of several processes whose weights are split, with status 0.
+
+    PyTorch's caches of split tensors keep the process group, and so its threads, beyond `destroy_process_group`; a
+    thread that then waits for the interpreter while that ends aborts the process. So it does not end, only the process.
+    """
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

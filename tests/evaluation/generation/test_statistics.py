@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +64,7 @@ _TWO = """
 import sys, torch
 import torch.distributed as dist
 from mimgen.evaluation.generation import from_tensor, lab_hog, measure_pictures, save_features
-dist.init_process_group("gloo")
+dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}/store", rank=int(sys.argv[2]), world_size=2)
 pictures = torch.rand(7, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 found = measure_pictures(from_tensor(pictures), lab_hog(), keep=True, batch_size=2)
 save_features(found, f"{sys.argv[1]}/{dist.get_rank()}.safetensors")
@@ -76,18 +75,14 @@ dist.destroy_process_group()
 def test_two_processes_share_the_pictures_and_agree(tmp_path: Path) -> None:
     from mimgen.evaluation.generation import from_tensor, lab_hog, load_features, measure_pictures
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     script = tmp_path / "two.py"
     script.write_text(_TWO)
-    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-              "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}  # fmt: skip
+    shared = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     running = [
-        subprocess.Popen([sys.executable, str(script), str(tmp_path)], env={**shared, "RANK": rank}, cwd=ROOT)
+        subprocess.Popen([sys.executable, str(script), str(tmp_path), rank], env=shared, cwd=ROOT)
         for rank in "01"
     ]
-    assert [each.wait(120) for each in running] == [0, 0]
+    assert [each.wait(600) for each in running] == [0, 0]
     pictures = torch.rand(7, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     alone = measure_pictures(from_tensor(pictures), lab_hog(), keep=True)
     for rank in "01":

@@ -95,7 +95,7 @@ def test_two_processes_equal_one(tmp_path):
     path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, __file__]
     ranks = [subprocess.Popen([*command, str(rank), str(tmp_path)], env=path) for rank in range(2)]
-    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    assert [rank.wait(timeout=600) for rank in ranks] == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     single = train(0, 1)
     torch.testing.assert_close((first.pop("loss") + second.pop("loss")) / 2, single.pop("loss"))

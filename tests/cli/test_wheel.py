@@ -53,7 +53,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(installed: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     return subprocess.run(
-        [sys.executable, *words], cwd=installed.parent, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, *words], cwd=installed.parent, env=environment, capture_output=True, text=True, timeout=600
     )
 
 

@@ -2,7 +2,7 @@
 
 A saved part is a folder in the layout of diffusers: `config.json` with the constructor arguments
 and `diffusion_pytorch_model.safetensors`. The base class is our own because importing diffusers'
-costs longer than drawing a picture.
+costs longer than generating an image.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mimgen.files import write_atomically
 WEIGHTS = "diffusion_pytorch_model"
 
 
-class Part(nn.Module):
+class PretrainedModule(nn.Module):
     """A module with `config`, `save_pretrained` and `from_pretrained`.
 
     Constructor arguments must be numbers, strings, booleans, None or tuples of these.
@@ -110,7 +110,7 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.signature(init)
 
     @functools.wraps(init)
-    def wrapped(self: Part, *args: Any, **kwargs: Any) -> None:
+    def wrapped(self: PretrainedModule, *args: Any, **kwargs: Any) -> None:
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         init(self, *args, **kwargs)
@@ -120,12 +120,12 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Load a state dict; on any difference a `UserError` lists missing, unexpected and misshapen keys."""
+    """Load a state dict; on any difference a `UserError` lists missing, unexpected and wrongly shaped keys."""
     own = module.state_dict()
     problems = {
         "missing": [name for name in own if name not in tensors],
         "unexpected": [name for name in tensors if name not in own],
-        "misshapen": [
+        "shape mismatch": [
             f"{name} {list(tensors[name].shape)} instead of {list(own[name].shape)}"
             for name in own
             if name in tensors and tensors[name].shape != own[name].shape

@@ -3,10 +3,10 @@
 Shape legend, used in every docstring of the package:
 
 ==  ==========================================
-B   batch (pictures)
+B   batch (images)
 C   channels
-H   height of a picture, or heads where attention is meant
-W   width of a picture
+H   height of an image, or heads where attention is meant
+W   width of an image
 N   patches or image tokens (N = h * w on a grid of h rows and w columns)
 M   masked image tokens
 K   kept patches, or codebook size where logits are meant
@@ -14,7 +14,7 @@ D   width of a token
 T   text tokens
 ==  ==========================================
 
-Pictures are float32 in [0, 1] wherever they cross a public boundary; a part that wants another
+Images are float32 in [0, 1] wherever they cross a public boundary; a part that wants another
 range converts inside.
 """
 
@@ -35,14 +35,14 @@ def mix_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
-class Draws:
-    """Random numbers with one independent stream a row.
+class SampleRNG:
+    """Random numbers with one independent stream per row.
 
-    A row's numbers depend on its own seed only, so a picture comes out the same whatever the
+    A row's numbers depend on its own seed only, so an image comes out the same whatever the
     batch size, the process count or its place in the batch.
 
     Args:
-        seeds: B integers, one a row.
+        seeds: B integers, one per row.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:
@@ -50,7 +50,7 @@ class Draws:
         self._generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
 
     @classmethod
-    def for_rows(cls, seed: int, step: int, rows: Sequence[int]) -> Draws:
+    def for_rows(cls, seed: int, step: int, rows: Sequence[int]) -> SampleRNG:
         """Streams of training step `step` for the global batch positions `rows`."""
         return cls([mix_seed(seed, step, row) for row in rows])
 
@@ -77,13 +77,13 @@ class Batch:
 
     Attributes:
         images: [B, 3, H, W] float32 in [0, 1]; other data may have other channels, units or a third dimension.
-        captions: B strings, empty where a picture has none.
+        captions: B strings, empty where an image has none.
         keys: B sample names (for logs).
         labels: named class labels, each [B] int64, for example "group".
-        draws: random streams, one a row.
+        rng: random streams, one per row.
         codes: [B, h, w] int64 cached token ids, when a tokenizer was run beforehand.
         sizes: [B, 5] float32 micro-conditions (width, height, crop left, crop top, score).
-        extras: what else some data have, one row a picture: "second" [B, 3, H, W], another view of the same scene;
+        extras: what else some data have, one row an image: "second" [B, 3, H, W], another view of the same scene;
             "keypoints" [B, J, 3], column and row in pixels and 1 where the joint was seen, else 0;
             "segmentation" [B, H, W], class of each pixel, or of each voxel of a volume.
     """
@@ -91,7 +91,7 @@ class Batch:
     images: Tensor
     captions: tuple[str, ...]
     keys: tuple[str, ...]
-    draws: Draws
+    rng: SampleRNG
     labels: Mapping[str, Tensor] = field(default_factory=dict)
     codes: Tensor | None = None
     sizes: Tensor | None = None
@@ -103,44 +103,44 @@ class Batch:
 
 @dataclass(frozen=True)
 class Mask:
-    """Which tokens are hidden and which of the hidden ones are scored.
+    """Which tokens are masked and which of the masked ones are scored.
 
     Attributes:
-        hidden: [B, N] boolean, true where the token is hidden.
-        scored: [B, N] boolean subset of `hidden`; all of it when None.
+        masked: [B, N] boolean, true where the token is masked.
+        scored: [B, N] boolean subset of `masked`; all of it when None.
     """
 
-    hidden: Tensor
+    masked: Tensor
     scored: Tensor | None = None
 
     @property
     def predict(self) -> Tensor:
-        """[B, N] boolean, the hidden tokens that enter the loss."""
-        return self.hidden if self.scored is None else self.scored
+        """[B, N] boolean, the masked tokens that enter the loss."""
+        return self.masked if self.scored is None else self.scored
 
     @cached_property
     def _order(self) -> Tensor:
-        counts = self.hidden.sum(1)
+        counts = self.masked.sum(1)
         if not bool((counts == counts[0]).all()):
             raise ValueError(
-                "rows of this mask hide different numbers of tokens, so it has no index form; "
-                "use `hidden`, or a masking strategy with a fixed count"
+                "rows of this mask cover different numbers of tokens, so it has no index form; "
+                "use `masked`, or a masking strategy with a fixed count"
             )
-        return torch.argsort(self.hidden.to(torch.int8), dim=1, stable=True)
+        return torch.argsort(self.masked.to(torch.int8), dim=1, stable=True)
 
     @cached_property
     def keep(self) -> Tensor:
         """[B, K] int64 positions of the visible tokens, ascending."""
-        return self._order[:, : self.hidden.shape[1] - int(self.hidden[0].sum())]
+        return self._order[:, : self.masked.shape[1] - int(self.masked[0].sum())]
 
     @cached_property
     def drop(self) -> Tensor:
-        """[B, N - K] int64 positions of the hidden tokens, ascending."""
-        return self._order[:, self.hidden.shape[1] - int(self.hidden[0].sum()) :]
+        """[B, N - K] int64 positions of the masked tokens, ascending."""
+        return self._order[:, self.masked.shape[1] - int(self.masked[0].sum()) :]
 
     @cached_property
     def restore(self) -> Tensor:
-        """[B, N] int64; gathers [visible, hidden] back into the order of the picture."""
+        """[B, N] int64; gathers [visible, masked] back into the order of the image."""
         return torch.argsort(self._order, dim=1)
 
 

@@ -30,7 +30,7 @@ FLOORS = {
     "cli": 15,
 }  # fmt: skip
 
-# Third parties and the only places that may import them; "recipes" means mimgen/recipes.py.
+# Third parties and the only positions that may import them; "recipes" means mimgen/recipes.py.
 WALLS = {
     "gradio": ("apps",),
     "accelerate": ("training", "probing", "evaluation", "cli"),
@@ -130,10 +130,10 @@ def test_configs_and_apps_import_public_names_only() -> None:
 def test_third_parties_stay_behind_their_wall(library: str) -> None:
     wrong = []
     for path in SOURCES + CONFIGS + APPS:
-        place = path.relative_to(ROOT).as_posix().removeprefix("mimgen/")
-        inside = any(place == wall or place.startswith(f"{wall}/") for wall in WALLS[library])
+        position = path.relative_to(ROOT).as_posix().removeprefix("mimgen/")
+        inside = any(position == wall or position.startswith(f"{wall}/") for wall in WALLS[library])
         wrong += [
-            f"{place}:{line}" for line, module in imports(path) if module.split(".")[0] == library and not inside
+            f"{position}:{line}" for line, module in imports(path) if module.split(".")[0] == library and not inside
         ]
     assert not wrong, f"{library} is imported in {', '.join(wrong)}"
 

@@ -11,7 +11,7 @@ import pytest
 
 from mimgen.cli import configs
 from mimgen.errors import UserError
-from mimgen.recipes import Build, Common, Pretrain, Run, TrainGenerator
+from mimgen.recipes import Build, Pretrain, Run, TrainFlags, TrainGenerator
 
 FOLDER = Path(__file__).parents[1] / "configs"
 FILES = sorted(path for path in FOLDER.rglob("*.py") if path.name != "__init__.py")
@@ -59,20 +59,20 @@ def test_docstring_gives_paper_command_and_figure(name: str) -> None:
     described = text.split("Args:")[1]
     for argument in inspect.signature(function).parameters:
         count = described.count(f"\n    {argument}:")
-        assert count == 1, f"{name} explains {argument} {count} times; the flags of every training are in `Common`"
+        assert count == 1, f"{name} explains {argument} {count} times; the flags of every training are in `TrainFlags`"
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_common_flags_are_flags_like_a_configs_own(name: str) -> None:
     module, flat = importlib.import_module(configs.names()[name]), configs.experiment(name)
     own = [each for each in inspect.signature(module.experiment).parameters if each != "common"]
-    shared = [each.name for each in fields(Common)]
+    shared = [each.name for each in fields(TrainFlags)]
     assert list(inspect.signature(flat).parameters) == [*own, *shared]
     assert [each.name for each in fields(configs.arguments_of(flat))] == [*own, *shared, "out"]
-    told, usual = flat(size="tiny", steps=3, seed=5, pixels=40), module.experiment(size="tiny")
-    assert told.settings == replace(usual.settings, steps=3, seed=5)
-    assert told.pictures == replace(usual.pictures, size=40)
-    assert told.record() == usual.record() | {"pixels": 40}
+    overridden, usual = flat(size="tiny", steps=3, seed=5, pixels=40), module.experiment(size="tiny")
+    assert overridden.settings == replace(usual.settings, steps=3, seed=5)
+    assert overridden.data_config == replace(usual.data_config, size=40)
+    assert overridden.record() == usual.record() | {"pixels": 40}
     with pytest.raises(TypeError, match="nonsense"):
         flat(size="tiny", nonsense=1)
 
@@ -83,8 +83,8 @@ def test_a_computed_config_has_its_own_flags_only() -> None:
 
 def test_a_config_says_what_is_peculiar_about_a_common_flag() -> None:
     text = configs.arguments_of(configs.experiment("hap")).__doc__ or ""
-    assert "pixels: height of the pictures" in text
-    assert "batch_size: pictures a step" in text
+    assert "pixels: height of the images" in text
+    assert "batch_size: images per step" in text
     assert "common:" not in text
 
 

@@ -11,11 +11,11 @@ from torch import nn
 from mimgen.encoders import ByteTextEncoder
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
-from mimgen.pretrained import WEIGHTS, Part
+from mimgen.pretrained import WEIGHTS, PretrainedModule
 from mimgen.tokenizers import ConvTokenizer
 
 
-class Small(Part):
+class Small(PretrainedModule):
     def __init__(self, width: int = 3, levels: tuple[int, ...] = (1, 2)) -> None:
         super().__init__()
         self.line = nn.Linear(width, width)
@@ -43,7 +43,7 @@ def test_arguments_and_weights_come_back(tmp_path: Path) -> None:
     ],
     ids=lambda part: type(part).__name__,
 )
-def test_every_part_round_trips(part: Part, tmp_path: Path) -> None:
+def test_every_part_round_trips(part: PretrainedModule, tmp_path: Path) -> None:
     part.save_pretrained(tmp_path)
     loaded = type(part).from_pretrained(tmp_path).state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in part.state_dict().items())
@@ -78,5 +78,5 @@ def test_keys_that_do_not_fit_are_listed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"1 missing: line\.bias; 1 unexpected: extra"):
         Small.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"width": 5}))
-    with pytest.raises(UserError, match=r"misshapen: line\.weight \[3, 3\] instead of \[5, 5\]"):
+    with pytest.raises(UserError, match=r"shape mismatch: line\.weight \[3, 3\] instead of \[5, 5\]"):
         Small.from_pretrained(tmp_path)

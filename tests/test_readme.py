@@ -15,8 +15,8 @@ def systems() -> str:
 
     rows = ["| system | paper | state | measured |", "|---|---|---|---|"]
     for paper in (*built(), *PLANNED):
-        place = f"configs/{paper.config}.py" if paper.config else paper.command
-        state = f"`{place}`" if place else "planned"
+        position = f"configs/{paper.config}.py" if paper.config else paper.command
+        state = f"`{position}`" if position else "planned"
         rows.append(f"| {paper.slug} | {paper.title} | {state} | {paper.result or '-'} |")
     return "\n".join(rows)
 

@@ -3,23 +3,23 @@
 import pytest
 import torch
 
-from mimgen.types import Draws, Losses, Mask, mix_seed
+from mimgen.types import Losses, Mask, SampleRNG, mix_seed
 
 
 def test_rows_do_not_depend_on_the_batch() -> None:
-    together = Draws([3, 4, 5])
-    alone = Draws([4])
-    for draw in ("uniform", "normal", "gumbel"):
+    together = SampleRNG([3, 4, 5])
+    alone = SampleRNG([4])
+    for sample in ("uniform", "normal", "gumbel"):
         torch.testing.assert_close(
-            getattr(together, draw)(2, 3)[1:2], getattr(alone, draw)(2, 3), rtol=0, atol=0
+            getattr(together, sample)(2, 3)[1:2], getattr(alone, sample)(2, 3), rtol=0, atol=0
         )
 
 
 def test_streams_of_steps_and_rows_differ() -> None:
-    rows = Draws.for_rows(0, 1, [0, 1]).uniform(4)
+    rows = SampleRNG.for_rows(0, 1, [0, 1]).uniform(4)
     assert not torch.equal(rows[0], rows[1])
-    assert not torch.equal(rows, Draws.for_rows(0, 2, [0, 1]).uniform(4))
-    torch.testing.assert_close(rows[1:], Draws.for_rows(0, 1, [1]).uniform(4), rtol=0, atol=0)
+    assert not torch.equal(rows, SampleRNG.for_rows(0, 2, [0, 1]).uniform(4))
+    torch.testing.assert_close(rows[1:], SampleRNG.for_rows(0, 1, [1]).uniform(4), rtol=0, atol=0)
 
 
 def test_mix_seed_is_stable_across_machines() -> None:
@@ -27,14 +27,14 @@ def test_mix_seed_is_stable_across_machines() -> None:
     assert 0 <= mix_seed(1) < 2**63
 
 
-def test_mask_indices_restore_the_picture() -> None:
-    hidden = torch.tensor([[True, False, False, True], [False, True, True, False]])
-    mask = Mask(hidden)
+def test_mask_indices_restore_the_image() -> None:
+    masked = torch.tensor([[True, False, False, True], [False, True, True, False]])
+    mask = Mask(masked)
     assert mask.keep.tolist() == [[1, 2], [0, 3]] and mask.drop.tolist() == [[0, 3], [1, 2]]
     tokens = torch.arange(8).view(2, 4)
     shuffled = torch.cat([tokens.gather(1, mask.keep), tokens.gather(1, mask.drop)], dim=1)
     assert torch.equal(shuffled.gather(1, mask.restore), tokens)
-    assert torch.equal(mask.predict, hidden)
+    assert torch.equal(mask.predict, masked)
 
 
 def test_ragged_mask_has_no_index_form() -> None:

@@ -16,35 +16,36 @@ from mimgen.generators.meissonic.objective import MaskedTokens
 from mimgen.masking import CosineRate
 from mimgen.pipelines import Preset
 from mimgen.recipes import (
-    USUAL,
-    Common,
+    DEFAULT_FLAGS,
     DiscreteTokenizer,
     FidWatch,
-    Start,
+    InitFrom,
+    TrainFlags,
     TrainGenerator,
-    changed,
     choose_size,
-    given,
     open_text_encoder,
+    overrides,
+    value_or,
 )
-from mimgen.recipes.start import adapters, open_frozen
+from mimgen.recipes.init_from import adapters, open_frozen
 from mimgen.training.lora import Layers
 
 TextEncoder = ByteTextEncoder | ClipTextEncoder | CachedText
-TOLD = 1000.0  # times the rate, in the release's training
-ADAPTER_STEPS = 1000  # enough for adapters on the few pictures that they are meant for
+OFFICIAL_TIMESTEP_SCALE = 1000.0  # times the rate, in the release's training
+ADAPTER_STEPS = 1000  # enough for adapters on the few images that they are meant for
 
 
 @dataclass(frozen=True)
 class Size:
     """Numbers of one size; the width is `heads` * `head_width`, of the text encoder `text_width`.
 
-    `compress` halves the token grid inside the blocks (the paper's feature compression); `places` is the
-    side of a learned table of positions, 0 for none (as in the paper); `loud_text` quietens the constant
-    micro-conditions and raises the pooled caption, for runs too short to learn that by themselves; `whole` is
-    the share of pictures hidden entirely in training, which is where a caption is learned; `clip` is the largest
-    gradient norm; `steady` keeps the learning rate as it is after the warm-up; `scored` demands preference scores of
-    the data; `tokenizer` is the size of the tokenizer that is trained where none is given, if of another name.
+    `compress` halves the token grid inside the blocks (the paper's feature compression); `positions` is the
+    side of a learned table of positions, 0 for none (as in the paper); `text_gain` quietens the constant
+    micro-conditions and raises the pooled caption, for runs too short to learn that by themselves; `full_mask_prob` is
+    the share of images masked entirely in training, which is where a caption is learned; `clip` is the largest
+    gradient norm; `constant_lr` keeps the learning rate as it is after the warm-up; `needs_scores` demands
+    preference scores of the data; `tokenizer` is the size of the tokenizer that is trained where none is
+    given, if of another name.
     """
 
     pixels: int
@@ -56,19 +57,19 @@ class Size:
     text_depth: int
     words: int
     compress: bool
-    places: int
-    loud_text: bool
-    whole: float
+    positions: int
+    text_gain: bool
+    full_mask_prob: float
     batch: int
     base_lr: float
     steps: int
     clip: float = 1.0
-    steady: bool = False
-    scored: bool = False
+    constant_lr: bool = False
+    needs_scores: bool = False
     tokenizer: str | None = None
 
 
-# The paper's four stages: learning rate 1e-4 whatever the batch (ours is for 256 pictures), clipped at 10. Of the
+# The paper's four stages: learning rate 1e-4 whatever the batch (ours is for 256 images), clipped at 10. Of the
 # last, with a low learning rate and the preference score, it gives no figures: these are ours.
 _STAGE = Size(256, 14, 28, 8, 128, 1024, 6, 77, False, 0, False, 0.0, 2048, 1.25e-5, 100_000, 10.0, True, False, "base")
 _STAGE_1024 = replace(_STAGE, pixels=1024, compress=True, batch=256, base_lr=1e-4, steps=42_000)
@@ -82,11 +83,11 @@ SIZES = {
     "stage256": _STAGE,
     "stage512": replace(_STAGE, pixels=512, batch=512, base_lr=5e-5),
     "stage1024": _STAGE_1024,
-    "preference": replace(_STAGE_1024, base_lr=1e-5, steps=10_000, scored=True),
+    "preference": replace(_STAGE_1024, base_lr=1e-5, steps=10_000, needs_scores=True),
     "tiny256": _TINY,
     "tiny512": replace(_TINY, pixels=24),
     "tiny1024": _TINY_1024,
-    "tiny-preference": replace(_TINY_1024, base_lr=1e-3, scored=True),
+    "tiny-preference": replace(_TINY_1024, base_lr=1e-3, needs_scores=True),
 }
 
 
@@ -97,7 +98,7 @@ def experiment(
     codes: str | None = None,
     flips: bool = False,
     balance: str | None = None,
-    whole: float | None = None,
+    full_mask_prob: float | None = None,
     accumulation: int = 1,
     drop_condition: float = 0.1,
     clip: str | None = None,
@@ -108,14 +109,14 @@ def experiment(
     lora_layers: Layers = "blocks",
     buckets: bool = False,
     checkpointing: bool = False,
-    released_clock: bool = False,
+    official_timesteps: bool = False,
     sampling_steps: int | None = None,
     guidance: float | None = None,
     temperature: float | None = None,
     fid_every: int = 0,
-    fid_pictures: int = 500,
+    fid_images: int = 500,
     fid_weights: str | None = None,
-    common: Common = USUAL,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> TrainGenerator:
     """Train a text-to-image generator: captions to code numbers, many at a time.
 
@@ -129,97 +130,98 @@ def experiment(
         mimgen train meissonic --size stage512 --clip CLIP --data DATA --init runs/256 --out runs/512
         mimgen train meissonic --size stage1024 --clip CLIP --data DATA --init runs/512 --out runs/1024
         mimgen train meissonic --size preference --clip CLIP --data SCORED --init runs/1024 --out runs/final
-    The bundled model on one's own captioned pictures, in minutes (with peft: pip install 'mimgen[lora]'):
-        mimgen train meissonic --init bundled --lora 8 --data my_pictures --out runs/mine
+    The bundled model on one's own captioned images, in minutes (with peft: pip install 'mimgen[lora]'):
+        mimgen train meissonic --init bundled --lora 8 --data my_images --out runs/mine
 
     Expected: (measured 2026-11-21, 2 CPU cores, seed 0) --size quickstart, 1,070 steps in 7 minutes: composition
     R@5 32.3 %, median rank 11.5 of 3,655.
     --size emoji64, 33,257 steps in about 6 hours beside other work (the last quarter with --balance group,
-    --whole 0.7, then 0.9), one step without guidance at temperature 0: R@1 54.3 %, R@5 88.4 %, median 1.
+    --full-mask-prob 0.7, then 0.9), one step without guidance at temperature 0: R@1 54.3 %, R@5 88.4 %, median 1.
 
     Args:
         size: tiny (seconds), quickstart (32 px, minutes), emoji64 (64 px, hours on a processor), the paper's stages
             stage256, stage512, stage1024 and preference, or the same in seconds: tiny256 ... tiny-preference.
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         tokenizer: folder of a trained tokenizer (its --out); without it that of --init, or one of the same size, which
             is trained first.
         codes: folder of `mimgen data cache-codes`; without it the code numbers are computed when the run starts.
-        flips: mirror half of the pictures, drawn anew each time (own data and photos).
-        balance: name of the labels by whose classes rare pictures are shown more often, such as group of the emoji.
-        whole: share of pictures hidden entirely in training; by default the size's own.
-        accumulation: micro-batches a step, where memory is short.
+        flips: mirror half of the images, generated anew each time (own data and photos).
+        balance: name of the labels by whose classes rare images are shown more often, such as group of the emoji.
+        full_mask_prob: share of images masked entirely in training; by default the size's own.
+        accumulation: micro-batches per step, where memory is short.
         drop_condition: share of captions replaced by the empty one, so that guidance works.
         clip: folder of a text encoder on disk, CLIP's as a rule, which stays as it is. Without it the one of --init is
             taken, else a small one; CLIP's and those under --lora stay as they are, the small one is trained along.
         text_states: folder of `mimgen data cache-text`: a frozen text encoder is not loaded while training. A run goes
-            on with or without, as it was begun; the folder may be another one of the same encoder.
+            on with or without, as it was started; the folder may be another one of the same encoder.
         init: the pipeline to begin with: bundled, a run's or a pipeline's folder. Its layers are taken as they are,
-            with new ones for compression where the size has them and it has not; the size tells the rest.
+            with new ones for compression where the size has them and it has not; the size predicts the rest.
         lora: rank of adapters that are trained in the place of the weights of --init, at 4 times the rate of the size
             and for 1,000 steps at most, unless told otherwise.
         lora_alpha: factor on the adapters, over the rank; as large as the rank by default.
         lora_layers: which layers get one: attention, blocks (the feed-forward layers besides) or all.
-        buckets: crop own pictures to shapes near their own, of as many tokens as the square; a batch has one shape.
+        buckets: crop own images to shapes near their own, of as many tokens as the square; a batch has one shape.
         checkpointing: keep the inputs of blocks only, where memory is short; a step costs a forward pass more.
-        released_clock: tell the progress as Meissonic's release was told it, 1,000 times the rate in training and the
-            steps left in sampling, as for going on with its weights. Its dropout of conditions, which was inverted and
-            then without effect, is deliberately not offered.
-        sampling_steps: steps in which a picture is made; by default those of --init, else 16.
-        guidance: how strongly a picture follows its caption, 1 is off; by default that of --init, else 3.
+        official_timesteps: tell the progress as Meissonic's release was told it, 1,000 times the rate in
+            training and the steps left in sampling, as for continuing with its weights. Its dropout of
+            conditions, which was inverted and then without effect, is deliberately not offered.
+        sampling_steps: steps in which an image is made; by default those of --init, else 16.
+        guidance: how strongly an image follows its caption, 1 is off; by default that of --init, else 3.
         temperature: below 1 likelier tokens are preferred; by default that of --init, else 0.5, which lies between
             0.4 and 0.7, the better two of three tried on the toned emoji of `val` (1, 0.7, 0.4: R@5 5, 7, 13 %).
         fid_every: measure the FID to the training data every so many steps, into fid.jsonl; 0 for never.
-        fid_pictures: how many pictures are made for that.
+        fid_images: how many images are made for that.
         fid_weights: file with Inception weights; without it the weight-free extractor lab-hog is taken.
-        common: of every training, see `Common`.
+        common: of every training, see `TrainFlags`.
     """
     chosen = choose_size(SIZES, size)
-    if whole is not None:
-        chosen = replace(chosen, whole=whole)
+    if full_mask_prob is not None:
+        chosen = replace(chosen, full_mask_prob=full_mask_prob)
     if lora is not None:
-        # adapters start at zero and bear a higher rate: of 40 pictures on a ground that the bundled model does not
+        # adapters start at zero and bear a higher rate: of 40 images on a ground that the bundled model does not
         # know, 40 steps taught what 60 had not, after rate (now 4 times the size's), layers and warm-up were changed
         # together; how much of it each of them did was not measured
         chosen = replace(chosen, steps=min(chosen.steps, ADAPTER_STEPS), base_lr=4 * chosen.base_lr)
-    start = None if init is None else Start.at(init, compress=chosen.compress)
-    added = adapters(start, lora, lora_alpha, lora_layers)
-    encoder = Path(clip) if clip else start.text_folder if start and (added or start.text_frozen) else None
+    init_from = None if init is None else InitFrom.at(init, compress=chosen.compress)
+    added = adapters(init_from, lora, lora_alpha, lora_layers)
+    encoder = Path(clip) if clip else init_from.text_folder if init_from and (added or init_from.text_frozen) else None
     if text_states and encoder is None:
         raise UserError("--text-states needs a text encoder that is frozen: pass --clip, or --init with --lora")
-    usual = start.preset if start else Preset(steps=16, guidance_scale=3.0, token_temperature=0.5)
+    usual = init_from.preset if init_from else Preset(steps=16, guidance_scale=3.0, token_temperature=0.5)
     extractor = "inception-v3-compat" if fid_weights else "lab-hog"
-    watch = FidWatch(fid_every, fid_pictures, extractor=extractor, weights=fid_weights) if fid_every else None
+    watch = FidWatch(fid_every, fid_images, extractor=extractor, weights=fid_weights) if fid_every else None
+    scale = OFFICIAL_TIMESTEP_SCALE if official_timesteps else 1.0
     return TrainGenerator(
         "meissonic",
         size,
-        partial(build, chosen, drop_condition, encoder, start, text_states, TOLD if released_clock else 1.0),
-        tokenizer or (start.tokenizer if start else None),
-        common.pictures(data, chosen),
+        partial(build, chosen, drop_condition, encoder, init_from, text_states, scale),
+        tokenizer or (init_from.tokenizer if init_from else None),
+        common.data_config(data, chosen),
         common.settings(
             chosen,
             accumulation=accumulation,
             clip=chosen.clip,
-            min_lr_ratio=float(chosen.steady),
+            min_lr_ratio=float(chosen.constant_lr),
             warmup=10 if added else 100,
         ),
         replace(
             usual,
-            steps=given(sampling_steps, usual.steps),
-            guidance_scale=given(guidance, usual.guidance_scale),
-            token_temperature=given(temperature, usual.token_temperature),
-            clock="steps" if released_clock else "rate",
+            steps=value_or(sampling_steps, usual.steps),
+            guidance_scale=value_or(guidance, usual.guidance_scale),
+            token_temperature=value_or(temperature, usual.token_temperature),
+            timestep_mode="steps" if official_timesteps else "rate",
         ),
         codes,
         flips,
-        changed(released_clock=(released_clock, False)),
+        overrides(official_timesteps=(official_timesteps, False)),
         balance=balance,
         fid=watch,
-        start=start,
+        init_from=init_from,
         lora=added,
         text_encoder=encoder,
         recomputed=checkpointing,
-        cell=(2 if chosen.compress or (start and start.compressed) else 1) if buckets else 0,
-        scored=chosen.scored,
+        cell=(2 if chosen.compress or (init_from and init_from.compressed) else 1) if buckets else 0,
+        needs_scores=chosen.needs_scores,
         tokenizer_size=chosen.tokenizer,
     )
 
@@ -228,14 +230,14 @@ def build(
     size: Size,
     drop_condition: float,
     frozen: Path | None,
-    start: Start | None,
+    init_from: InitFrom | None,
     text_states: str | None,
-    told: float,
+    timestep_scale: float,
     codes: DiscreteTokenizer,
 ) -> MaskedTokens:
     """The objective of a size, around a tokenizer, with fresh weights or those of the start."""
-    text_encoder = _text_encoder(size, frozen, start, text_states)
-    transformer = _transformer(size, text_encoder, codes) if start is None else start.transformer()
+    text_encoder = _text_encoder(size, frozen, init_from, text_states)
+    transformer = _transformer(size, text_encoder, codes) if init_from is None else init_from.transformer()
     if transformer.config["codebook_size"] != codes.codebook_size:
         raise UserError(
             f"--init was trained on {transformer.config['codebook_size']} codes, the tokenizer has "
@@ -250,29 +252,29 @@ def build(
     chunk = max(64, min(8192, 2**26 // codes.codebook_size))
     return MaskedTokens(
         transformer, text_encoder, cast(nn.Module, codes), drop_condition=drop_condition,
-        masking=CosineRate(whole=size.whole), chunk=chunk, told=told,
+        masking=CosineRate(full_mask_prob=size.full_mask_prob), chunk=chunk, timestep_scale=timestep_scale,
     )  # fmt: skip
 
 
-def _text_encoder(size: Size, frozen: Path | None, start: Start | None, text_states: str | None) -> TextEncoder:
+def _text_encoder(size: Size, frozen: Path | None, init_from: InitFrom | None, text_states: str | None) -> TextEncoder:
     if frozen is not None:
         return open_frozen(frozen, text_states)
-    if start is not None:
-        return open_text_encoder(start.text_folder)
+    if init_from is not None:
+        return open_text_encoder(init_from.text_folder)
     return ByteTextEncoder(
         width=size.text_width,
         depth=size.text_depth,
         max_words=size.words,
-        pooled_gain=6.0 if size.loud_text else 1.0,
+        pooled_gain=6.0 if size.text_gain else 1.0,
     )
 
 
 def _transformer(size: Size, text_encoder: TextEncoder, codes: DiscreteTokenizer) -> MeissonicTransformer:
     width = size.heads * size.head_width
-    # a 1-D tokenizer has one row of ids: nothing to halve, and as many learned places as ids
+    # a 1-D tokenizer has one row of ids: nothing to halve, and as many learned positions as ids
     row = getattr(codes, "grid", None)
     compress = size.compress and row is None
-    table = row or ((size.places, size.places) if size.places else None)
+    table = row or ((size.positions, size.positions) if size.positions else None)
     return MeissonicTransformer(
         num_layers=size.joint_blocks,
         num_single_layers=size.single_blocks,
@@ -285,7 +287,7 @@ def _transformer(size: Size, text_encoder: TextEncoder, codes: DiscreteTokenizer
         codebook_size=codes.codebook_size,
         downsample=compress,
         upsample=compress,
-        micro_scale=0.02 if size.loud_text else 1.0,
+        micro_scale=0.02 if size.text_gain else 1.0,
         code_levels=getattr(codes, "levels", None),
         places=table,
     )

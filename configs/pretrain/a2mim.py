@@ -8,16 +8,16 @@ from mimgen.decoders.mae import LinearDecoder
 from mimgen.encoders.resnet import ResNetEncoder
 from mimgen.masking.random import Random
 from mimgen.methods.a2mim.encoder import ResidualTokenVit
-from mimgen.methods.a2mim.objective import PixelsAndFrequencies
+from mimgen.methods.a2mim.objective import A2MIM
 from mimgen.methods.a2mim.target import Criterion, FrequencyDistance
-from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size, given
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides, value_or
 
 
 @dataclass(frozen=True)
 class Size:
     """Numbers of one size: a ResNet of `layers` and `strides`, or a ViT where there are no strides.
 
-    Squares of `unit` pixels are hidden together; `token` is the stage before which the mask token acts.
+    Squares of `unit` pixels are masked together; `token` is the stage before which the mask token acts.
     """
 
     pixels: int
@@ -53,53 +53,53 @@ def experiment(
     mean_fill: bool = True,
     token_stage: int | None = None,
     frequency_weight: float | None = None,
-    common: Common = USUAL,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> Pretrain:
-    """Pretrain a CNN or ViT: tell pixels and spectrum of squares in the mean colour.
+    """Pretrain a CNN or ViT: predict pixels and spectrum of squares in the mean colour.
 
     Paper: "Architecture-Agnostic Masked Image Modeling -- From ViT back to CNN" (arXiv 2205.13943).
 
     Command: mimgen train a2mim --size emoji64 --out runs/a2mim
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 42.7, linear 48.7 %; SimMIM's way: 39.7,
+    images, `mimgen compare mim`) emoji subgroups, five folds: k-NN 42.7, linear 48.7 %; SimMIM's way: 39.7,
     48.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (ResNet-18 at 64 px, minutes), resnet50 and vit_base (224 px, 300 and 800 epochs
             of ImageNet, the paper's; its ViT drops the rate in one step instead of by a cosine).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
-        mask_ratio: share of hidden squares.
-        mean_fill: show hidden squares in the picture's mean colour; without, as zeros after normalisation.
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        mask_ratio: share of masked squares.
+        mean_fill: show masked squares in the image's mean colour; without, as zeros after normalisation.
         token_stage: stage of the ResNet before which the mask token is added, from 0; by default the size's own.
         frequency_weight: of the spectra's distance; by default the size's own, 0 for none.
-        common: of every training, see `Common`.
+        common: of every training, see `TrainFlags`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     settings = common.settings(
         chosen, min_lr_ratio=chosen.min_lr_ratio, betas=(0.9, 0.999), clip=chosen.clip, ema=0.0
     )
 
-    def build() -> PixelsAndFrequencies:
-        encoder = _encoder(chosen, pictures.size, given(token_stage, chosen.token))
-        return PixelsAndFrequencies(
+    def build() -> A2MIM:
+        encoder = _encoder(chosen, data_config.size, value_or(token_stage, chosen.token))
+        return A2MIM(
             encoder,
             LinearDecoder(encoder.dim, encoder.patch, encoder.patch),
             Random(mask_ratio, max(1, chosen.unit // encoder.mask_patch)),
             criterion=Criterion(focal=bool(chosen.strides)),
             frequency=FrequencyDistance(visible=chosen.visible),
-            frequency_weight=given(frequency_weight, chosen.frequency),
+            frequency_weight=value_or(frequency_weight, chosen.frequency),
             mean_fill=mean_fill,
         )
 
-    options = changed(
+    options = overrides(
         mask_ratio=(mask_ratio, 0.6),
         mean_fill=(mean_fill, True),
         token_stage=(token_stage, None),
         frequency_weight=(frequency_weight, None),
     )
-    return Pretrain("a2mim", size, build, pictures, settings, options)
+    return Pretrain("a2mim", size, build, data_config, settings, options)
 
 
 def _encoder(size: Size, pixels: int, token_stage: int) -> ResNetEncoder | ResidualTokenVit:

@@ -1,16 +1,16 @@
-"""AttMask: iBOT where the attention of the moving average says what is hidden."""
+"""AttMask: iBOT where the attention of the moving average says what is masked."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from mimgen.methods.attmask.masking import AttentionMasking
-from mimgen.methods.attmask.objective import AttentionGuided
+from mimgen.methods.attmask.objective import AttMask
 from mimgen.methods.ibot.masking import VariedBlock
-from mimgen.methods.ibot.objective import SelfDistillation
+from mimgen.methods.ibot.objective import IBOT
 from mimgen.methods.ibot.prototypes import Temperature
 from mimgen.methods.moving_average import Momentum
-from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size, given
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides, value_or
 from mimgen.recipes.crop_sizes import CropSize, head_of, student_of, views_of
 
 SIZES = {
@@ -30,42 +30,42 @@ def experiment(
     chance: float = 0.5,
     small_crops: int | None = None,
     colours: bool = True,
-    common: Common = USUAL,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> Pretrain:
-    """Pretrain an encoder: hide what its moving average looks at, and tell what that says of it.
+    """Pretrain an encoder: mask what its moving average attends to, and predict what that says of it.
 
-    Paper: "What to Hide from Your Students: Attention-Guided Masked Image Modeling" (arXiv 2203.12719).
+    Paper: "What to Mask from Your Students: Attention-Guided Masked Image Modeling" (arXiv 2203.12719).
 
     Command: mimgen train attmask --size emoji64 --out runs/attmask
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 36.5, linear 48.0 %; random: 36.7, 47.9 %.
+    images, `mimgen compare mim`) emoji subgroups, five folds: k-NN 36.5, linear 48.0 %; random: 36.7, 47.9 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, an hour), small (ViT-S/16 at 224 px, 100 epochs of ImageNet, the
             paper's).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
-        mode: hide the most attended patches, the least ("low"), the most but for some hints, or random blocks (iBOT).
-        shown: share of the most attended patches that hints are drawn from.
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        mode: mask the most attended patches, the least ("low"), the most but for some hints, or random blocks (iBOT).
+        shown: share of the most attended patches that hints are sampled from.
         chance: of a crop to be masked at all.
         small_crops: number of small crops; by default the size's own.
         colours: change the colours of crops at random.
-        common: of every training, see `Common`.
-        pixels: side of the pictures that crops are cut from; by default the size's own.
-        batch_size: pictures a step; by default the size's own. Below 64 the centres are noisy.
+        common: of every training, see `TrainFlags`.
+        pixels: side of the images that crops are cut from; by default the size's own.
+        batch_size: images per step; by default the size's own. Below 64 the centres are noisy.
     """
     chosen = choose_size(SIZES, size)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     settings = common.settings(
         chosen, min_lr_ratio=2e-3, weight_decay=0.04, weight_decay_end=0.4, betas=(0.9, 0.999), clip=3.0, ema=0.0
     )
-    count = given(small_crops, chosen.small)
+    count = value_or(small_crops, chosen.small)
 
-    def build() -> SelfDistillation:
+    def build() -> IBOT:
         encoder = student_of(chosen)
         head = head_of(chosen)
         views = views_of(chosen, count, colours)
-        kind = SelfDistillation if mode == "random" else AttentionGuided
+        kind = IBOT if mode == "random" else AttMask
         return kind(
             encoder,
             head,
@@ -76,11 +76,11 @@ def experiment(
             freeze=chosen.freeze,
         )
 
-    options = changed(
+    options = overrides(
         mode=(mode, "high"),
         shown=(shown, 0.1),
         chance=(chance, 0.5),
         small_crops=(count, chosen.small),
         colours=(colours, True),
     )
-    return Pretrain("attmask", size, build, pictures, settings, options)
+    return Pretrain("attmask", size, build, data_config, settings, options)

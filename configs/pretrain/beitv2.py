@@ -1,4 +1,4 @@
-"""BEiT v2: tell the codes of a tokenizer that says what a teacher sees."""
+"""BEiT v2: predict the codes of a tokenizer that says what a teacher sees."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from mimgen.errors import UserError
 from mimgen.masking import Block
 from mimgen.methods.beitv2.network import BeitPretraining
-from mimgen.methods.beitv2.objective import CodeModelling
-from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
+from mimgen.methods.beitv2.objective import BEiTv2
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
 from mimgen.recipes.patch_codes import fit_patch_centroids
-from mimgen.recipes.tokenizers import load_coder
-from mimgen.tokenizers import Coder
+from mimgen.recipes.tokenizers import load_image_quantizer
+from mimgen.tokenizers import ImageQuantizer
 
 
 @dataclass(frozen=True)
 class Size:
-    """Numbers of one size; `hidden` of (`pixels` / `patch`)^2 patches enter the loss."""
+    """Numbers of one size; `masked` of (`pixels` / `patch`)^2 patches enter the loss."""
 
     pixels: int
     patch: int
@@ -27,8 +27,8 @@ class Size:
     head_layers: int
     codes: int
     per_code: int
-    hidden: int
-    least: int
+    masked: int
+    minimum: int
     layer_scale: float
     batch: int
     base_lr: float
@@ -49,38 +49,38 @@ def experiment(
     data: str = "emoji",
     tokenizer: str | None = None,
     bottleneck: bool = True,
-    common: Common = USUAL,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> Pretrain:
-    """Pretrain an encoder: tell the codes of hidden patches, also through the class token alone.
+    """Pretrain an encoder: predict the codes of masked patches, also through the class token alone.
 
     Paper: "BEiT v2: Masked Image Modeling with Vector-Quantized Visual Tokenizers" (arXiv 2208.06366).
 
     Command: mimgen train beitv2 --size emoji64 --tokenizer runs/vqkd --out runs/beitv2
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 32.4, linear 44.0 %; MAE: 34.4, 49.3 %.
+    images, `mimgen compare mim`) emoji subgroups, five folds: k-NN 32.4, linear 44.0 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), base and large (ViT-B/16 and ViT-L/16 at 224 px, 300
             epochs of ImageNet, the paper's).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         tokenizer: folder of a `vqkd` run, a converted release, or any tokenizer with the size's patch. Without it
             centroids of patches are built first: codes of how a patch looks, not of what it shows.
-        bottleneck: tell the codes a second time from shallow patches and the deep class token.
-        common: of every training, see `Common`.
+        bottleneck: predict the codes per second time from shallow patches and the deep class token.
+        common: of every training, see `TrainFlags`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     settings = common.settings(chosen, min_lr_ratio=0.0067, betas=(0.9, 0.98), clip=3.0, ema=0.0)
 
-    def build() -> CodeModelling:
-        codes: Coder = (
+    def build() -> BEiTv2:
+        codes: ImageQuantizer = (
             _codes_of(tokenizer, chosen.patch)
             if tokenizer
-            else fit_patch_centroids(pictures, chosen.patch, chosen.codes, chosen.per_code)
+            else fit_patch_centroids(data_config, chosen.patch, chosen.codes, chosen.per_code)
         )
         encoder = BeitPretraining(
-            pixels=pictures.size,
+            pixels=data_config.size,
             patch=chosen.patch,
             width=chosen.width,
             depth=chosen.depth,
@@ -90,15 +90,15 @@ def experiment(
             early_layers=chosen.early_layers if bottleneck else None,
             head_layers=chosen.head_layers,
         )
-        return CodeModelling(encoder, codes, Block(chosen.hidden, chosen.least))
+        return BEiTv2(encoder, codes, Block(chosen.masked, chosen.minimum))
 
-    options = changed(bottleneck=(bottleneck, True))
-    return Pretrain("beitv2", size, build, pictures, settings, options)
+    options = overrides(bottleneck=(bottleneck, True))
+    return Pretrain("beitv2", size, build, data_config, settings, options)
 
 
-def _codes_of(folder: str, patch: int) -> Coder:
-    """A tokenizer with one code a patch."""
-    codes = load_coder(folder)
+def _codes_of(folder: str, patch: int) -> ImageQuantizer:
+    """A tokenizer with one code per patch."""
+    codes = load_image_quantizer(folder)
     if not codes.codebook_size or codes.downsample != patch:
         raise UserError(
             f"the tokenizer in {folder} has {codes.codebook_size or 'no'} codes, one for {codes.downsample} pixels; "

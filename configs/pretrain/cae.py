@@ -1,4 +1,4 @@
-"""CAE: tell what hidden patches are from their regressed representations alone."""
+"""CAE: predict what masked patches are from their regressed representations alone."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.masking import Block
 from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
-from mimgen.methods.cae.objective import ContextAutoencoder
-from mimgen.recipes import USUAL, Common, Pictures, Pretrain, changed, choose_size
+from mimgen.methods.cae.objective import CAE
+from mimgen.recipes import DEFAULT_FLAGS, DataConfig, Pretrain, TrainFlags, choose_size, overrides
 from mimgen.recipes.patch_codes import fit_patch_centroids, load_patch_codes
 from mimgen.targets import CodeTarget, PixelTarget, Target
 
 
 @dataclass(frozen=True)
 class Size:
-    """Numbers of one size; `least` patches has the smallest block, `regressor` and `decoder` count blocks."""
+    """Numbers of one size; `minimum` patches has the smallest block, `regressor` and `decoder` count blocks."""
 
     pixels: int
     patch: int
@@ -29,7 +29,7 @@ class Size:
     regressor: int
     decoder: int
     drop_path: float
-    least: int
+    minimum: int
     codes: int
     per_code: int
     batch: int
@@ -54,37 +54,37 @@ def experiment(
     tokenizer: str | None = None,
     align_weight: float = 2.0,
     mask_ratio: float = 0.5,
-    common: Common = USUAL,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> Pretrain:
-    """Pretrain an encoder: tell representations and codes of hidden blocks in two steps.
+    """Pretrain an encoder: predict representations and codes of masked blocks in two steps.
 
     Paper: "Context Autoencoder for Self-Supervised Representation Learning" (arXiv 2202.03026).
 
     Command: mimgen train cae --size emoji64 --out runs/cae
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 33.1, linear 46.6 %; MAE: 34.4, 49.3 %.
+    images, `mimgen compare mim`) emoji subgroups, five folds: k-NN 33.1, linear 46.6 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), small, base and large (ViT-S/16, ViT-B/16 and ViT-L/16 at
             224 px, 800 epochs of ImageNet, the paper's but for its tokenizer).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         target: codes of a tokenizer, or pixels normalised by patch.
         tokenizer: folder of a tokenizer with the size's patch; without it, centroids are built first.
-        align_weight: of the representations of hidden patches; 0 leaves the codes or pixels alone.
-        mask_ratio: share of hidden patches, in blocks.
-        common: of every training, see `Common`.
+        align_weight: of the representations of masked patches; 0 leaves the codes or pixels alone.
+        mask_ratio: share of masked patches, in blocks.
+        common: of every training, see `TrainFlags`.
     """
     if tokenizer and target != "codes":
         raise UserError(f"--target {target} needs no tokenizer: leave --tokenizer out")
     chosen = choose_size(SIZES, size)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     settings = common.settings(chosen, min_lr_ratio=1 / 150, betas=(0.9, 0.999), clip=3.0, ema=0.0)
 
-    def build() -> ContextAutoencoder:
-        goal = _target(target, tokenizer, pictures, chosen)
+    def build() -> CAE:
+        goal = _target(target, tokenizer, data_config, chosen)
         encoder = CaeEncoder(
-            pictures.size,
+            data_config.size,
             chosen.patch,
             chosen.width,
             chosen.depth,
@@ -99,24 +99,24 @@ def experiment(
             chosen.decoder,
             chosen.decoder_heads,
         )
-        hidden = round(mask_ratio * (pictures.size // chosen.patch) ** 2)
-        return ContextAutoencoder(
-            encoder, decoder, goal, Block(hidden, min(chosen.least, hidden)), align_weight=align_weight
+        masked = round(mask_ratio * (data_config.size // chosen.patch) ** 2)
+        return CAE(
+            encoder, decoder, goal, Block(masked, min(chosen.minimum, masked)), align_weight=align_weight
         )
 
-    options = changed(
+    options = overrides(
         target=(target, "codes"),
         tokenizer=(tokenizer, None),
         align_weight=(align_weight, 2.0),
         mask_ratio=(mask_ratio, 0.5),
     )
-    return Pretrain("cae", size, build, pictures, settings, options)
+    return Pretrain("cae", size, build, data_config, settings, options)
 
 
-def _target(name: str, tokenizer: str | None, pictures: Pictures, size: Size) -> Target:
-    """What is predicted for a hidden patch."""
+def _target(name: str, tokenizer: str | None, data_config: DataConfig, size: Size) -> Target:
+    """What is predicted for a masked patch."""
     if name == "pixels":
         return PixelTarget(size.patch, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     if tokenizer:
-        return CodeTarget(load_patch_codes(tokenizer, pictures, size.patch))
-    return CodeTarget(fit_patch_centroids(pictures, size.patch, size.codes, size.per_code))
+        return CodeTarget(load_patch_codes(tokenizer, data_config, size.patch))
+    return CodeTarget(fit_patch_centroids(data_config, size.patch, size.codes, size.per_code))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mimgen.masking import Block
-from mimgen.methods import CentroidModelling
+from mimgen.methods import CCViT
 from mimgen.methods.beitv2.network import BeitPretraining
-from mimgen.recipes import USUAL, Common, DiscreteTokenizer, Pretrain, choose_size
+from mimgen.recipes import DEFAULT_FLAGS, DiscreteTokenizer, Pretrain, TrainFlags, choose_size
 from mimgen.recipes.patch_codes import fit_patch_centroids, load_patch_codes
 
 
 @dataclass(frozen=True)
 class Size:
-    """Numbers of one size; `hidden` and `replaced` of (`pixels` / `patch`)^2 patches enter the loss."""
+    """Numbers of one size; `masked` and `replaced` of (`pixels` / `patch`)^2 patches enter the loss."""
 
     pixels: int
     patch: int
@@ -24,8 +24,8 @@ class Size:
     head_layers: int
     codes: int
     per_code: int
-    hidden: int
-    least: int
+    masked: int
+    minimum: int
     replaced: int
     batch: int
     base_lr: float
@@ -47,38 +47,38 @@ def experiment(
     code_weight: float = 1.0,
     pixel_weight: float = 1.0,
     replaced: int | None = None,
-    common: Common = USUAL,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> Pretrain:
-    """Pretrain an encoder: tell the centroid and the pixels of hidden patches and of patches shown as centroids.
+    """Pretrain an encoder: predict the centroid and the pixels of masked patches and of patches shown as centroids.
 
     Paper: "Centroid-centered Modeling for Efficient Vision Transformer Pre-training" (arXiv 2303.04664).
 
     Command: mimgen train ccvit --size emoji64 --out runs/ccvit
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 34.5, linear 46.0 %; MAE: 34.4, 49.3 %.
+    images, `mimgen compare mim`) emoji subgroups, five folds: k-NN 34.5, linear 46.0 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), base (ViT-B/16 at 224 px, the paper's).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         tokenizer: folder of a tokenizer with the size's patch; without it, centroids are built first.
         code_weight: weight of the cross-entropy; 0 leaves the pixels alone.
         pixel_weight: weight of the squared error; 0 leaves the codes alone.
         replaced: visible patches shown as centroids; by default the size's own, 0 for none.
-        common: of every training, see `Common`.
+        common: of every training, see `TrainFlags`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     settings = common.settings(chosen, betas=(0.9, 0.98), clip=3.0, ema=0.0)
 
-    def build() -> CentroidModelling:
+    def build() -> CCViT:
         codes: DiscreteTokenizer = (
-            load_patch_codes(tokenizer, pictures, chosen.patch)
+            load_patch_codes(tokenizer, data_config, chosen.patch)
             if tokenizer
-            else fit_patch_centroids(pictures, chosen.patch, chosen.codes, chosen.per_code)
+            else fit_patch_centroids(data_config, chosen.patch, chosen.codes, chosen.per_code)
         )
         encoder = BeitPretraining(
-            pixels=pictures.size,
+            pixels=data_config.size,
             patch=chosen.patch,
             width=chosen.width,
             depth=chosen.depth,
@@ -88,13 +88,13 @@ def experiment(
             head_layers=chosen.head_layers,
             second=3 * chosen.patch**2,
         )
-        return CentroidModelling(
+        return CCViT(
             encoder,
             codes,
-            Block(chosen.hidden, chosen.least),
+            Block(chosen.masked, chosen.minimum),
             replaced=chosen.replaced if replaced is None else replaced,
             code_weight=code_weight,
             pixel_weight=pixel_weight,
         )
 
-    return Pretrain("ccvit", size, build, pictures, settings)
+    return Pretrain("ccvit", size, build, data_config, settings)

@@ -1,4 +1,4 @@
-"""CroCo: complete a nearly hidden picture with the help of a second view."""
+"""CroCo: complete a mostly masked image with the help of a second view."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from mimgen.decoders.cross_attention import CrossViewDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
 from mimgen.methods.croco.encoder import CrossViewVit
-from mimgen.methods.croco.objective import CrossViewCompletion
-from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
+from mimgen.methods.croco.objective import CroCo
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
 from mimgen.recipes.vit_sizes import MaeSize
 from mimgen.targets import PixelTarget
 
@@ -27,38 +27,38 @@ def experiment(
     positions: Literal["fixed", "rotary"] = "fixed",
     normalise: bool = True,
     jitter: float = 0.4,
-    common: Common = USUAL,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> Pretrain:
-    """Pretrain an encoder on pairs of views: tell hidden pixels of one with the help of the other.
+    """Pretrain an encoder on pairs of views: predict masked pixels of one with the help of the other.
 
     Paper: "CroCo: Self-Supervised Pre-training for 3D Vision Tasks by Cross-View Completion" (arXiv 2210.10716).
 
     Command: mimgen train croco --size emoji64 --out runs/croco
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen compare mim`) parallax: gain of the true second view 15.6, disparity R^2, both views 9.9,
+    images, `mimgen compare mim`) parallax: gain of the true second view 15.6, disparity R^2, both views 9.9,
     one view 11.3 %; second views of other scenes: -0.0, 7.6, 8.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes, of the same cost as other methods' size of that name), base
             (ViT-B/16 at 224 px, 400 epochs of 1.8 million pairs, the paper's).
-        data: "parallax" (drawn stereo pairs), or a folder with a/<name> and b/<name>, two views of each scene.
-        mask_ratio: share of hidden patches of the first view.
+        data: "parallax" (sampled stereo pairs), or a folder with a/<name> and b/<name>, two views of each scene.
+        mask_ratio: share of masked patches of the first view.
         positions: fixed sines and cosines are added (CroCo), rotary ones turn queries and keys (CroCo v2).
-        normalise: tell pixels normalised by patch.
-        jitter: largest change of brightness, contrast and saturation, drawn for each view; 0 for none.
-        common: of every training, see `Common`.
+        normalise: predict pixels normalised by patch.
+        jitter: largest change of brightness, contrast and saturation, sampled for each view; 0 for none.
+        common: of every training, see `TrainFlags`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
-    def build() -> CrossViewCompletion:
+    def build() -> CroCo:
         encoder = CrossViewVit(
-            pictures.size, chosen.patch, chosen.width, chosen.depth, chosen.heads, positions=positions
+            data_config.size, chosen.patch, chosen.width, chosen.depth, chosen.heads, positions=positions
         )
         decoder = CrossViewDecoder(
-            pictures.size,
+            data_config.size,
             chosen.patch,
             chosen.width,
             chosen.decoder_width,
@@ -67,15 +67,15 @@ def experiment(
             positions=positions,
         )
         target = PixelTarget(chosen.patch, normalise=normalise, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True)
-        patches = (pictures.size // chosen.patch) ** 2
-        # the share of whole patches that the official code hides: it rounds down, `Random` up
+        patches = (data_config.size // chosen.patch) ** 2
+        # the share of whole patches that the official code masks: it rounds down, `Random` up
         masking = Random(int(mask_ratio * patches) / patches)
-        return CrossViewCompletion(encoder, decoder, target, masking, jitter=jitter)
+        return CroCo(encoder, decoder, target, masking, jitter=jitter)
 
-    options = changed(
+    options = overrides(
         mask_ratio=(mask_ratio, 0.9),
         positions=(positions, "fixed"),
         normalise=(normalise, True),
         jitter=(jitter, 0.4),
     )
-    return Pretrain("croco", size, build, pictures, settings, options)
+    return Pretrain("croco", size, build, data_config, settings, options)

@@ -11,9 +11,9 @@ from mimgen.encoders.vit import VitEncoder
 from mimgen.masking.disjoint import Disjoint
 from mimgen.methods.dmjd.branch import VisibleBranch
 from mimgen.methods.dmjd.encoder import ConvVitEncoder
-from mimgen.methods.dmjd.objective import JointDistillation
+from mimgen.methods.dmjd.objective import DMJD
 from mimgen.methods.dmjd.target import WhitenedHog
-from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
 
 
 @dataclass(frozen=True)
@@ -54,46 +54,46 @@ def experiment(
     predicted: float = 1.0,
     views: Literal["disjoint", "independent"] = "disjoint",
     theta: float = 1.0,
-    common: Common = USUAL,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> Pretrain:
-    """Pretrain an encoder on two views that together hide all: tell gradients, seen or not.
+    """Pretrain an encoder on two views that together mask all: predict gradients, seen or not.
 
     Paper: "Disjoint Masking with Joint Distillation for Efficient Masked Image Modeling" (arXiv 2301.00230).
 
     Command: mimgen train dmjd --size emoji64 --out runs/dmjd
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 40.4, linear 49.0 %; independent views, no
+    images, `mimgen compare mim`) emoji subgroups, five folds: k-NN 40.4, linear 49.0 %; independent views, no
     visible branch: 39.3, 48.9 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), base (ConViT-B at 224 px, 400 epochs of ImageNet, the
             paper's).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         encoder: "conv" has two stages of convolutions before the transformer, "vit" is plain; by default the
             size's own: vit for emoji64, to compare at equal cost, conv otherwise.
-        mask_ratio: share of hidden patches of each view.
-        predicted: share of patches hidden in a view at least.
-        views: "independent" draws both at random.
+        mask_ratio: share of masked patches of each view.
+        predicted: share of patches masked in a view at least.
+        views: "independent" samples both at random.
         theta: weight of the loss of visible patches; 0 leaves their branch out.
-        common: of every training, see `Common`.
-        batch_size: pictures a step, each of which is seen twice; by default the size's own.
-        base_lr: learning rate for 256 pictures if each patch were predicted once a step; by default the size's
+        common: of every training, see `TrainFlags`.
+        batch_size: images per step, each of which is seen twice; by default the size's own.
+        base_lr: learning rate for 256 images if each patch were predicted once per step; by default the size's
             own. It is raised by predicted / mask_ratio (DMJD, section 3.4), but not for the second view.
     """
     chosen = choose_size(SIZES, size)
     kind = encoder or chosen.encoder
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     # before the rate, which the ratio divides, so that an impossible one is refused
     masking = Disjoint(mask_ratio, predicted, chosen.unit, independent=views == "independent")
     settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
     settings = replace(settings, base_lr=settings.base_lr * predicted / mask_ratio)
 
-    def build() -> JointDistillation:
-        network = _encoder(kind, chosen, pictures.size)
+    def build() -> DMJD:
+        network = _encoder(kind, chosen, data_config.size)
         target = WhitenedHog(network.patch)
         decoder = MaeDecoder(
-            pictures.size,
+            data_config.size,
             network.patch,
             network.dim,
             chosen.decoder_width,
@@ -103,16 +103,16 @@ def experiment(
             network.prefix,
         )
         visible = VisibleBranch(network.dim, chosen.decoder_width, target.dim) if theta else None
-        return JointDistillation(network, decoder, visible, target, masking, theta=theta)
+        return DMJD(network, decoder, visible, target, masking, theta=theta)
 
-    options = changed(
+    options = overrides(
         encoder=(kind, chosen.encoder),
         mask_ratio=(mask_ratio, USUAL_RATIO),
         predicted=(predicted, 1.0),
         views=(views, "disjoint"),
         theta=(theta, 1.0),
     )
-    return Pretrain("dmjd", size, build, pictures, settings, options)
+    return Pretrain("dmjd", size, build, data_config, settings, options)
 
 
 def _encoder(kind: str, size: Size, pixels: int) -> ConvVitEncoder | VitEncoder:

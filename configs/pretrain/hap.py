@@ -1,4 +1,4 @@
-"""HAP: pretraining for people; parts of bodies are hidden first, two views aligned."""
+"""HAP: pretraining for people; parts of bodies are masked first, two views aligned."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD, VitEncoder
 from mimgen.errors import UserError
 from mimgen.methods.hap.masking import Parts
-from mimgen.methods.hap.objective import PartsAndAlignment
-from mimgen.recipes import USUAL, Common, Pictures, Pretrain, changed, choose_size, given
+from mimgen.methods.hap.objective import HAP
+from mimgen.recipes import DEFAULT_FLAGS, DataConfig, Pretrain, TrainFlags, choose_size, overrides, value_or
 from mimgen.recipes.vit_sizes import MaeShape, decoder_of, vit_of
 from mimgen.targets import PixelTarget
 
 
 @dataclass(frozen=True)
 class Size(MaeShape):
-    """Numbers of one size; `pixels` is the height of the pictures."""
+    """Numbers of one size; `pixels` is the height of the images."""
 
-    least: int
+    minimum: int
     batch: int
     base_lr: float
     warmup: int
@@ -41,65 +41,65 @@ def experiment(
     blocks: bool = True,
     alignment_weight: float = 0.05,
     temperature: float = 0.2,
-    start: str | None = None,
-    common: Common = USUAL,
+    init: str | None = None,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> Pretrain:
-    """Pretrain an encoder for people: hide parts of bodies, align two masked views.
+    """Pretrain an encoder for people: mask parts of bodies, align two masked views.
 
     Paper: "HAP: Structure-Aware Masked Image Modeling for Human-Centric Perception" (arXiv 2310.20695).
 
     Command: mimgen train hap --size emoji64 --out runs/hap
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen compare mim`) figures: attributes 66.9, identity mAP 11.8 %; random masks (MAE): 75.6,
+    images, `mimgen compare mim`) figures: attributes 66.9, identity mAP 11.8 %; random masks (MAE): 75.6,
     23.6 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 x 32 px, minutes), base (ViT-B/16 at 256 x 128 px, 400 epochs of 2.1M people,
             the paper's).
-        data: "figures" (drawn people with known joints), or other pictures; without joints no parts are used.
-        mask_ratio: share of hidden patches.
-        parts: largest number of body parts hidden first; by default 6 where the data has joints, else 0.
-        blocks: hide blocks besides; without, patches anywhere.
+        data: "figures" (synthetic people with known joints), or other images; without joints no parts are used.
+        mask_ratio: share of masked patches.
+        parts: largest number of body parts masked first; by default 6 where the data has joints, else 0.
+        blocks: mask blocks besides; without, patches anywhere.
         alignment_weight: of the contrastive loss between two views; 0 for none.
         temperature: of the contrastive loss.
-        start: folder of an encoder to start from, such as MAE's, with the same patch and width; the paper does.
-        common: of every training, see `Common`.
-        pixels: height of the pictures; by default the size's own.
+        init: folder of an encoder to start from, such as MAE's, with the same patch and width; the paper does.
+        common: of every training, see `TrainFlags`.
+        pixels: height of the images; by default the size's own.
     """
     chosen = choose_size(SIZES, size)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
-    def build() -> PartsAndAlignment:
-        shape, joints = _seen(pictures)
+    def build() -> HAP:
+        shape, joints = _seen(data_config)
         encoder = vit_of(chosen, shape)
-        if start is not None:
-            _take(encoder, start)
+        if init is not None:
+            _take(encoder, init)
         decoder = decoder_of(MaeDecoder, chosen, shape)
-        return PartsAndAlignment(
+        return HAP(
             encoder,
             decoder,
             PixelTarget(chosen.patch, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True),
-            Parts(mask_ratio, given(parts, 6 if joints else 0), blocks=blocks, least=chosen.least),
+            Parts(mask_ratio, value_or(parts, 6 if joints else 0), blocks=blocks, minimum=chosen.minimum),
             alignment_weight=alignment_weight,
             temperature=temperature,
         )
 
-    options = changed(
+    options = overrides(
         mask_ratio=(mask_ratio, 0.5),
         parts=(parts, None),
         blocks=(blocks, True),
         alignment_weight=(alignment_weight, 0.05),
         temperature=(temperature, 0.2),
-        start=(start, None),
+        init=(init, None),
     )
-    return Pretrain("hap", size, build, pictures, settings, options)
+    return Pretrain("hap", size, build, data_config, settings, options)
 
 
-def _seen(pictures: Pictures) -> tuple[tuple[int, int], bool]:
-    """Rows and columns of the run's pictures, and whether their joints are known."""
-    dataset = pictures.open()
+def _seen(data_config: DataConfig) -> tuple[tuple[int, int], bool]:
+    """Rows and columns of the run's images, and whether their joints are known."""
+    dataset = data_config.open()
     sample = dataset[0] if isinstance(dataset, Dataset) else next(iter(dataset.samples(0, 0)))
     return (sample.image.shape[-2], sample.image.shape[-1]), "keypoints" in sample.extras
 

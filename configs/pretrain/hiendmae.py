@@ -9,9 +9,9 @@ from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
 from mimgen.methods.hiendmae.decoder import HierarchicalDecoder
 from mimgen.methods.hiendmae.encoder import VolumeVit
-from mimgen.methods.hiendmae.objective import HierarchicalModelling
+from mimgen.methods.hiendmae.objective import HiEndMAE
 from mimgen.methods.hiendmae.target import VolumeTarget
-from mimgen.recipes import USUAL, Common, Pictures, Pretrain, changed, choose_size, given
+from mimgen.recipes import DEFAULT_FLAGS, DataConfig, Pretrain, TrainFlags, choose_size, overrides, value_or
 from mimgen.recipes.volumes import Volumes
 
 HOUNSFIELD = (-175.0, 250.0)  # soft tissue in CT
@@ -19,7 +19,7 @@ HOUNSFIELD = (-175.0, 250.0)  # soft tissue in CT
 
 @dataclass(frozen=True)
 class Size:
-    """Numbers of one size; `axes` is 3 for volumes and 2 for pictures."""
+    """Numbers of one size; `axes` is 3 for volumes and 2 for images."""
 
     axes: int
     pixels: int
@@ -54,9 +54,9 @@ def experiment(
     hierarchical: bool = True,
     window: tuple[float, float] = HOUNSFIELD,
     spacing: float = 1.5,
-    common: Common = USUAL,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> Pretrain:
-    """Pretrain an encoder of volumes or pictures: all its layers help to tell hidden cells.
+    """Pretrain an encoder of volumes or images: all its layers help to predict masked cells.
 
     Paper: "Hi-End-MAE: Hierarchical encoder-driven masked autoencoders are stronger vision learners for medical image
     segmentation" (arXiv 2502.08347).
@@ -64,29 +64,29 @@ def experiment(
     Command: mimgen train hiendmae --size volumes32 --out runs/hiendmae
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen compare mim`) volumes: Dice of middle layers 19.9, best layer 20.1 %; from the last layer
+    images, `mimgen compare mim`) volumes: Dice of middle layers 19.9, best layer 20.1 %; from the last layer
     alone: 18.5, 18.7 %.
 
     Args:
-        size: tiny (volumes of 16 voxels a side, seconds), emoji64 (pictures of 64 px, minutes), volumes32 (32
+        size: tiny (volumes of 16 voxels per side, seconds), emoji64 (images of 64 px, minutes), volumes32 (32
             voxels, minutes), base and large (96 voxels, 1000 epochs of 10,000 scans, the paper's).
-        data: a folder of volumes (.npy, .nii.gz), or of pictures with emoji64; by default "volumes", the built-in
+        data: a folder of volumes (.npy, .nii.gz), or of images with emoji64; by default "volumes", the built-in
             phantoms, and "emoji" with emoji64.
-        mask_ratio: share of hidden cells.
+        mask_ratio: share of masked cells.
         hierarchical: each block of the decoder reads another layer; without, all of them read the last one.
         window: values of your volumes that become 0 and 1, in Hounsfield units for CT.
         spacing: side of a voxel in millimetres that NIfTI volumes are resampled to.
-        common: of every training, see `Common`.
-        pixels: side of the volumes or pictures; by default the size's own.
+        common: of every training, see `TrainFlags`.
+        pixels: side of the volumes or images; by default the size's own.
     """
     chosen = choose_size(SIZES, size)
-    side = given(common.pixels, chosen.pixels)
-    pictures: Pictures = Pictures(given(data, "emoji"), side)
+    side = value_or(common.pixels, chosen.pixels)
+    data_config: DataConfig = DataConfig(value_or(data, "emoji"), side)
     if chosen.axes == 3:
-        pictures = Volumes(given(data, "volumes"), side, window=tuple(window), spacing=spacing)  # type: ignore[arg-type]
+        data_config = Volumes(value_or(data, "volumes"), side, window=tuple(window), spacing=spacing)  # type: ignore[arg-type]
     settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
-    def build() -> HierarchicalModelling:
+    def build() -> HiEndMAE:
         flat, sides = chosen.axes == 2, (side,) * chosen.axes
         channels = 3 if flat else 1
         encoder = VolumeVit(
@@ -102,12 +102,12 @@ def experiment(
             chosen.decoder_depth,
             chosen.decoder_heads,
         )
-        return HierarchicalModelling(encoder, decoder, VolumeTarget(encoder.cell, channels), Random(mask_ratio))
+        return HiEndMAE(encoder, decoder, VolumeTarget(encoder.cell, channels), Random(mask_ratio))
 
-    options = changed(
+    options = overrides(
         mask_ratio=(mask_ratio, 0.75),
         hierarchical=(hierarchical, True),
         window=(tuple(window), HOUNSFIELD),
         spacing=(spacing, 1.5),
     )
-    return Pretrain("hiendmae", size, build, pictures, settings, options)
+    return Pretrain("hiendmae", size, build, data_config, settings, options)

@@ -13,12 +13,12 @@ from mimgen.encoders.plain import HogEncoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.block import Block
 from mimgen.masking.random import Random
-from mimgen.methods.itpn.objective import PyramidDistillation, PyramidModelling
+from mimgen.methods.itpn.objective import ITPN, ITPNDistillation
 from mimgen.methods.itpn.target import StandardisedFeatures
-from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
 from mimgen.targets import PixelTarget
 
-HIDDEN = 75 / 196  # share of patches hidden in blocks for a teacher's features
+MASKED = 75 / 196  # share of patches masked in blocks for a teacher's features
 PIXEL_BETAS, FEATURE_BETAS = (0.9, 0.95), (0.9, 0.98)
 
 
@@ -61,30 +61,30 @@ def experiment(
     data: str = "emoji",
     target: str = "pixels",
     mask_ratio: float = 0.75,
-    hidden_only: bool = False,
-    common: Common = USUAL,
+    masked_only: bool = False,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> Pretrain:
-    """Pretrain an encoder and its feature pyramid: tell pixels or features of hidden patches.
+    """Pretrain an encoder and its feature pyramid: predict pixels or features of masked patches.
 
     Paper: "Integrally Pre-Trained Transformer Pyramid Networks" (arXiv 2211.12735).
 
     Command: mimgen train itpn --size emoji64 --out runs/itpn
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 34.8, linear 45.0 %; MAE: 34.4, 49.3 %.
+    images, `mimgen compare mim`) emoji subgroups, five folds: k-NN 34.8, linear 45.0 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), base and large (224 px, 1600 epochs of ImageNet on pixels or
             300 on features, the paper's).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         target: "pixels"; or features: "hog", which needs no weights, or the folder of an encoder (the paper's is
-            CLIP). With features, 38 % of the patches are hidden in blocks, shown as a token.
-        mask_ratio: share of hidden patches, with pixels.
-        hidden_only: score features of hidden patches alone, instead of all.
-        common: of every training, see `Common`.
+            CLIP). With features, 38 % of the patches are masked in blocks, shown as a token.
+        mask_ratio: share of masked patches, with pixels.
+        masked_only: score features of masked patches alone, instead of all.
+        common: of every training, see `TrainFlags`.
     """
     chosen = choose_size(SIZES, size)
-    pictures, featured = common.pictures(data, chosen), target != "pixels"
+    data_config, featured = common.data_config(data, chosen), target != "pixels"
     if featured:
         chosen = replace(
             chosen, base_lr=chosen.feature_lr, steps=chosen.feature_steps, warmup=chosen.warmup // 8
@@ -93,17 +93,17 @@ def experiment(
 
     def build() -> nn.Module:
         if featured:
-            return _on_features(chosen, pictures.size, target, hidden_only)
-        return _on_pixels(chosen, pictures.size, mask_ratio)
+            return _on_features(chosen, data_config.size, target, masked_only)
+        return _on_pixels(chosen, data_config.size, mask_ratio)
 
-    options = changed(
-        target=(target, "pixels"), mask_ratio=(mask_ratio, 0.75), hidden_only=(hidden_only, False)
+    options = overrides(
+        target=(target, "pixels"), mask_ratio=(mask_ratio, 0.75), masked_only=(masked_only, False)
     )
-    return Pretrain("itpn", size, build, pictures, settings, options)
+    return Pretrain("itpn", size, build, data_config, settings, options)
 
 
-def _on_pixels(chosen: Size, side: int, ratio: float) -> PyramidModelling:
-    """The pixel variant: hidden patches are left out."""
+def _on_pixels(chosen: Size, side: int, ratio: float) -> ITPN:
+    """The pixel variant: masked patches are left out."""
     encoder = HiVitEncoder(
         side, chosen.patch, chosen.width, chosen.mlp_depths, chosen.depth, chosen.heads, neck_width=chosen.neck
     )
@@ -111,18 +111,18 @@ def _on_pixels(chosen: Size, side: int, ratio: float) -> PyramidModelling:
         side, chosen.patch, chosen.neck, chosen.decoder_width, chosen.decoder_depth, chosen.decoder_heads
     )
     target = PixelTarget(chosen.patch, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True)
-    return PyramidModelling(encoder, decoder, target, Random(ratio))
+    return ITPN(encoder, decoder, target, Random(ratio))
 
 
-def _on_features(chosen: Size, side: int, teacher: str, hidden_only: bool) -> PyramidDistillation:
-    """The CLIP variant: hidden patches are shown as a token, and a teacher's features are told."""
-    said = HogEncoder(side, chosen.patch) if teacher == "hog" else open_patch_teacher(teacher)
-    target = StandardisedFeatures(said, patch=chosen.patch)
+def _on_features(chosen: Size, side: int, teacher: str, masked_only: bool) -> ITPNDistillation:
+    """The CLIP variant: masked patches are shown as a token, and a teacher's features are predicted."""
+    network = HogEncoder(side, chosen.patch) if teacher == "hog" else open_patch_teacher(teacher)
+    target = StandardisedFeatures(network, patch=chosen.patch)
     encoder = HiVitEncoder(
         side, chosen.patch, chosen.width, chosen.mlp_depths, chosen.depth, chosen.heads, relative=True,
         layer_scale=0.1, drop_path=0.1, neck_width=chosen.neck, neck_depth=1, mask_token=True,
     )  # fmt: skip
     heads = FeatureHeads(side, chosen.patch, chosen.neck, chosen.width, chosen.heads, target.dim)
     patches = (side // chosen.patch) ** 2
-    masking = Block(round(HIDDEN * patches), least=max(1, 16 * patches // 196))
-    return PyramidDistillation(encoder, heads, target, masking, hidden_only=hidden_only)
+    masking = Block(round(MASKED * patches), minimum=max(1, 16 * patches // 196))
+    return ITPNDistillation(encoder, heads, target, masking, masked_only=masked_only)

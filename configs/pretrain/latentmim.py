@@ -1,4 +1,4 @@
-"""LatentMIM: tell latents of hidden patches from few visible ones, without collapse."""
+"""LatentMIM: predict latents of masked patches from visible ones, without collapse."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Literal
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.latentmim.networks import LatentDecoder, LatentVit
-from mimgen.methods.latentmim.objective import LatentModelling
+from mimgen.methods.latentmim.objective import LatentMIM
 from mimgen.methods.moving_average import Momentum
-from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size, given
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides, value_or
 from mimgen.recipes.vit_sizes import MaeShape
 
 
 @dataclass(frozen=True)
 class Size(MaeShape):
-    """Numbers of one size; pictures have cells of `patch` + `gap` pixels, of which `visible` are seen."""
+    """Numbers of one size; images have cells of `patch` + `gap` pixels, of which `visible` are seen."""
 
     gap: int
     visible: int
@@ -41,9 +41,9 @@ def experiment(
     gap: int | None = None,
     joint: bool = False,
     similarity_weight: float = 0.1,
-    common: Common = USUAL,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> Pretrain:
-    """Pretrain an encoder: tell which of a picture's hidden patches is meant, in the space of a slow copy.
+    """Pretrain an encoder: predict which of an image's masked patches is meant, in the space of a slow copy.
 
     Paper: "Towards Latent Masked Image Modeling for Self-Supervised Visual Representation Learning" (arXiv
     2407.15837).
@@ -51,33 +51,33 @@ def experiment(
     Command: mimgen train latentmim --size emoji64 --out runs/latentmim
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 40.1, linear 50.3 %; MAE: 34.4, 49.3 %.
+    images, `mimgen compare mim`) emoji subgroups, five folds: k-NN 40.1, linear 50.3 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (8 x 8 patches of 8 px, minutes), base (ViT-B/16 with 14 x 14 patches, 800 epochs
             of ImageNet, the paper's).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         loss: contrast is the paper's; squared, the error to standardised latents, is there to be compared.
-        gap: pixels a side between patches; by default the size's own. 0 is plain patches; then pass --pixels too,
+        gap: pixels per side between patches; by default the size's own. 0 is plain patches; then pass --pixels too,
             a multiple of the patch.
-        joint: the encoder is its own target, with gradient; collapses with the squared loss.
+        joint: the encoder is specific to it target, with gradient; collapses with the squared loss.
         similarity_weight: weight of the pull of mean similarities; 0 for none.
-        common: of every training, see `Common`.
-        pixels: side of the pictures, a multiple of patch and gap together; by default the size's own.
+        common: of every training, see `TrainFlags`.
+        pixels: side of the images, a multiple of patch and gap together; by default the size's own.
     """
     chosen = choose_size(SIZES, size)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     settings = common.settings(chosen, min_lr_ratio=0.25, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
-    space = given(gap, chosen.gap)
-    across = pictures.size // (chosen.patch + space)
-    if across * (chosen.patch + space) != pictures.size or across**2 <= chosen.visible:
+    space = value_or(gap, chosen.gap)
+    across = data_config.size // (chosen.patch + space)
+    if across * (chosen.patch + space) != data_config.size or across**2 <= chosen.visible:
         raise UserError(
-            f"{pictures.size} pixels do not divide into cells of {chosen.patch} + {space} pixels, more than "
+            f"{data_config.size} pixels do not divide into cells of {chosen.patch} + {space} pixels, more than "
             f"{chosen.visible} of them: choose --pixels or --gap to fit"
         )
 
-    def build() -> LatentModelling:
+    def build() -> LatentMIM:
         side = across * chosen.patch
         encoder = LatentVit(
             side, chosen.patch, chosen.width, chosen.depth, chosen.heads, head_width=chosen.head_width
@@ -85,7 +85,7 @@ def experiment(
         decoder = LatentDecoder(
             side, chosen.patch, chosen.width, chosen.decoder_width, chosen.decoder_depth, chosen.decoder_heads
         )
-        return LatentModelling(
+        return LatentMIM(
             encoder,
             decoder,
             Random(1 - chosen.visible / across**2),
@@ -96,10 +96,10 @@ def experiment(
             steps=settings.steps,
         )
 
-    options = changed(
+    options = overrides(
         loss=(loss, "contrast"),
         gap=(gap, None),
         joint=(joint, False),
         similarity_weight=(similarity_weight, 0.1),
     )
-    return Pretrain("latentmim", size, build, pictures, settings, options)
+    return Pretrain("latentmim", size, build, data_config, settings, options)

@@ -8,9 +8,9 @@ from typing import Literal
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
 from mimgen.methods.localmim.decoders import LocalDecoder
-from mimgen.methods.localmim.objective import LocalModelling
+from mimgen.methods.localmim.objective import LocalMIM
 from mimgen.methods.localmim.target import SobelTarget
-from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
 from mimgen.recipes.vit_sizes import vit_of
 from mimgen.targets import PixelTarget
 
@@ -51,31 +51,31 @@ def experiment(
     target: Literal["hog", "pixels"] = "hog",
     scales: Literal["multi", "single", "top"] = "multi",
     offset: bool = False,
-    common: Common = USUAL,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> Pretrain:
-    """Pretrain an encoder: low layers tell fine gradients of hidden cells, high layers coarse.
+    """Pretrain an encoder: low layers predict fine gradients of masked cells, high layers coarse.
 
     Paper: "Masked Image Modeling with Local Multi-Scale Reconstruction" (arXiv 2303.05251).
 
     Command: mimgen train localmim --size emoji64 --out runs/localmim
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 37.8, linear 48.6 %; top layer only: 38.8,
+    images, `mimgen compare mim`) emoji subgroups, five folds: k-NN 37.8, linear 48.6 %; top layer only: 38.8,
     46.6 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), base (ViT-B/16 at 224 px, 1600 epochs of ImageNet, the
             paper's), large (ViT-L/16, 800 epochs, 18 directions, the paper's).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
-        mask_ratio: share of hidden patches.
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        mask_ratio: share of masked patches.
         target: gradient histograms of the cells, or their pixels normalised by cell.
         scales: "multi" has the paper's scale for each of four layers, "single" one for all, "top" the last layer
             alone.
         offset: add a random constant to all gradients, as the official code does for the large model.
-        common: of every training, see `Common`.
+        common: of every training, see `TrainFlags`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
     def goal(scale: float) -> SobelTarget | PixelTarget:
@@ -84,13 +84,13 @@ def experiment(
             return SobelTarget(cell, bins=chosen.bins, offset=offset, std=IMAGENET_STD)
         return PixelTarget(cell, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True)
 
-    def build() -> LocalModelling:
-        encoder = vit_of(chosen, pictures.size)
+    def build() -> LocalMIM:
+        encoder = vit_of(chosen, data_config.size)
         wanted = SCALES[scales]
         goals = [goal(scale) for scale in wanted]
         decoders = [
             LocalDecoder(
-                pictures.size,
+                data_config.size,
                 chosen.patch,
                 chosen.width,
                 chosen.decoder_width,
@@ -100,12 +100,12 @@ def experiment(
             )
             for one, scale in zip(goals, wanted, strict=True)
         ]
-        return LocalModelling(encoder, decoders, goals, chosen.taps[-len(wanted) :], Random(mask_ratio))
+        return LocalMIM(encoder, decoders, goals, chosen.taps[-len(wanted) :], Random(mask_ratio))
 
-    options = changed(
+    options = overrides(
         mask_ratio=(mask_ratio, 0.75),
         target=(target, "hog"),
         scales=(scales, "multi"),
         offset=(offset, False),
     )
-    return Pretrain("localmim", size, build, pictures, settings, options)
+    return Pretrain("localmim", size, build, data_config, settings, options)

@@ -1,4 +1,4 @@
-"""LUT: MAE, and visible patches tell what a teacher sees in another whole view."""
+"""LUT: MAE, and visible patches predict what a teacher sees in another whole view."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from mimgen.data.transforms.shifts import ShiftedViews
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.disjoint import Disjoint
-from mimgen.methods.lut.objective import UnmaskedContext
+from mimgen.methods.lut.objective import LUT
 from mimgen.methods.lut.projection import projection_head
 from mimgen.methods.moving_average import Momentum
-from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
 from mimgen.recipes.vit_sizes import MaeShape, decoder_of, vit_of
 from mimgen.targets import PixelTarget
 
@@ -43,34 +43,34 @@ def experiment(
     mask_ratio: float = 0.75,
     context_weight: float = 0.25,
     normalise: bool = True,
-    common: Common = USUAL,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> Pretrain:
-    """Pretrain an encoder: MAE, and visible patches tell what a teacher sees in another view.
+    """Pretrain an encoder: MAE, and visible patches predict what a teacher sees in another view.
 
     Paper: "Learning with Unmasked Tokens Drives Stronger Vision Learners" (arXiv 2310.13593).
 
     Command: mimgen train lut --size emoji64 --out runs/lut
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 35.2, linear 49.3 %; MAE: 34.4, 49.3 %.
+    images, `mimgen compare mim`) emoji subgroups, five folds: k-NN 35.2, linear 49.3 %; MAE: 34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), small, base and large (ViT-S/16, ViT-B/16 and ViT-L/16 at
             224 px, 1600 epochs of ImageNet, the paper's).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
-        mask_ratio: share of hidden patches of each view; from 0.5 on no place is visible in both.
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        mask_ratio: share of masked patches of each view; from 0.5 on no place is visible in both.
         context_weight: of what the teacher sees; 0 leaves MAE, at the cost of LUT.
-        normalise: tell pixels normalised by patch; without, the decoder's pictures can be looked at as they are.
-        common: of every training, see `Common`.
+        normalise: predict pixels normalised by patch; without, the decoder's images can be looked at as they are.
+        common: of every training, see `TrainFlags`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
 
-    def build() -> UnmaskedContext:
-        encoder = vit_of(chosen, pictures.size)
-        decoder = decoder_of(MaeDecoder, chosen, pictures.size)
-        return UnmaskedContext(
+    def build() -> LUT:
+        encoder = vit_of(chosen, data_config.size)
+        decoder = decoder_of(MaeDecoder, chosen, data_config.size)
+        return LUT(
             encoder,
             decoder,
             PixelTarget(chosen.patch, normalise=normalise, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True),
@@ -82,9 +82,9 @@ def experiment(
             context_weight=context_weight,
         )
 
-    options = changed(
+    options = overrides(
         mask_ratio=(mask_ratio, 0.75),
         context_weight=(context_weight, 0.25),
         normalise=(normalise, True),
     )
-    return Pretrain("lut", size, build, pictures, settings, options)
+    return Pretrain("lut", size, build, data_config, settings, options)

@@ -9,8 +9,8 @@ from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
 from mimgen.methods.mff.fusion import LayerFusion
-from mimgen.methods.mff.objective import FusedModelling
-from mimgen.recipes import USUAL, Common, Pretrain, changed, choose_size
+from mimgen.methods.mff.objective import MFF
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
 from mimgen.recipes.vit_sizes import decoder_of, vit_of
 from mimgen.targets import PixelTarget
 
@@ -49,7 +49,7 @@ def experiment(
     data: str = "emoji",
     mask_ratio: float = 0.75,
     mixture: Literal["learned", "even", "deep", "last"] = "learned",
-    common: Common = USUAL,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> Pretrain:
     """Pretrain an encoder as MAE does, with low layers led past the last one to the decoder.
 
@@ -58,29 +58,29 @@ def experiment(
     Command: mimgen train mff --size emoji64 --out runs/mff
 
     Expected: (measured 2026-11-21, 2 CPU cores, mean of 2 seeds, as many operations as MAE takes for 9,600
-    pictures, `mimgen compare mim`) emoji subgroups, five folds: k-NN 36.6, linear 49.4 %; last layer (MAE):
+    images, `mimgen compare mim`) emoji subgroups, five folds: k-NN 36.6, linear 49.4 %; last layer (MAE):
     34.4, 49.3 %.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), base (ViT-B/16 at 224 px, 800 epochs of ImageNet, the
             paper's).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
-        mask_ratio: share of hidden patches.
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        mask_ratio: share of masked patches.
         mixture: "learned" shares of low and high layers, "even" ones, learned shares of "deep" layers only, or the
             "last" layer alone, which is MAE.
-        common: of every training, see `Common`.
+        common: of every training, see `TrainFlags`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     settings = common.settings(chosen, betas=(0.9, 0.95), clip=0.0, ema=0.0)
     taps = {"deep": chosen.deep, "last": (chosen.depth - 1,)}.get(mixture, chosen.taps)
 
-    def build() -> FusedModelling:
-        encoder = vit_of(chosen, pictures.size)
-        decoder = decoder_of(MaeDecoder, chosen, pictures.size)
+    def build() -> MFF:
+        encoder = vit_of(chosen, data_config.size)
+        decoder = decoder_of(MaeDecoder, chosen, data_config.size)
         target = PixelTarget(chosen.patch, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True)
         fusion = LayerFusion(chosen.width, len(taps), learned=mixture != "even")
-        return FusedModelling(encoder, decoder, target, Random(mask_ratio), fusion, taps)
+        return MFF(encoder, decoder, target, Random(mask_ratio), fusion, taps)
 
-    options = changed(mask_ratio=(mask_ratio, 0.75), mixture=(mixture, "learned"))
-    return Pretrain("mff", size, build, pictures, settings, options)
+    options = overrides(mask_ratio=(mask_ratio, 0.75), mixture=(mixture, "learned"))
+    return Pretrain("mff", size, build, data_config, settings, options)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from mimgen.data import Dataset
-from mimgen.recipes import Build, Pictures, choose_size, given
+from mimgen.recipes import Build, DataConfig, choose_size, value_or
 from mimgen.tokenizers import CentroidTokenizer, fit_centroids
 
 
@@ -37,7 +37,7 @@ def experiment(
     codes: int | None = None,
     seed: int = 1,
 ) -> Build:
-    """Build a tokenizer from the pictures themselves: a code is the nearest of K mean patches.
+    """Build a tokenizer from the images themselves: a code is the nearest of K mean patches.
 
     Paper: "Centroid-centered Modeling for Efficient Vision Transformer Pre-training" (arXiv 2303.04664).
 
@@ -47,25 +47,25 @@ def experiment(
     codes in use, built in 97 s.
 
     Args:
-        size: tiny (a second), emoji64 (64 px, seconds), base (224 px, 50,000 pictures, the paper's).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        size: tiny (a second), emoji64 (64 px, seconds), base (224 px, 50,000 images, the paper's).
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         iterations: rounds of k-means.
-        pixels: side of the pictures; by default the size's own.
+        pixels: side of the images; by default the size's own.
         patch: side of a patch in pixels; by default the size's own.
         codes: number of centroids; by default the size's own.
-        seed: of the patches drawn and of the start.
+        seed: of the patches sampled and of the start.
     """
     chosen = choose_size(SIZES, size)
 
     def build(dataset: Dataset) -> CentroidTokenizer:
         return fit_centroids(
             dataset,
-            patch=given(patch, chosen.patch),
-            codebook_size=given(codes, chosen.codes),
+            patch=value_or(patch, chosen.patch),
+            codebook_size=value_or(codes, chosen.codes),
             iterations=iterations,
             per_code=chosen.per_code,
             seed=seed,
             device="cuda" if torch.cuda.is_available() else "cpu",
         )
 
-    return Build("centroids", size, Pictures(data, given(pixels, chosen.pixels)), seed, build)
+    return Build("centroids", size, DataConfig(data, value_or(pixels, chosen.pixels)), seed, build)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mimgen.generators.start import start_from
+from mimgen.generators.initial_weights import load_initial_weights
 from mimgen.methods import Reconstruction
-from mimgen.recipes import USUAL, Common, TrainTokenizer, choose_size
+from mimgen.recipes import DEFAULT_FLAGS, TrainFlags, TrainTokenizer, choose_size
 from mimgen.tokenizers import LlamaGenVQ, open_discriminator, open_perceptual
 
 
 @dataclass(frozen=True)
 class Size:
-    """Numbers of one size; `pixels` / 2 ** (levels - 1) tokens a side."""
+    """Numbers of one size; `pixels` / 2 ** (levels - 1) tokens per side."""
 
     pixels: int
     channels: int
@@ -42,30 +42,30 @@ def experiment(
     entropy: float = 0.0,
     adversarial: float = 0.0,
     perceptual: str | None = None,
-    start: str | None = None,
-    common: Common = USUAL,
+    init: str | None = None,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> TrainTokenizer:
-    """Train LlamaGen's tokenizer; `base` is VQ-16 (16 pixels a token), `vq8` is VQ-8.
+    """Train LlamaGen's tokenizer; `base` is VQ-16 (16 pixels per token), `vq8` is VQ-8.
 
     Paper: Sun et al., "Autoregressive Model Beats Diffusion: Llama for Scalable Image Generation", 2024
     (arXiv 2406.06525).
 
     Command: mimgen train llamagen --size emoji64 --out runs/llamagen
 
-    Expected: (measured 2026-11-21, 2 loaded CPU cores, seed 0) --size emoji64, 3,200 pictures seen, emoji `val`:
+    Expected: (measured 2026-11-21, 2 loaded CPU cores, seed 0) --size emoji64, 3,200 images seen, emoji `val`:
     20.2 dB, 59 % of 1,024 codes in use.
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes on a processor), base (VQ-16, 256 px), vq8 (VQ-8, 256 px).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         entropy: weight of the term that spreads the use of the codes; 0 as in the release.
-        adversarial: weight of a PatchGAN that judges the pictures (LlamaGen: 0.5); 0 for none.
+        adversarial: weight of a PatchGAN that scores the images (LlamaGen: 0.5); 0 for none.
         perceptual: folder with the weights of LPIPS (VGG-16 and linear heads); nothing is downloaded.
-        start: folder of an earlier run whose tokenizer, and discriminator if it has one, are trained further.
-        common: of every training, see `Common`.
+        init: folder of an earlier run whose tokenizer, and discriminator if it has one, are trained further.
+        common: of every training, see `TrainFlags`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     settings = common.settings(
         chosen,
         # the release trains with Adam, without decay and with a constant rate
@@ -83,10 +83,10 @@ def experiment(
             code_dim=chosen.code_dim,
             entropy=entropy,
         )
-        judge = open_discriminator("patch", pictures.size) if adversarial else None
+        discriminator = open_discriminator("patch", data_config.size) if adversarial else None
         objective = Reconstruction(
             tokenizer,
-            judge,
+            discriminator,
             l1=0.0,
             l2=1.0,
             perceptual=open_perceptual(Path(perceptual) if perceptual else None),
@@ -95,6 +95,6 @@ def experiment(
             discriminator_start=chosen.adversarial_start,
             adaptive=False,
         )
-        return start_from(objective, start)
+        return load_initial_weights(objective, init)
 
-    return TrainTokenizer("llamagen", size, build, pictures, settings)
+    return TrainTokenizer("llamagen", size, build, data_config, settings)

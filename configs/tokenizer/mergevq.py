@@ -1,4 +1,4 @@
-"""MergeVQ: one tokenizer that draws and represents with as many tokens as asked for."""
+"""MergeVQ: one tokenizer that samples and represents with as many tokens as asked for."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Literal
 from mimgen.encoders.teachers import open_teacher
 from mimgen.errors import UserError
 from mimgen.methods.mergevq import MergeVQTraining
-from mimgen.recipes import USUAL, Common, Pictures, TrainTokenizer, choose_size
+from mimgen.recipes import DEFAULT_FLAGS, DataConfig, TrainFlags, TrainTokenizer, choose_size
 from mimgen.tokenizers import PatchDiscriminator, open_perceptual
 from mimgen.tokenizers.mergevq import MergeVQ
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Numbers of one variant at one size; `pixels` / 2 ** (levels - 1) tokens a side, before merging."""
+    """Numbers of one variant at one size; `pixels` / 2 ** (levels - 1) tokens per side, before merging."""
 
     multipliers: tuple[int, ...]
     blocks: int | tuple[int, ...]
@@ -96,9 +96,9 @@ def experiment(
     sweep: bool = False,
     adversarial: float | None = None,
     perceptual: str | None = None,
-    common: Common = USUAL,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> TrainTokenizer:
-    """Train a tokenizer that merges tokens: pictures to K binary codes and their places, and back.
+    """Train a tokenizer that merges tokens: images to K binary codes and their positions, and back.
 
     Paper: Li et al., "MergeVQ: A Unified Framework for Visual Generation and Representation with Disentangled Token
     Merging and Quantization", CVPR 2025 (arXiv 2504.00999).
@@ -110,19 +110,20 @@ def experiment(
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes on a processor), base (256 px, the paper's).
-        variant: G (convolutions, four times the tokens, to draw), G+R (convolutions), R (plain patches, to represent).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        variant: G (convolutions, four times the tokens, to sample), G+R (convolutions), R (plain patches, to
+        represent).
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         keep: tokens kept in the middle of the keep counts, a square; by default the size's own.
-        candidates: keep counts to draw from, such as "gaussian-5" or "exponential-6"; "none" for `keep` alone.
+        candidates: keep counts to sample from, such as "gaussian-5" or "exponential-6"; "none" for `keep` alone.
         teacher: folder with a saved DINOv2, CLIP or VitEncoder, to which the class token is aligned.
         align: kl or mse to the teacher, ce to the labels, none; auto is kl where there is a teacher, else none.
         label: label set that ce reads.
         crop: align the class token of a random crop, in a second encoder pass; by default at size base only.
-        recovery: learn which code stands where, so that codes without places can be decoded.
-        sweep: go through the keep counts in turn as the released code does, instead of drawing them.
-        adversarial: weight of a PatchGAN that judges the pictures; 0.1 at size base (the release's), else 0.
+        recovery: learn which code stands where, so that codes without positions can be decoded.
+        sweep: go through the keep counts in turn as the released code does, instead of sampling them.
+        adversarial: weight of a PatchGAN that scores the images; 0.1 at size base (the release's), else 0.
         perceptual: folder with the weights of LPIPS (VGG-16 and linear heads); nothing is downloaded.
-        common: of every training, see `Common`.
+        common: of every training, see `TrainFlags`.
     """
     chosen = choose_size(SIZES, size)
     if variant not in VARIANTS:
@@ -130,21 +131,23 @@ def experiment(
     if align in ("kl", "mse") and teacher is None:
         raise UserError(f"align {align} follows a teacher: pass --teacher FOLDER, or align ce, which reads labels")
     settings = common.settings(chosen, weight_decay=0.0, betas=chosen.betas, clip=chosen.clip)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     law = candidates or f"{VARIANTS[variant].law}-{chosen.variants[variant].counts}"
-    model = Model(chosen, variant, pictures, keep, law, recovery)
-    aim = Aim(teacher, ("kl" if teacher else "none") if align == "auto" else align, label, crop)
-    game = Game(adversarial, perceptual, sweep, common.seed)
-    return TrainTokenizer("mergevq", size, lambda: _build(model, aim, game), pictures, settings)
+    model = ModelConfig(chosen, variant, data_config, keep, law, recovery)
+    alignment_config = AlignmentConfig(
+        teacher, ("kl" if teacher else "none") if align == "auto" else align, label, crop
+    )
+    loss_config = LossConfig(adversarial, perceptual, sweep, common.seed)
+    return TrainTokenizer("mergevq", size, lambda: _build(model, alignment_config, loss_config), data_config, settings)
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelConfig:
     """What the tokenizer is built from."""
 
     size: Size
     variant: str
-    pictures: Pictures
+    data_config: DataConfig
     keep: int | None
     candidates: str
     recovery: bool
@@ -154,7 +157,7 @@ class Model:
         shape = self.size.variants[self.variant]
         layers, width, heads = self.size.recovery
         return MergeVQ(
-            resolution=self.pictures.size,
+            resolution=self.data_config.size,
             channels=self.size.channels,
             multipliers=shape.multipliers,
             blocks=shape.blocks,
@@ -173,7 +176,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Aim:
+class AlignmentConfig:
     """What the class token is aligned to."""
 
     teacher: str | None
@@ -183,8 +186,8 @@ class Aim:
 
 
 @dataclass(frozen=True)
-class Game:
-    """What else is asked of the pictures, and how keep counts are drawn."""
+class LossConfig:
+    """What else is asked of the images, and how keep counts are sampled."""
 
     adversarial: float | None
     perceptual: str | None
@@ -192,27 +195,37 @@ class Game:
     seed: int
 
 
-def _build(model: Model, aim: Aim, game: Game) -> MergeVQTraining:
+def _build(model: ModelConfig, alignment_config: AlignmentConfig, loss_config: LossConfig) -> MergeVQTraining:
     """The objective with fresh weights."""
     size, paper = model.size, VARIANTS[model.variant]
-    teacher = open_teacher(Path(aim.teacher)) if aim.teacher and aim.kind in ("kl", "mse") else None
-    outputs = _classes(model.pictures, aim.label) if aim.kind == "ce" else teacher.dim if teacher else None
-    weight = size.adversarial if game.adversarial is None else game.adversarial
+    teacher = (
+        open_teacher(Path(alignment_config.teacher))
+        if alignment_config.teacher and alignment_config.kind in ("kl", "mse")
+        else None
+    )
+    outputs = (
+        _classes(model.data_config, alignment_config.label)
+        if alignment_config.kind == "ce"
+        else teacher.dim
+        if teacher
+        else None
+    )
+    weight = size.adversarial if loss_config.adversarial is None else loss_config.adversarial
     return MergeVQTraining(
         model.build(outputs),
         # group norm in the discriminator: its judgement must not depend on how a batch is split
-        PatchDiscriminator(32 if model.pictures.size < 128 else 64, 3, norm="group") if weight else None,
+        PatchDiscriminator(32 if model.data_config.size < 128 else 64, 3, norm="group") if weight else None,
         teacher=teacher,
-        alignment=None if aim.kind == "none" else aim.kind,
+        alignment=None if alignment_config.kind == "none" else alignment_config.kind,
         alignment_weight=paper.alignment,
-        label=aim.label,
-        crop=(0.08, 1.0) if (size.crop if aim.crop is None else aim.crop) else None,
+        label=alignment_config.label,
+        crop=(0.08, 1.0) if (size.crop if alignment_config.crop is None else alignment_config.crop) else None,
         recovery_weight=paper.recovery,
-        seed=game.seed,
-        sweep=game.sweep,
+        seed=loss_config.seed,
+        sweep=loss_config.sweep,
         l1=1.0,
         l2=size.l2,
-        perceptual=open_perceptual(Path(game.perceptual) if game.perceptual else None),
+        perceptual=open_perceptual(Path(loss_config.perceptual) if loss_config.perceptual else None),
         adversarial_weight=weight,
         adaptive=False,
         adversarial="non_saturate",
@@ -220,10 +233,10 @@ def _build(model: Model, aim: Aim, game: Game) -> MergeVQTraining:
     )
 
 
-def _classes(pictures: Pictures, label: str) -> int:
-    """Number of classes of a label set of the pictures."""
-    names = pictures.open().label_names
+def _classes(data_config: DataConfig, label: str) -> int:
+    """Number of classes of a label set of the images."""
+    names = data_config.open().label_names
     if label not in names:
         known = ", ".join(names) or "none"
-        raise UserError(f"these pictures have no label set {label!r}, but {known}: give another label")
+        raise UserError(f"these images have no label set {label!r}, but {known}: give another label")
     return len(names[label])

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mimgen.generators.start import start_from
+from mimgen.generators.initial_weights import load_initial_weights
 from mimgen.methods import Reconstruction
-from mimgen.recipes import USUAL, Common, TrainTokenizer, choose_size
+from mimgen.recipes import DEFAULT_FLAGS, TrainFlags, TrainTokenizer, choose_size
 from mimgen.tokenizers import OpenMagvit2, open_discriminator, open_perceptual
 
 
 @dataclass(frozen=True)
 class Size:
-    """Numbers of one size; `pixels` / 2 ** (levels - 1) tokens a side, 2 ** `bits` codes."""
+    """Numbers of one size; `pixels` / 2 ** (levels - 1) tokens per side, 2 ** `bits` codes."""
 
     pixels: int
     channels: int
@@ -40,32 +40,32 @@ def experiment(
     adversarial: float = 0.0,
     adversarial_start: int = 1000,
     perceptual: str | None = None,
-    start: str | None = None,
-    common: Common = USUAL,
+    init: str | None = None,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> TrainTokenizer:
-    """Train Open-MAGVIT2's tokenizer; `base` has 16 pixels a token, `fine` has 8.
+    """Train Open-MAGVIT2's tokenizer; `base` has 16 pixels per token, `fine` has 8.
 
     Paper: Luo et al., "Open-MAGVIT2: An Open-Source Project Toward Democratizing Auto-regressive Visual
     Generation", 2024 (arXiv 2409.04410).
 
     Command: mimgen train open_magvit2 --size emoji64 --out runs/open_magvit2
 
-    Expected: (measured 2026-11-21, 2 CPU cores, seed 0) --size emoji64, 3,200 pictures seen, untuned learning rate:
+    Expected: (measured 2026-11-21, 2 CPU cores, seed 0) --size emoji64, 3,200 images seen, untuned learning rate:
     PSNR 13.6 dB on the 176 of `val` of emoji (`mimgen compare tokenizers`).
 
     Args:
-        size: tiny (seconds), emoji64 (64 px, minutes on a processor), base (256 px, 16 pixels a token), fine (128 px,
-            8 pixels a token).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        size: tiny (seconds), emoji64 (64 px, minutes on a processor), base (256 px, 16 pixels per token), fine (128 px,
+            8 pixels per token).
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         entropy: weight of the term that makes codes decided and evenly used; four times as much at the start.
-        adversarial: weight of a PatchGAN that judges the pictures, scaled adaptively; 0 for none (Open-MAGVIT2: 0.8).
-        adversarial_start: steps in which it learns to judge before the tokenizer hears of it.
+        adversarial: weight of a PatchGAN that scores the images, scaled adaptively; 0 for none (Open-MAGVIT2: 0.8).
+        adversarial_start: steps that the discriminator trains before the tokenizer's loss includes it.
         perceptual: folder with the weights of LPIPS (VGG-16 and linear heads); nothing is downloaded.
-        start: folder of an earlier run whose tokenizer, and discriminator if it has one, are trained further.
-        common: of every training, see `Common`.
+        init: folder of an earlier run whose tokenizer, and discriminator if it has one, are trained further.
+        common: of every training, see `TrainFlags`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     settings = common.settings(
         chosen,
         # the release trains with Adam, without decay and with little memory, for which few steps are too noisy
@@ -81,10 +81,10 @@ def experiment(
             bits=chosen.bits,
             entropy=entropy,
         )
-        judge = open_discriminator("patch", pictures.size) if adversarial else None
+        discriminator = open_discriminator("patch", data_config.size) if adversarial else None
         objective = Reconstruction(
             tokenizer,
-            judge,
+            discriminator,
             perceptual=open_perceptual(Path(perceptual) if perceptual else None),
             adversarial_weight=adversarial,
             adversarial_start=adversarial_start,
@@ -92,6 +92,6 @@ def experiment(
             lecam=0.05,
             entropy_boost=3.0,
         )
-        return start_from(objective, start)
+        return load_initial_weights(objective, init)
 
-    return TrainTokenizer("open_magvit2", size, build, pictures, settings)
+    return TrainTokenizer("open_magvit2", size, build, data_config, settings)

@@ -1,4 +1,4 @@
-"""TiTok: a picture as a short row of tokens."""
+"""TiTok: an image as a short row of tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from torch import nn
 
 from mimgen.errors import UserError
 from mimgen.methods import ProxyCodes, Reconstruction
-from mimgen.recipes import USUAL, Common, TrainTokenizer, choose_size, given, load_coder
+from mimgen.recipes import (
+    DEFAULT_FLAGS,
+    TrainFlags,
+    TrainTokenizer,
+    choose_size,
+    load_image_quantizer,
+    value_or,
+)
 from mimgen.tokenizers import TiTok, TiTokLegacy, TiTokProxy, open_discriminator, open_perceptual
 
 
@@ -51,9 +58,9 @@ def experiment(
     adversarial: float = 0.0,
     adversarial_start: int = 20_000,
     perceptual: str | None = None,
-    common: Common = USUAL,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> TrainTokenizer:
-    """Train TiTok: a picture becomes 32 to 128 tokens in a row, not a grid.
+    """Train TiTok: an image becomes 32 to 128 tokens in a row, not a grid.
 
     By default it learns from pixels, as the newer releases do. With `teacher` it learns that tokenizer's codes
     (stage 1 of the paper), and with `stage1` to paint from them (stage 2). Sizes base, large and small are
@@ -63,30 +70,30 @@ def experiment(
 
     Command: mimgen train titok --size emoji64 --out runs/titok
 
-    Expected: (measured 2026-11-21, 2 CPU cores, seed 0) --size emoji64, 3,200 pictures seen, untuned learning rate:
+    Expected: (measured 2026-11-21, 2 CPU cores, seed 0) --size emoji64, 3,200 images seen, untuned learning rate:
     PSNR 12.2 dB on the 176 of `val` of emoji (`mimgen compare tokenizers`).
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes on a processor), base, large, small (256 px).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         quantizer: ema (learned codes, moved by averages), vq (moved by gradients, as released: in short runs
             most of them are never used), lfq (binary codes), fsq (rounded values), kl (continuous).
-        tokens: tokens a picture; by default the size's own.
+        tokens: tokens per image; by default the size's own.
         teacher: folder of a trained tokenizer whose codes to predict: stage 1.
         stage1: folder of a tokenizer of stage 1 that is to learn painting: stage 2.
-        adversarial: weight of a PatchGAN that judges the pictures, scaled adaptively; 0 for none.
-        adversarial_start: steps in which it learns to judge before the tokenizer hears of it.
+        adversarial: weight of a PatchGAN that scores the images, scaled adaptively; 0 for none.
+        adversarial_start: steps that the discriminator trains before the tokenizer's loss includes it.
         perceptual: folder with the weights of LPIPS (VGG-16 and linear heads); nothing is downloaded.
-        common: of every training, see `Common`.
+        common: of every training, see `TrainFlags`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     if teacher is not None and stage1 is not None:
         raise UserError("pass teacher (stage 1) or stage1 (stage 2), not both: they are two runs")
     settings = common.settings(chosen, betas=(0.9, 0.99), weight_decay=1e-4)
     options: dict[str, Any] = {
-        "image_size": pictures.size,
-        "tokens": given(tokens, chosen.tokens),
+        "image_size": data_config.size,
+        "tokens": value_or(tokens, chosen.tokens),
         "patch": chosen.patch,
         "encoder": chosen.encoder,
         "decoder": chosen.decoder,
@@ -97,10 +104,10 @@ def experiment(
     }
 
     def paint(tokenizer: nn.Module) -> Reconstruction:
-        judge = open_discriminator("patch", pictures.size) if adversarial else None
+        discriminator = open_discriminator("patch", data_config.size) if adversarial else None
         return Reconstruction(
             tokenizer,
-            judge,
+            discriminator,
             l1=0.0,
             l2=1.0,
             perceptual=open_perceptual(Path(perceptual) if perceptual else None),
@@ -112,19 +119,19 @@ def experiment(
 
     def build() -> Reconstruction | ProxyCodes:
         if stage1 is not None:
-            return paint(_painter(stage1, 32 if pictures.size < 128 else 128))
+            return paint(_painter(stage1, 32 if data_config.size < 128 else 128))
         if teacher is None:
             return paint(TiTok(**options))
-        coder = load_coder(teacher)
+        coder = load_image_quantizer(teacher)
         proxy = TiTokProxy(**options, classes=coder.codebook_size, decoder_patch=coder.downsample)
         return ProxyCodes(proxy, cast(nn.Module, coder))
 
-    return TrainTokenizer("titok", size, build, pictures, settings)
+    return TrainTokenizer("titok", size, build, data_config, settings)
 
 
 def _painter(folder: str, channels: int) -> TiTokLegacy:
     """The tokenizer of stage 2 on top of that of stage 1."""
-    proxy = load_coder(folder)
+    proxy = load_image_quantizer(folder)
     if not isinstance(proxy, TiTokProxy):
         raise UserError(f"stage1 {folder} holds a {type(proxy).__name__}: pass the --out folder of stage 1")
     # one level for each halving of a patch, and one more

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mimgen.generators.start import start_from
+from mimgen.generators.initial_weights import load_initial_weights
 from mimgen.methods import Reconstruction
-from mimgen.recipes import USUAL, Common, TrainTokenizer, choose_size
+from mimgen.recipes import DEFAULT_FLAGS, TrainFlags, TrainTokenizer, choose_size
 from mimgen.tokenizers import ConvTokenizer, open_discriminator, open_perceptual
 from mimgen.tokenizers.discriminators import DiscriminatorKind
 
 
 @dataclass(frozen=True)
 class Size:
-    """Numbers of one size; `pixels` / (`stem` * 2 ** (levels - 1)) tokens a side."""
+    """Numbers of one size; `pixels` / (`stem` * 2 ** (levels - 1)) tokens per side."""
 
     pixels: int
     channels: int
@@ -48,10 +48,10 @@ def experiment(
     discriminator: DiscriminatorKind = "patch",
     discriminator_weights: str | None = None,
     perceptual: str | None = None,
-    start: str | None = None,
-    common: Common = USUAL,
+    init: str | None = None,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> TrainTokenizer:
-    """Train a tokenizer: pictures to a small grid of code numbers, and back.
+    """Train a tokenizer: images to a small grid of code numbers, and back.
 
     Paper: Esser et al., "Taming Transformers for High-Resolution Image Synthesis", 2021 (arXiv 2012.09841).
 
@@ -62,34 +62,34 @@ def experiment(
 
     Args:
         size: tiny (seconds), quickstart (32 px, minutes), emoji64 (64 px, hours on a processor), base (256 px).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         quantizer: vq (learned codes), lfq (binary codes), fsq (rounded values), bsq (binary codes on a sphere),
             simvq (learned codes that move together), ibq (learned codes, gradients to all of them),
             residual (sums of two learned codes). All have about the size's number of codes.
-        adversarial: weight of a discriminator that judges the pictures, scaled adaptively; 0 for none (VQGAN: 0.8).
-        adversarial_start: steps in which it learns to judge before the tokenizer hears of it.
+        adversarial: weight of a discriminator that scores the images, scaled adaptively; 0 for none (VQGAN: 0.8).
+        adversarial_start: steps that the discriminator trains before the tokenizer's loss includes it.
         discriminator: patch (PatchGAN), maskbit, blur, stylegan or dino (frozen features, small heads).
         discriminator_weights: file with the DINO ViT-S/16 weights, for dino only; nothing is downloaded.
         perceptual: folder with the weights of LPIPS (VGG-16 and linear heads); nothing is downloaded.
-        start: folder of an earlier run whose tokenizer, and discriminator if it has one, are trained further.
-        common: of every training, see `Common`.
+        init: folder of an earlier run whose tokenizer, and discriminator if it has one, are trained further.
+        common: of every training, see `TrainFlags`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
 
     def build() -> Reconstruction:
-        judge = open_discriminator(discriminator, pictures.size, discriminator_weights) if adversarial else None
+        critic = open_discriminator(discriminator, data_config.size, discriminator_weights) if adversarial else None
         objective = Reconstruction(
             _tokenizer(chosen, quantizer),
-            judge,
+            critic,
             l2=1.0,
             perceptual=open_perceptual(Path(perceptual) if perceptual else None),
             adversarial_weight=adversarial,
             adversarial_start=adversarial_start,
         )
-        return start_from(objective, start)
+        return load_initial_weights(objective, init)
 
-    return TrainTokenizer("vqgan", size, build, pictures, common.settings(chosen))
+    return TrainTokenizer("vqgan", size, build, data_config, common.settings(chosen))
 
 
 def _tokenizer(size: Size, quantizer: str) -> ConvTokenizer:

@@ -1,4 +1,4 @@
-"""VQ-KD: the tokenizer of BEiT v2, whose codes tell what a teacher sees."""
+"""VQ-KD: the tokenizer of BEiT v2, whose codes predict what a teacher sees."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mimgen.encoders import open_patch_teacher
 from mimgen.methods import FeatureReconstruction
-from mimgen.recipes import USUAL, Common, TrainTokenizer, choose_size, given
+from mimgen.recipes import DEFAULT_FLAGS, TrainFlags, TrainTokenizer, choose_size, value_or
 from mimgen.targets import FeatureTarget, HogTarget, PixelTarget, Target
 from mimgen.tokenizers import VqKd
 
@@ -41,7 +41,7 @@ def experiment(
     data: str = "emoji",
     teacher: str = "hog",
     decoder_depth: int | None = None,
-    common: Common = USUAL,
+    common: TrainFlags = DEFAULT_FLAGS,
 ) -> TrainTokenizer:
     """Train a tokenizer whose codes tell a teacher's patch features: a target for masked image modelling.
 
@@ -53,13 +53,13 @@ def experiment(
 
     Args:
         size: tiny (seconds), emoji64 (64 px, minutes), base (224 px, the paper's).
-        data: "emoji", or your pictures: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
+        data: "emoji", or your images: a folder, .tar shards, a saved Hugging Face dataset, a parquet file.
         teacher: "hog" or "pixels", which need no weights, or the folder of an encoder (the paper's is CLIP).
         decoder_depth: blocks of the decoder; the deeper, the fewer codes are used.
-        common: of every training, see `Common`.
+        common: of every training, see `TrainFlags`.
     """
     chosen = choose_size(SIZES, size)
-    pictures = common.pictures(data, chosen)
+    data_config = common.data_config(data, chosen)
     settings = common.settings(
         chosen,
         min_lr_ratio=0.05,
@@ -71,19 +71,19 @@ def experiment(
     def build() -> FeatureReconstruction:
         target = _target(teacher, chosen.patch)
         tokenizer = VqKd(
-            pixels=pictures.size,
+            pixels=data_config.size,
             patch=chosen.patch,
             width=chosen.width,
             depth=chosen.depth,
             heads=chosen.heads,
-            decoder_depth=given(decoder_depth, chosen.decoder_depth),
+            decoder_depth=value_or(decoder_depth, chosen.decoder_depth),
             codebook_size=chosen.codes,
             code_dim=chosen.code_dim,
             feature_dim=target.dim,
         )
         return FeatureReconstruction(tokenizer, target)
 
-    return TrainTokenizer("vqkd", size, build, pictures, settings)
+    return TrainTokenizer("vqkd", size, build, data_config, settings)
 
 
 def _target(teacher: str, patch: int) -> Target:

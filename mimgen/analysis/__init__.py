@@ -1,12 +1,12 @@
-"""What an encoder looks at and how its layers differ, without labels."""
+"""What an encoder attends to and how its layers differ, without labels."""
 
 from mimgen.analysis.cka import MinibatchCka, linear_cka, unbiased_hsic
 from mimgen.analysis.contrast import SIGNS, Sign, cross_cka, late, signs
-from mimgen.analysis.encoder import Encoder, has_attention, levels_of, look, resting
+from mimgen.analysis.encoder import Encoder, has_attention, levels_of, resting, run_encoder
+from mimgen.analysis.heatmaps import alike, attention_heatmap, components, heatmap, heatmap_table, overlay
 from mimgen.analysis.layers import Analysis, analyse
-from mimgen.analysis.pictures import alike, components, heat, heat_table, looked_at, overlay
 from mimgen.analysis.rank import effective_rank, stable_rank
-from mimgen.analysis.similarity import between_pictures, depth_similarity, token_similarity
+from mimgen.analysis.similarity import between_images, depth_similarity, token_similarity
 from mimgen.ops.attention_maps import attention_distance, attention_nmi, grid_distances, head_similarity
 from mimgen.ops.spectrum import relative_log_amplitude, singular_values
 from mimgen.papers import Paper
@@ -21,8 +21,9 @@ __all__ = [
     "alike",
     "analyse",
     "attention_distance",
+    "attention_heatmap",
     "attention_nmi",
-    "between_pictures",
+    "between_images",
     "components",
     "cross_cka",
     "depth_similarity",
@@ -30,16 +31,15 @@ __all__ = [
     "grid_distances",
     "has_attention",
     "head_similarity",
-    "heat",
-    "heat_table",
+    "heatmap",
+    "heatmap_table",
     "late",
     "levels_of",
     "linear_cka",
-    "look",
-    "looked_at",
     "overlay",
     "relative_log_amplitude",
     "resting",
+    "run_encoder",
     "signs",
     "singular_values",
     "stable_rank",

@@ -1,4 +1,4 @@
-"""Centred kernel alignment: do two layers tell the same pictures apart?"""
+"""Centred kernel alignment: do two layers tell the same images apart?"""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def linear_cka(x: Tensor, y: Tensor) -> Tensor:
     """Linear CKA of all points at once (Kornblith et al., 2019, equation 3 with linear kernels).
 
     Args:
-        x: [n, F], one row a picture.
-        y: [n, G], the same pictures.
+        x: [n, F], one row an image.
+        y: [n, G], the same images.
 
     Returns:
         One float64 number in [0, 1]; biased upwards where n is not much larger than F and G; NaN where x or y
@@ -28,7 +28,7 @@ def linear_cka(x: Tensor, y: Tensor) -> Tensor:
     """
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or len(x) < 2:
         raise UserError(
-            f"CKA compares rows of the same pictures, two or more; got {list(x.shape)} and {list(y.shape)}"
+            f"CKA compares rows of the same images, two or more; got {list(x.shape)} and {list(y.shape)}"
         )
     x, y = _centred(x.double()), _centred(y.double())
     shared = _cross(x, y)
@@ -39,18 +39,18 @@ def unbiased_hsic(left: Tensor, right: Tensor) -> Tensor:
     """Unbiased estimate of HSIC for every pair of Gram matrices (Song et al., 2012, equation 5).
 
     Args:
-        left: [L, b, b] Gram matrices of b pictures, b >= 4.
-        right: [M, b, b] of the same pictures.
+        left: [L, b, b] Gram matrices of b images, b >= 4.
+        right: [M, b, b] of the same images.
 
     Returns:
         [L, M] float64; may be slightly negative where there is no dependence.
 
     Raises:
-        UserError: fewer than four pictures.
+        UserError: fewer than four images.
     """
     count = left.shape[-1]
     if count < 4:
-        raise UserError(f"the unbiased estimate needs 4 pictures at a time, got {count}")
+        raise UserError(f"the unbiased estimate needs 4 images at a time, got {count}")
     left, right = (_hollow(grams) for grams in (left, right))
     trace = torch.einsum("lij,mij->lm", left, right)
     left_rows, right_rows = left.sum(-1), right.sum(-1)
@@ -72,10 +72,10 @@ class MinibatchCka:
         self._right: Tensor | None = None
 
     def add(self, left: Sequence[Tensor], right: Sequence[Tensor]) -> None:
-        """One batch: the layers [b, ...] of one encoder and those of the other, for the same pictures."""
+        """One batch: the layers [b, ...] of one encoder and those of the other, for the same images."""
         grams, others = _grams(left), _grams(right)
         if grams.shape[-1] != others.shape[-1]:
-            raise UserError(f"{grams.shape[-1]} and {others.shape[-1]} pictures: both encoders must see the same")
+            raise UserError(f"{grams.shape[-1]} and {others.shape[-1]} images: both encoders must see the same")
         shared = unbiased_hsic(grams, others)
         own, other = unbiased_hsic(grams, grams).diagonal(), unbiased_hsic(others, others).diagonal()
         self._shared = shared if self._shared is None else self._shared + shared
@@ -83,7 +83,7 @@ class MinibatchCka:
         self._right = other if self._right is None else self._right + other
 
     def value(self) -> Tensor:
-        """[L, M] float64, about 0 to 1; NaN where a layer is constant over the pictures.
+        """[L, M] float64, about 0 to 1; NaN where a layer is constant over the images.
 
         Raises:
             UserError: nothing was added.

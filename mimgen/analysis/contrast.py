@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mimgen.analysis.cka import MinibatchCka
-from mimgen.analysis.encoder import Encoder, in_batches, levels_of, look, resting
+from mimgen.analysis.encoder import Encoder, in_batches, levels_of, resting, run_encoder
 from mimgen.analysis.layers import Analysis
 from mimgen.errors import UserError
 
@@ -45,22 +45,22 @@ def cross_cka(
         first: an encoder with L - 1 blocks and an output.
         images: [n, 3, H, W] in [0, 1].
         second: an encoder with M - 1 blocks and an output.
-        others: the same pictures at the second encoder's size; `images` where it is the same.
-        batch_size: pictures at a time.
+        others: the same images at the second encoder's size; `images` where it is the same.
+        batch_size: images at a time.
 
     Returns:
         [L, M] float64.
 
     Raises:
-        UserError: other numbers of pictures, or too few.
+        UserError: other numbers of images, or too few.
     """
     others = images if others is None else others
     if len(others) != len(images):
-        raise UserError(f"{len(images)} and {len(others)} pictures: both encoders must see the same ones")
+        raise UserError(f"{len(images)} and {len(others)} images: both encoders must see the same ones")
     cka = MinibatchCka()
     with resting(first), resting(second), torch.no_grad():
         for left, right in zip(in_batches(images, batch_size), in_batches(others, batch_size), strict=True):
-            cka.add(*(tuple(level.cpu() for level in levels_of(look(*pair)))
+            cka.add(*(tuple(level.cpu() for level in levels_of(run_encoder(*pair)))
                       for pair in ((first, left), (second, right))))  # fmt: skip
     return cka.value()
 
@@ -75,7 +75,7 @@ def late(analysis: Analysis, name: str) -> float:
 def signs(first: Analysis, second: Analysis) -> dict[str, Sign]:
     """The measures in which contrastive learning and masked image modelling are known to differ.
 
-    Distances are shares of what uniform attention reaches, so that pictures of different sizes compare.
+    Distances are shares of what uniform attention reaches, so that images of different sizes compare.
     Measures that one of the two lacks are left out.
     """
     found = {}

@@ -13,7 +13,7 @@ from mimgen.encoders.contract import Encoder
 from mimgen.errors import UserError
 from mimgen.types import Tokens
 
-__all__ = ["Encoder", "has_attention", "in_batches", "level_grid", "levels_of", "look", "resting"]
+__all__ = ["Encoder", "has_attention", "in_batches", "level_grid", "levels_of", "resting", "run_encoder"]
 
 
 def has_attention(encoder: Encoder) -> bool:
@@ -23,8 +23,8 @@ def has_attention(encoder: Encoder) -> bool:
 
 
 @torch.no_grad()
-def look(encoder: Encoder, images: Tensor, *, attention: bool | Sequence[int] = False) -> Tokens:
-    """All levels of some pictures, and the attention maps asked for.
+def run_encoder(encoder: Encoder, images: Tensor, *, attention: bool | Sequence[int] = False) -> Tokens:
+    """All levels of some images, and the attention maps asked for.
 
     Args:
         encoder: the encoder, in the mode it is in.
@@ -43,7 +43,7 @@ def look(encoder: Encoder, images: Tensor, *, attention: bool | Sequence[int] = 
     for name, level in zip(names, levels_of(tokens), strict=True):
         if not bool(level.isfinite().all()):
             raise UserError(
-                f"{name} of this encoder gives NaN or infinity: check its weights, and that the pictures are in [0, 1]"
+                f"{name} of this encoder gives NaN or infinity: check its weights, and that the images are in [0, 1]"
             )
     return tokens
 
@@ -75,16 +75,16 @@ def level_grid(count: int, grid: tuple[int, int]) -> tuple[int, int] | None:
 
 
 def in_batches(images: Tensor, size: int) -> tuple[Tensor, ...]:
-    """Batches of at most `size` pictures whose sizes differ by one at most.
+    """Batches of at most `size` images whose sizes differ by one at most.
 
     Raises:
-        UserError: not pictures, fewer than four, or batches of less than eight: similarities over pictures
+        UserError: not images, fewer than four, or batches of less than eight: similarities over images
             need four in every batch.
     """
     if images.ndim != 4 or len(images) < 4:
-        raise UserError(f"analysis wants pictures [n, C, H, W], four or more, got {list(images.shape)}")
+        raise UserError(f"analysis wants images [n, C, H, W], four or more, got {list(images.shape)}")
     if size < 8:
-        raise UserError(f"batches of {size} pictures are too small for similarities between pictures: give 8 or more")
+        raise UserError(f"batches of {size} images are too small for similarities between images: give 8 or more")
     return images.tensor_split(-(-len(images) // size))
 
 

@@ -1,4 +1,4 @@
-"""Every measure of every layer of an encoder, in one pass over the pictures."""
+"""Every measure of every layer of an encoder, in one pass over the images."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from mimgen.analysis.cka import MinibatchCka
-from mimgen.analysis.encoder import Encoder, in_batches, level_grid, levels_of, look, resting
+from mimgen.analysis.encoder import Encoder, in_batches, level_grid, levels_of, resting, run_encoder
 from mimgen.analysis.rank import effective_rank, stable_rank
-from mimgen.analysis.similarity import between_pictures, depth_similarity, token_similarity, unit
+from mimgen.analysis.similarity import between_images, depth_similarity, token_similarity, unit
 from mimgen.ops.attention_maps import attention_distance, attention_nmi, grid_distances, head_similarity
 from mimgen.ops.spectrum import relative_log_amplitude, singular_values
 from mimgen.types import Tokens
@@ -27,18 +27,18 @@ class Analysis:
 
     Attributes:
         layers: L names, "0" to "depth - 1" and "output".
-        pictures: measures with one value a picture, by name, each [L, n] float64; NaN where a layer has none.
+        images: measures with one value per image, by name, each [L, n] float64; NaN where a layer has none.
             attention_distance (pixels), attention_nmi, head_similarity, high_frequency (relative log amplitude
             of the highest frequency on the diagonal), token_similarity, depth_similarity (with the layer
             before), token_rank (effective) and token_stable_rank.
-        whole: measures of the set of pictures, by name, each [L] float64: picture_similarity, and of the
-            mean token of each picture picture_rank (effective) and picture_stable_rank.
-        heads: attention distance of every head, [blocks, H] float64, mean over pictures; None without maps.
+        overall: measures of the set of images, by name, each [L] float64: image_similarity, and of the
+            mean token of each image image_rank (effective) and image_stable_rank.
+        heads: attention distance of every head, [blocks, H] float64, mean over images; None without maps.
         fourier: for each layer the mean relative log amplitude by frequency, [h - h // 2]; empty where the
             grid of the layer is unknown.
-        token_values: for each layer the mean over pictures of log10 of the singular values of a picture's
+        token_values: for each layer the mean over images of log10 of the singular values of an image's
             tokens over the largest.
-        picture_values: the same of the mean tokens of all pictures.
+        image_values: the same of the mean tokens of all images.
         cka: [L, L] linear CKA between layers, unbiased, by batches.
         uniform_distance: attention distance in pixels of a map that looks everywhere alike.
         grid: rows and columns of the output.
@@ -46,12 +46,12 @@ class Analysis:
     """
 
     layers: tuple[str, ...]
-    pictures: Mapping[str, Tensor]
-    whole: Mapping[str, Tensor]
+    images: Mapping[str, Tensor]
+    overall: Mapping[str, Tensor]
     heads: Tensor | None
     fourier: tuple[Tensor, ...]
     token_values: tuple[Tensor, ...]
-    picture_values: tuple[Tensor, ...]
+    image_values: tuple[Tensor, ...]
     cka: Tensor
     uniform_distance: float
     grid: tuple[int, int]
@@ -59,12 +59,12 @@ class Analysis:
 
     def means(self) -> dict[str, Tensor]:
         """Every measure by layer, [L] float64."""
-        return {name: values.mean(1) for name, values in self.pictures.items()} | dict(self.whole)
+        return {name: values.mean(1) for name, values in self.images.items()} | dict(self.overall)
 
 
 @dataclass
 class _Layer:
-    """What one layer has shown so far; lists grow by one entry a batch."""
+    """What one layer has shown so far; lists grow by one entry per batch."""
 
     values: dict[str, list[Tensor]] = field(default_factory=dict)
     units: Tensor | float = 0.0
@@ -85,15 +85,15 @@ def analyse(encoder: Encoder, images: Tensor, *, batch_size: int = 16) -> Analys
         encoder: any encoder; maps of attention are measured where it takes `attention=`, levels where it
             has layers, the output always. A module is put into evaluation mode meanwhile.
         images: [n, 3, H, W] in [0, 1], n >= 4.
-        batch_size: pictures at a time, 8 or more; no result depends on it but `cka`, and that in its noise only.
+        batch_size: images at a time, 8 or more; no result depends on it but `cka`, and that in its noise only.
 
     Raises:
-        UserError: too few pictures, or an encoder that gives NaN.
+        UserError: too few images, or an encoder that gives NaN.
     """
     state, cka, grid, windowed = [_Layer() for _ in range(encoder.depth + 1)], MinibatchCka(), (0, 0), False
     with resting(encoder), torch.no_grad():
         for batch in in_batches(images, batch_size):
-            tokens = look(encoder, batch, attention=True)
+            tokens = run_encoder(encoder, batch, attention=True)
             levels, grid = levels_of(tokens), tokens.grid
             _add_levels(state, levels, grid)
             cka.add(levels, levels)
@@ -150,50 +150,50 @@ def _finished(
     names = (*_OF_MAPS, "high_frequency", "token_similarity", "depth_similarity", "token_rank", "token_stable_rank")
     missing = torch.full((count,), torch.nan, dtype=torch.float64)
     found = {name: [layer.joined(name) for layer in state] for name in names}
-    spread = [singular_values(torch.cat(layer.pooled)) for layer in state]
+    spectra = [singular_values(torch.cat(layer.pooled)) for layer in state]
     heads = [distance for layer in state if (distance := layer.joined("head_distance")) is not None]
     sums = [torch.as_tensor(layer.units).cpu() for layer in state]
     return Analysis(
         layers=(*map(str, range(encoder.depth)), "output"),
-        pictures={
+        images={
             name: torch.stack([missing if value is None else value for value in values])
             for name, values in found.items()
         },
-        whole={
-            "picture_similarity": torch.stack([between_pictures(total, count) for total in sums]),
-            "picture_rank": torch.stack([effective_rank(values) for values in spread]),
-            "picture_stable_rank": torch.stack([stable_rank(values) for values in spread]),
+        overall={
+            "image_similarity": torch.stack([between_images(total, count) for total in sums]),
+            "image_rank": torch.stack([effective_rank(values) for values in spectra]),
+            "image_stable_rank": torch.stack([stable_rank(values) for values in spectra]),
         },
         heads=torch.stack([distance.mean(0) for distance in heads]) if heads else None,
         fourier=tuple(torch.empty(0) if (f := layer.joined("fourier")) is None else f.mean(0) for layer in state),
         token_values=tuple(torch.cat(layer.values["token_values"]).mean(0) for layer in state),
-        picture_values=tuple(_decay(values) for values in spread),
+        image_values=tuple(_decay(values) for values in spectra),
         cka=cka.value().cpu(),
         uniform_distance=float(grid_distances(grid, encoder.patch).mean()),
         grid=grid,
-        warnings=tuple(_warnings(encoder, state, spread, grid, count, windowed)),
+        warnings=tuple(_warnings(encoder, state, spectra, grid, count, windowed)),
     )
 
 
 def _warnings(
     encoder: Encoder,
     state: Sequence[_Layer],
-    spread: Sequence[Tensor],
+    spectra: Sequence[Tensor],
     grid: tuple[int, int],
     count: int,
     windowed: bool,
 ) -> list[str]:
     width = state[-1].pooled[0].shape[1]
     names = (*map(str, range(encoder.depth)), "output")
-    constant = [name for name, values in zip(names, spread, strict=True) if not values.any()]
+    constant = [name for name, values in zip(names, spectra, strict=True) if not values.any()]
     mapped = windowed or any("head_distance" in layer.values for layer in state)
-    told = {
+    checks = {
         "this encoder shows no attention maps: distance, NMI and heads are not measured": not mapped,
         "its attention is within windows or over merged tokens: distance, NMI and heads are not measured": windowed,
         f"the grid of {grid[0]} x {grid[1]} patches is not square: the spectrum is not measured": grid[0] != grid[1],
-        f"{count} pictures spread in at most {count - 1} directions and a token has {width}: ranks over pictures "
-        "compare only at equal numbers of pictures": count <= width,
-        f"all pictures look the same to layers {', '.join(constant)}: their similarities mean nothing":
+        f"{count} images spread in at most {count - 1} directions and a token has {width}: ranks over images "
+        "compare only at equal numbers of images": count <= width,
+        f"all images look the same to layers {', '.join(constant)}: their similarities mean nothing":
             bool(constant),
     }  # fmt: skip
-    return [text for text, applies in told.items() if applies]
+    return [text for text, applies in checks.items() if applies]

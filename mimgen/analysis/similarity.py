@@ -1,4 +1,4 @@
-"""How alike tokens are: within a picture, between pictures, between layers."""
+"""How alike tokens are: within an image, between images, between layers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["between_pictures", "depth_similarity", "token_similarity", "unit"]
+__all__ = ["between_images", "depth_similarity", "token_similarity", "unit"]
 
 
 def unit(tokens: Tensor) -> Tensor:
@@ -15,29 +15,29 @@ def unit(tokens: Tensor) -> Tensor:
 
 
 def token_similarity(tokens: Tensor) -> Tensor:
-    """Mean cosine between different tokens of one picture.
+    """Mean cosine between different tokens of one image.
 
     Args:
         tokens: [..., N, D], two tokens or more.
 
     Returns:
-        [...] float64 in [-1, 1]; 1 where all tokens of the picture are one (collapse). NaN of a single token.
+        [...] float64 in [-1, 1]; 1 where all tokens of the image are one (collapse). NaN of a single token.
     """
     return _mean_pair(unit(tokens).sum(-2).square().sum(-1), tokens.shape[-2])
 
 
-def between_pictures(units: Tensor, pictures: int) -> Tensor:
-    """Mean cosine between tokens at the same place of different pictures.
+def between_images(units: Tensor, images: int) -> Tensor:
+    """Mean cosine between tokens at the same place of different images.
 
     Args:
-        units: [N, D] sum over pictures of their tokens of length 1, see `unit`; adding it up batch by batch
+        units: [N, D] sum over images of their tokens of length 1, see `unit`; adding it up batch by batch
             makes the number independent of the batches.
-        pictures: how many were added.
+        images: how many were added.
 
     Returns:
-        One float64 number in [-1, 1]; 1 where the tokens only know their place. NaN of a single picture.
+        One float64 number in [-1, 1]; 1 where the tokens only know their place. NaN of a single image.
     """
-    return _mean_pair(units.square().sum(-1), pictures).mean()
+    return _mean_pair(units.square().sum(-1), images).mean()
 
 
 def depth_similarity(before: Tensor, after: Tensor) -> Tensor:

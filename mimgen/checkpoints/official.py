@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 
 
-class ReleasedParts(nn.Module):
+class OfficialModel(nn.Module):
     """An encoder and what else came with it.
 
     Args:
@@ -19,7 +19,10 @@ class ReleasedParts(nn.Module):
     """
 
     def __init__(
-        self, encoder: Part, decoder: Part | None = None, **others: Part | list[Part] | None
+        self,
+        encoder: PretrainedModule,
+        decoder: PretrainedModule | None = None,
+        **others: PretrainedModule | list[PretrainedModule] | None,
     ) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
@@ -35,7 +38,7 @@ class ReleasedParts(nn.Module):
         for name, found in self.named_children():
             if isinstance(found, nn.ModuleList):
                 for number, part in enumerate(found):
-                    assert isinstance(part, Part)
+                    assert isinstance(part, PretrainedModule)
                     part.save_pretrained(Path(folder) / f"{name}_{number}")
-            elif isinstance(found, Part) and name != "encoder":
+            elif isinstance(found, PretrainedModule) and name != "encoder":
                 found.save_pretrained(Path(folder) / name)

@@ -19,9 +19,9 @@ from mimgen import __version__
 from mimgen.checkpoints.read import Checkpoint, Weights, read_checkpoint
 from mimgen.errors import UserError
 from mimgen.files import check_unused, new_folder
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 
-__all__ = ["Release", "build", "convert", "model_card", "number_format"]
+__all__ = ["StateDictAdapter", "build", "convert", "model_card", "number_format"]
 
 SHOWN = 20  # differences named in the message; more go to a file
 
@@ -37,7 +37,7 @@ def unchanged(key: str, value: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Release:
+class StateDictAdapter:
     """An official release whose weights we read.
 
     Attributes:
@@ -60,7 +60,7 @@ class Release:
 
 
 def convert(
-    release: Release, source: Path, target: Path, config: Path | None = None, weights: Weights | None = None
+    release: StateDictAdapter, source: Path, target: Path, config: Path | None = None, weights: Weights | None = None
 ) -> Path:
     """Write the part (or pipeline) that `source` holds as our folder `target`.
 
@@ -83,7 +83,7 @@ def convert(
     checkpoint = read_checkpoint(source, config, weights)
     part = build(release, checkpoint, target.with_name(f"{target.name}.keys.txt"))
     with new_folder(target) as made:
-        if isinstance(part, Part):
+        if isinstance(part, PretrainedModule):
             part.save_pretrained(made, dtype=number_format(checkpoint.tensors))
         else:
             part.save_pretrained(made)
@@ -92,7 +92,7 @@ def convert(
     return target
 
 
-def build(release: Release, checkpoint: Checkpoint, report: Path | None = None) -> Any:
+def build(release: StateDictAdapter, checkpoint: Checkpoint, report: Path | None = None) -> Any:
     """The part with the weights of `checkpoint`, in evaluation mode.
 
     Args:
@@ -124,7 +124,7 @@ def build(release: Release, checkpoint: Checkpoint, report: Path | None = None) 
     return part.eval()
 
 
-def model_card(release: Release, kind: str, source: Path, weights: str) -> str:
+def model_card(release: StateDictAdapter, kind: str, source: Path, weights: str) -> str:
     """README.md of a converted folder: what it was made from, so that it can be traced."""
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     return (
@@ -137,7 +137,7 @@ def model_card(release: Release, kind: str, source: Path, weights: str) -> str:
     )
 
 
-def _renamed(release: Release, checkpoint: Checkpoint) -> dict[str, Tensor]:
+def _renamed(release: StateDictAdapter, checkpoint: Checkpoint) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for key, value in checkpoint.tensors.items():
         name = release.rename(key)
@@ -149,21 +149,21 @@ def _renamed(release: Release, checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 
 def _differences(part: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
-    """One line for each missing, unexpected or misshapen key."""
+    """One line for each missing, unexpected or wrongly shaped key."""
     own = part.state_dict()
     return [
         *(f"missing {key} {list(own[key].shape)}" for key in own if key not in tensors),
         *(f"unexpected {key} {list(tensors[key].shape)}" for key in tensors if key not in own),
         *(
-            f"misshapen {key} {list(tensors[key].shape)} instead of {list(own[key].shape)}"
+            f"shape mismatch {key} {list(tensors[key].shape)} instead of {list(own[key].shape)}"
             for key in own
             if key in tensors and tensors[key].shape != own[key].shape
         ),
     ]
 
 
-def _complaint(release: Release, checkpoint: Checkpoint, found: list[str], report: Path | None) -> str:
-    kinds = ("missing", "unexpected", "misshapen")
+def _complaint(release: StateDictAdapter, checkpoint: Checkpoint, found: list[str], report: Path | None) -> str:
+    kinds = ("missing", "unexpected", "shape mismatch")
     counts = ", ".join(f"{sum(line.startswith(kind) for line in found)} {kind}" for kind in kinds)
     listed = "".join(f"\n  {line}" for line in found[:SHOWN])
     rest = ""

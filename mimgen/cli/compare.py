@@ -10,13 +10,13 @@ __all__ = ["main"]
 
 USAGE = """usage: mimgen compare tokenizers | mergevq | probes | scaling | mim [options]
 
-  tokenizers  train several tokenizers with one budget; compare pictures, codes, labels and speed
+  tokenizers  train several tokenizers with one budget; compare images, codes, labels and speed
   mergevq     one MergeVQ at every number of kept tokens, against a grid of as many tokens
   probes      encoders side by side: what k-NN, linear and efficient probes read off them
   scaling     data x model x length: does the validation loss tell what transfers?
-  mim         pretraining systems against their baselines at equal operations, claims judged
+  mim         pretraining systems against their baselines at equal operations, claims evaluated
 
-Stopped half-way? The same command goes on where it was. result.json and result.md are the outcome."""
+Stopped half-way? The same command resumes where it was. result.json and result.md are the outcome."""
 
 
 def main(arguments: list[str]) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["arguments_of", "experiment", "names", "source", "summary", "training"]
 
 PACKAGE = "mimgen_configs"
-# an argument's description in a docstring without its indent, and the lines that go on with it
+# an argument's description in a docstring without its indent, and the lines that continue with it
 DESCRIBED = re.compile(r"^    (\w+):.*(?:\n {8}.*)*", re.MULTILINE)
 
 
@@ -43,7 +43,7 @@ def names() -> dict[str, str]:
 def experiment(name: str) -> Callable[..., Run]:
     """The function `experiment` of the config `name`; its arguments are the command-line flags.
 
-    Flags that every training has, which the config itself takes as one `Common`, are arguments like its own.
+    Flags that every training has, which the config itself takes as one `TrainFlags`, are arguments like its own.
 
     Raises:
         UserError: there is no such config; the message names the nearest.
@@ -89,24 +89,24 @@ def arguments_of(function: Callable[..., Run]) -> type:
     kind = make_dataclass("Arguments", fields)
     kind.__doc__ = (
         f"{inspect.getdoc(function)}\n    out: the run folder, by default runs/<config>-<size>; "
-        "the same command with the same folder goes on where it stopped.\n"
+        "the same command with the same folder resumes where it stopped.\n"
     )
     return kind
 
 
 def _flat(function: Callable[..., Run]) -> Callable[..., Run]:
-    """`function` with the fields of `Common` in the place of its argument `common`, where it has one."""
-    from mimgen.recipes import Common
+    """`function` with the fields of `TrainFlags` in the place of its argument `common`, where it has one."""
+    from mimgen.recipes import TrainFlags
 
     hints = get_type_hints(function)
     if "common" not in hints:
         return function
-    told = inspect.signature(function).parameters.values()
-    own = [each.replace(annotation=hints[each.name]) for each in told if each.name != "common"]
-    types, kind = get_type_hints(Common), inspect.Parameter.KEYWORD_ONLY
+    parameters = inspect.signature(function).parameters.values()
+    own = [each.replace(annotation=hints[each.name]) for each in parameters if each.name != "common"]
+    types, kind = get_type_hints(TrainFlags), inspect.Parameter.KEYWORD_ONLY
     shared = [
         inspect.Parameter(each.name, kind, default=each.default, annotation=types[each.name])
-        for each in fields(Common)
+        for each in fields(TrainFlags)
     ]
     arguments = [*own, *shared]
     signature = inspect.Signature(arguments, return_annotation=hints["return"])
@@ -116,11 +116,11 @@ def _flat(function: Callable[..., Run]) -> Callable[..., Run]:
             bound = signature.bind(*positional, **named).arguments
         except TypeError as error:
             raise TypeError(f"{function.__name__}() {error}") from None
-        common = Common(**{each.name: bound.pop(each.name) for each in shared if each.name in bound})
+        common = TrainFlags(**{each.name: bound.pop(each.name) for each in shared if each.name in bound})
         return function(**bound, common=common)
 
     flat.__name__, flat.__module__ = function.__name__, function.__module__
-    flat.__doc__ = _flat_text(inspect.getdoc(function) or "", inspect.getdoc(Common) or "")
+    flat.__doc__ = _flat_text(inspect.getdoc(function) or "", inspect.getdoc(TrainFlags) or "")
     flat.__annotations__ = {each.name: each.annotation for each in arguments} | {"return": hints["return"]}
     flat.__signature__ = signature  # type: ignore[attr-defined]
     return flat

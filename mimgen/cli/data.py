@@ -22,14 +22,14 @@ USAGE = """usage: mimgen data show SPEC [--size 64] [--split train] [--out sheet
        mimgen data cache-text --encoder E --data SPEC --out FOLDER
        mimgen data emoji --font NotoColorEmoji.ttf --names emoji-test.txt --size 64 --out FOLDER
 
-  show         open a dataset as training would: how many pictures, captions, labels; a contact sheet
-  doctor       does a tokenizer fit these pictures? asked before a generator is trained on its codes
-  cache-codes  keep every picture's codes on disk, mirrored ones too: mimgen train meissonic --codes FOLDER
+  show         open a dataset as training would: how many images, captions, labels; a contact sheet
+  doctor       does a tokenizer fit these images? asked before a generator is trained on its codes
+  cache-codes  keep every image's codes on disk, mirrored ones too: mimgen train meissonic --codes FOLDER
   cache-text   keep every caption's text states on disk: mimgen train meissonic --text-states FOLDER
   emoji        render the emoji set from a font (Debian: fonts-noto-color-emoji, unicode-data)
 
-SPEC is emoji, photos, a folder with metadata.jsonl or .txt captions, a folder a class,
-shards such as 'pictures-{000..099}.tar', a saved Hugging Face dataset or a .parquet file."""
+SPEC is emoji, photos, a folder with metadata.jsonl or .txt captions, a folder per class,
+shards such as 'images-{000..099}.tar', a saved Hugging Face dataset or a .parquet file."""
 
 COMMANDS = ("show", "doctor", "cache-codes", "cache-text", "emoji")
 
@@ -40,9 +40,9 @@ class Show:
 
     Attributes:
         spec: emoji, photos, a folder, shards, a saved dataset or a parquet file.
-        size: side in pixels to which pictures are brought.
+        size: side in pixels to which images are brought.
         split: a part of the data, for example train, val or compose of emoji.
-        out: also write the first 64 pictures to this file, as one contact sheet.
+        out: also write the first 64 images to this file, as one contact sheet.
     """
 
     spec: tyro.conf.Positional[str]
@@ -108,13 +108,13 @@ def _show(arguments: list[str]) -> int:
 
 def _describe(dataset: Dataset) -> None:
     captions = [caption for caption in dataset.captions if caption]
-    print(f"{dataset.name}: {len(dataset)} pictures, {len(captions)} with captions")
+    print(f"{dataset.name}: {len(dataset)} images, {len(captions)} with captions")
     print(f"fingerprint: {dataset.fingerprint}")
     for name, classes in dataset.label_names.items():
         print(f"label {name}: {len(classes)} classes ({_some(classes)})")
     if captions:
         words = Counter(len(caption.split()) for caption in captions)
-        print(f"words a caption: {min(words)} to {max(words)}")
+        print(f"words per caption: {min(words)} to {max(words)}")
         step = max(1, len(captions) // 5)
         for caption in captions[::step][:5]:
             print(f"  {caption[:100]}")
@@ -128,11 +128,11 @@ def _some(values: list[str]) -> str:
 def _sheet(dataset: Dataset, path: Path) -> None:
     from PIL import Image
 
-    pictures: list[Any] = [dataset[index].image.permute(1, 2, 0).numpy() for index in range(min(64, len(dataset)))]
-    side = pictures[0].shape[0]
-    sheet = Image.new("RGB", (8 * side, -(-len(pictures) // 8) * side), "white")
-    for place, picture in enumerate(pictures):
-        sheet.paste(Image.fromarray(picture), (place % 8 * side, place // 8 * side))
+    images: list[Any] = [dataset[index].image.permute(1, 2, 0).numpy() for index in range(min(64, len(dataset)))]
+    side = images[0].shape[0]
+    sheet = Image.new("RGB", (8 * side, -(-len(images) // 8) * side), "white")
+    for position, image in enumerate(images):
+        sheet.paste(Image.fromarray(image), (position % 8 * side, position // 8 * side))
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
 

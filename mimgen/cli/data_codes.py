@@ -1,4 +1,4 @@
-"""`mimgen data cache-codes`: every picture's codes, kept on disk."""
+"""`mimgen data cache-codes`: every image's codes, kept on disk."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Arguments:
-    """Encode every picture that training reads, and its mirror image, once, and keep the codes on disk.
+    """Encode every image that training reads, and its mirror image, once, and keep the codes on disk.
 
-    Interrupted, the same command goes on where it stopped. The folder fits these pictures at this size under
+    Interrupted, the same command resumes where it stopped. The folder fits these images at this size under
     these weights only, and is refused for others.
 
     Attributes:
         tokenizer: "bundled", a run folder, a pipeline folder, or the folder of a tokenizer.
         out: folder for the codes; pass it to `mimgen train meissonic --codes`.
-        data: the pictures; see `mimgen data show`.
-        size: side of the pictures; by default the one at which the tokenizer was trained.
-        batch_size: pictures at a time.
+        data: the images; see `mimgen data show`.
+        size: side of the images; by default the one at which the tokenizer was trained.
+        batch_size: images at a time.
     """
 
     tokenizer: str
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
     """Fill the folder and say how to use it."""
     options = parse(Arguments, arguments, "mimgen data cache-codes")
     if options.batch_size < 1:
-        raise UserError(f"--batch-size {options.batch_size}: at least one picture at a time")
+        raise UserError(f"--batch-size {options.batch_size}: at least one image at a time")
 
     from torch import nn
 
@@ -50,26 +50,33 @@ def main(arguments: list[str]) -> int:
     from mimgen.data.cache.codes import key_of
     from mimgen.data.cache.codes_folder import cache_codes
     from mimgen.pipelines.parts import token_grid
-    from mimgen.recipes import Pictures, encoder_of
+    from mimgen.recipes import DataConfig, encoder_of
 
     tokenizer, size = open_tokenizer(options.tokenizer, options.size, "--size", named="--tokenizer")
     rows, columns = token_grid(tokenizer, size, size)
-    dataset = Pictures(options.data, size).open()
+    dataset = DataConfig(options.data, size).open()
     if not isinstance(dataset, Dataset):
         raise UserError(f"{options.data} is a stream; codes are kept for data on disk")
     writable(options.out)
     key = key_of(dataset, size, cast(nn.Module, tokenizer))
-    cache_codes(options.out, dataset, encoder_of(tokenizer), key, batch_size=options.batch_size, on_batch=_say)
+    cache_codes(
+        options.out,
+        dataset,
+        encoder_of(tokenizer),
+        key,
+        batch_size=options.batch_size,
+        on_batch=_print_progress,
+    )
     folder = pipeline_folder() if options.tokenizer == BUNDLED else options.tokenizer
     print(
-        f"codes of {len(dataset)} pictures, {rows} x {columns} each and mirrored: {options.out}/\n"
+        f"codes of {len(dataset)} images, {rows} x {columns} each and mirrored: {options.out}/\n"
         f"Train on them:\n  mimgen train meissonic --tokenizer {folder} --data {options.data} --pixels {size} "
         f"--codes {options.out}"
     )
     return 0
 
 
-def _say(done: int, total: int) -> None:
+def _print_progress(done: int, total: int) -> None:
     """Progress on one line of the terminal; silent elsewhere."""
     if sys.stderr.isatty():
-        sys.stderr.write(f"\r{done} of {total} pictures" + ("\n" if done == total else ""))
+        sys.stderr.write(f"\r{done} of {total} images" + ("\n" if done == total else ""))

@@ -1,4 +1,4 @@
-"""`mimgen data doctor`: does a tokenizer fit these pictures? Asked before training on its codes."""
+"""`mimgen data doctor`: does a tokenizer fit these images? Asked before training on its codes."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ __all__ = ["main"]
 ADVICE = {
     "fits": "A generator can be trained on these codes.",
     "usable": "A generator will never be sharper than these reconstructions: look at the worst ones before training.",
-    "does not fit": "Train a tokenizer on such pictures first (mimgen train vqgan --data ...), or take another one.",
+    "does not fit": "Train a tokenizer on such images first (mimgen train vqgan --data ...), or take another one.",
 }
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Tell before training whether a tokenizer fits the pictures.
+    """Tell before training whether a tokenizer fits the images.
 
     Attributes:
         tokenizer: "bundled", a run folder, a pipeline folder, or the folder of a tokenizer.
-        data: the pictures; see `mimgen data show`.
-        size: side of the pictures; by default the one at which the tokenizer was trained.
+        data: the images; see `mimgen data show`.
+        size: side of the images; by default the one at which the tokenizer was trained.
         split: by default val of built-in data and everything of other data.
-        limit: most pictures to look at, spread over the data.
+        limit: most images to look at, spread over the data.
         extractor: features of the rFID: lab-hog needs no weights, inception-v3-compat is the usual one.
         weights: file with the Inception weights; nothing is downloaded.
-        shown: worst pictures in the report.
+        shown: worst images in the report.
         out: folder for the report: index.html, worst.png, doctor.json.
     """
 
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
 
     tokenizer, size = open_tokenizer(options.tokenizer, options.size, "--size", codes=False, named="--tokenizer")
     split = options.split or ("val" if options.data in BUILT_IN else None)
-    images = measure.pictures(options.data, size, split, options.limit)
+    images = measure.images(options.data, size, split, options.limit)
     if options.out is not None:
         writable(options.out)
     found = examine(
@@ -88,13 +88,13 @@ def _text(found: Examination, title: str) -> str:
 def _rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Name, value and how to read it, with the thresholds."""
     limits, codebook, rfid = result["thresholds"], result["codebook"], result["rfid"]
-    mean = result["psnr_mean_of_pictures"]
+    mean = result["psnr_mean_of_images"]
     rows = [
         ("PSNR", f"{mean:.1f} dB", f"fits from {limits['good']:g}, does not below {limits['bad']:g}"),
         ("gain over flat colours", f"{result['gain']:+.1f} dB", f"fits from {limits['gain']:+g}: as many flat squares"),
-        ("lost pictures", f"{result['lost']:.1%}", f"below {limits['bad']:g} dB; fits up to {limits['lost']:.0%}"),
-        ("SSIM", f"{result['ssim']:.3f}", "structure, 1 is the picture itself"),
-        ("rFID", f"{rfid['fid']:.2f}", f"features: {rfid['extractor']}; compare equal extractors and pictures only"),
+        ("lost images", f"{result['lost']:.1%}", f"below {limits['bad']:g} dB; fits up to {limits['lost']:.0%}"),
+        ("SSIM", f"{result['ssim']:.3f}", "structure, 1 is the image itself"),
+        ("rFID", f"{rfid['fid']:.2f}", f"features: {rfid['extractor']}; compare equal extractors and images only"),
     ]
     if codebook is not None:
         used = result["possible_codes_used"]
@@ -102,7 +102,7 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
             ("codes used", str(codebook["active"]), f"of {codebook['codebook_size']}; {used:.0%} of the possible"),
             ("perplexity", f"{codebook['perplexity']:.0f}", "as many codes if all were used equally"),
         ]
-    return [*rows, ("pictures", str(result["n"]), f"{result['size']} px")]
+    return [*rows, ("images", str(result["n"]), f"{result['size']} px")]
 
 
 def _write(out: Path, options: Arguments, found: Examination, images: Tensor) -> None:
@@ -111,9 +111,9 @@ def _write(out: Path, options: Arguments, found: Examination, images: Tensor) ->
     facts = {"tokenizer": options.tokenizer, "data": options.data, "split": options.split}
     write_result(out / "doctor.json", provenance(**facts, **found.result, worst=list(found.worst)))
     _sheet(out / "worst.png", found, images)
-    back = found.made.pictures
+    back = found.made.images
     items = [
-        Item({"true": images[i], "comes back": back[i]}, f"picture {i}", f"{float(found.psnr[i]):.1f} dB")
+        Item({"true": images[i], "comes back": back[i]}, f"image {i}", f"{float(found.psnr[i]):.1f} dB")
         for i in found.worst
     ]
     report = Report(
@@ -122,7 +122,7 @@ def _write(out: Path, options: Arguments, found: Examination, images: Tensor) ->
         numbers=[Number(name, value, note) for name, value, note in _rows(found.result)],
         sections=[
             _distribution(found),
-            Gallery("The worst pictures", "Each beside what comes back, the worst first.", items),
+            Gallery("The worst images", "Each beside what comes back, the worst first.", items),
         ],
         provenance=provenance(**facts),
     )
@@ -130,14 +130,14 @@ def _write(out: Path, options: Arguments, found: Examination, images: Tensor) ->
 
 
 def _distribution(found: Examination) -> Scores:
-    """How many pictures come back how well."""
+    """How many images come back how well."""
     edges = (0, 15, 18, 20, 22, 25, 30)
     bounds = [*itertools.pairwise(edges), (edges[-1], 1000)]
     shares = [float(((found.psnr >= low) & (found.psnr < high)).double().mean()) for low, high in bounds]
     rows = [(f"{low} to {high} dB" if high < 1000 else f"{low} dB and more", share)
             for (low, high), share in zip(bounds, shares, strict=True)]  # fmt: skip
     text = "Below 18 dB shapes are lost, from 22 dB on only fine texture is."
-    return Scores("All pictures", text, ("PSNR", "share"), rows, ours=-1)
+    return Scores("All images", text, ("PSNR", "share"), rows, ours=-1)
 
 
 def _sheet(path: Path, found: Examination, images: Tensor) -> None:
@@ -146,7 +146,7 @@ def _sheet(path: Path, found: Examination, images: Tensor) -> None:
     from PIL import Image
 
     numbers = list(found.worst)
-    pairs = torch.cat([images[numbers], found.made.pictures[numbers]], dim=3)
+    pairs = torch.cat([images[numbers], found.made.images[numbers]], dim=3)
     blank = torch.ones(-len(pairs) % min(4, len(pairs)), *pairs.shape[1:])
     rows = torch.cat([pairs, blank]).split(min(4, len(pairs)))
     sheet = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)

@@ -19,13 +19,13 @@ __all__ = ["main"]
 class Arguments:
     """Encode every caption that training reads, and the empty one, once, and keep the states on disk.
 
-    The text encoder is then not needed in memory while a generator trains. Interrupted, the same command goes on
+    The text encoder is then not needed in memory while a generator trains. Interrupted, the same command resumes
     where it stopped. The folder fits this encoder only, and is refused for others.
 
     Attributes:
         encoder: folder of the text encoder (CLIP's, as transformers wrote it), or of a pipeline that has one.
         out: folder for the states; pass it to `mimgen train meissonic --text-states`.
-        data: the pictures; see `mimgen data show`.
+        data: the images; see `mimgen data show`.
         batch_size: captions at a time.
         precision: of the numbers on disk: fp16, 160 kB a caption of CLIP ViT-H, or fp32.
     """
@@ -48,9 +48,9 @@ def main(arguments: list[str]) -> int:
 
     from mimgen.data import Dataset
     from mimgen.encoders.text_cache import cache_text, encoder_hash
-    from mimgen.recipes import Pictures, open_text_encoder
+    from mimgen.recipes import DataConfig, open_text_encoder
 
-    dataset = Pictures(options.data).open()
+    dataset = DataConfig(options.data).open()
     if not isinstance(dataset, Dataset):
         raise UserError(f"{options.data} is a stream; text states are kept for data on disk")
     folder = _folder(options.encoder)
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
     cast(nn.Module, encoder).to("cuda" if torch.cuda.is_available() else "cpu").eval()
     writable(options.out)
     cache_text(options.out, dataset.captions, encoder, key, batch_size=options.batch_size,
-               precision=options.precision, on_batch=_say)  # fmt: skip
+               precision=options.precision, on_batch=_print_progress)  # fmt: skip
     named = options.encoder if options.encoder == BUNDLED or folder != Path(options.encoder) else ""
     flags = f"--init {named} --lora 8" if named else f"--clip {folder}"
     print(
@@ -76,7 +76,7 @@ def _folder(encoder: str) -> Path:
     return find_pipeline(encoder, "--encoder") / "text_encoder"
 
 
-def _say(done: int, total: int) -> None:
+def _print_progress(done: int, total: int) -> None:
     """Progress on one line of the terminal; silent elsewhere."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r{done} of {total} captions" + ("\n" if done == total else ""))

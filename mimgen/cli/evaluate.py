@@ -18,12 +18,12 @@ __all__ = ["main"]
 USAGE = """usage: mimgen evaluate MEASURE --model MODEL [options]
        mimgen evaluate compare A.json B.json
 
-  reconstruction  how faithfully a tokenizer gives pictures back (PSNR, SSIM, rFID), and how much of its
+  reconstruction  how faithfully a tokenizer gives images back (PSNR, SSIM, rFID), and how much of its
                   codebook it uses
-  composition     does a generated picture show what its prompt says? prompts were held out of training
-  fid             distance between generated and true pictures
-  generation      FID, KID, IS, precision and recall of a model or a folder of pictures, with saved references
-  scenes          do pictures of drawn shapes show what their captions say? checked exactly, without a model
+  composition     does a generated image show what its prompt says? prompts were held out of training
+  fid             distance between generated and true images
+  generation      FID, KID, IS, precision and recall of a model or a folder of images, with saved references
+  scenes          do images of synthetic shapes show what their captions say? checked exactly, without a model
   probe           how well labels are read off the generator's blocks, against raw pixels (more: mimgen probe)
   compare         two results that --out wrote: differences, and whether they were measured alike
 
@@ -38,13 +38,13 @@ class Arguments:
 
     Attributes:
         model: "bundled", the folder of a run, a pipeline folder, or (reconstruction) of a tokenizer.
-        data: the pictures to measure on; see `mimgen data show`.
-        split: pictures of `reconstruction`; by default val of built-in and everything of other data.
-        pixels: side of the pictures; by default what the model was trained at.
-        seed: of the generated pictures.
+        data: the images to measure on; see `mimgen data show`.
+        split: images of `reconstruction`; by default val of built-in and everything of other data.
+        pixels: side of the images; by default what the model was trained at.
+        seed: of the generated images.
         steps: unmasking steps; by default the model's.
         guidance: guidance scale; by default the model's.
-        limit: measure only so many pictures or prompts, spread over the data.
+        limit: measure only so many images or prompts, spread over the data.
         extractor: features of FID and rFID: lab-hog needs no weights, inception-v3-compat is the usual one.
         weights: file with the Inception weights; nothing is downloaded.
         out: also write the result to this JSON file.
@@ -66,7 +66,7 @@ class Arguments:
 MEASURES = ("reconstruction", "composition", "fid", "probe")
 OWN = {"generation": "evaluate_generation", "scenes": "evaluate_scenes", "compare": "compare"}
 SCORED = {
-    "reconstruction": ("psnr_mean_of_pictures", "psnr_of_mean_mse", "ssim", "l1", "codebook", "rfid"),
+    "reconstruction": ("psnr_mean_of_images", "psnr_of_mean_mse", "ssim", "l1", "codebook", "rfid"),
     "composition": ("generated", "floor", "ceiling"),
     "fid": ("fid",),
     "probe": ("group", "subgroup"),
@@ -116,7 +116,7 @@ def _measure(name: str, options: Arguments) -> dict[str, Any]:
     )  # fmt: skip
     if name == "composition":
         return scored.result
-    true = measure.pictures(options.data, measure.size_of(pipeline), "compose")
+    true = measure.images(options.data, measure.size_of(pipeline), "compose")
     facts = {key: scored.result[key] for key in ("seed", "steps", "guidance", "ema")}
     return {**measure.frechet(scored.made, true, options.extractor, options.weights), **facts,
             "reference_set": f"{options.data}/compose"}  # fmt: skip

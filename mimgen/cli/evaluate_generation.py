@@ -1,4 +1,4 @@
-"""`mimgen evaluate generation`: FID, KID, IS and PRC of a model's pictures, or of a folder's."""
+"""`mimgen evaluate generation`: FID, KID, IS and PRC of a model's images, or of a folder's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mimgen.evaluation import generation_sets as sets
 from mimgen.pipelines.open import find_pipeline, open_pipeline
 
 if TYPE_CHECKING:
-    from mimgen.evaluation.generation import FeatureSet, MetricSettings, PictureSource
+    from mimgen.evaluation.generation import FeatureSet, ImageSource, MetricSettings
 
 __all__ = ["main"]
 
@@ -24,39 +24,39 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Arguments:
-    """Compare generated pictures with true ones: FID, KID, inception score, precision and recall.
+    """Compare generated images with true ones: FID, KID, inception score, precision and recall.
 
     For example: mimgen evaluate generation --samples made/ --reference true/ --metrics fid,kid --out fid.json
 
-    Pictures are compared as 8-bit colours. The numbers equal those of torch-fidelity's own command on the same
-    folders, with the same extractor. Under torchrun the processes share the pictures.
+    Images are compared as 8-bit colours. The numbers equal those of torch-fidelity's own command on the same
+    folders, with the same extractor. Under torchrun the processes share the images.
 
     Attributes:
         model: makes the samples: "bundled", the folder of a run, or a pipeline folder.
-        samples: or a folder of picture files made before.
-        reference: true pictures: a folder of picture files, data such as "emoji", or a .safetensors file made
+        samples: or a folder of image files made before.
+        reference: true images: a folder of image files, data such as "emoji", or a .safetensors file made
             by --save-reference. Not needed for the inception score.
         metrics: of fid, kid, is, prc, separated by commas.
         extractor: features: lab-hog needs no weights, inception-v3-compat is the usual one, hf:FOLDER takes DINOv2
             or CLIP of transformers, and any encoder of `mimgen probe` works too.
         weights: file with the Inception weights; nothing is downloaded.
         layer: of Inception: 64, 192, 768 or 2048 (default).
-        extractor_pixels: side at which an encoder sees the pictures; by default its own.
-        n: pictures that the model makes; by default one a caption, at most 1000. Of a folder: measure so many.
-        references: measure at most so many true pictures, spread over the set.
-        prompts: data whose captions the model draws; by default the reference, else emoji.
+        extractor_pixels: side at which an encoder sees the images; by default its own.
+        n: images that the model makes; by default one per caption, at most 1000. Of a folder: measure so many.
+        references: measure at most so many true images, spread over the set.
+        prompts: data whose captions the model generates; by default the reference, else emoji.
         split: of the reference and of the prompts; by default everything.
-        pixels: bring pictures to this side first; by default folders stay as they are and data takes the model's.
-        seed: of the generated pictures.
+        pixels: bring images to this side first; by default folders stay as they are and data takes the model's.
+        seed: of the generated images.
         steps: unmasking steps; by default the model's.
         guidance: guidance scale; by default the model's.
-        batch_size: pictures at a time.
+        batch_size: images at a time.
         kid_subsets: random subsets over which KID is averaged.
-        kid_subset_size: pictures in each.
+        kid_subset_size: images in each.
         is_splits: parts over which the inception score is averaged.
         prc_neighborhood: neighbours that make the balls of precision and recall.
         save_reference: also keep the reference's statistics in this .safetensors file. KID and PRC need every
-            picture's features, which are kept where they are among the metrics. Works without samples, too.
+            image's features, which are kept where they are among the metrics. Works without samples, too.
         out: also write the result to this JSON file and a page beside it.
     """
 
@@ -92,18 +92,18 @@ def main(arguments: list[str]) -> int:
     _check(options, metrics)
     _join_launch()
 
-    from mimgen.ops.launch import first_process
+    from mimgen.ops.launch import is_main_process
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        result, pictures = _measure(options, metrics)
-    if not first_process():
+        result, images = _measure(options, metrics)
+    if not is_main_process():
         return 0
-    said = [str(each.message) for each in caught if each.category is UserWarning]
-    result["warnings"] = list(dict.fromkeys([*said, *result["warnings"]]))
+    caught_warnings = [str(each.message) for each in caught if each.category is UserWarning]
+    result["warnings"] = list(dict.fromkeys([*caught_warnings, *result["warnings"]]))
     _show(result)
     if options.out is not None:
-        _write(options.out, result, pictures)
+        _write(options.out, result, images)
     return 0
 
 
@@ -119,7 +119,7 @@ def _check(options: Arguments, metrics: list[str]) -> None:
     if options.model is None and options.samples is None and options.save_reference is None:
         raise UserError("say what is measured: --model MODEL, or --samples FOLDER")
     if options.reference is None and (options.save_reference is not None or metrics != ["is"]):
-        raise UserError("give --reference: a folder of true pictures, data such as emoji, or saved statistics")
+        raise UserError("give --reference: a folder of true images, data such as emoji, or saved statistics")
     for name in ("n", "references", "batch_size", "kid_subset_size", "kid_subsets", "is_splits", "prc_neighborhood"):
         value = getattr(options, name)
         if value is not None and value < (2 if name in ("n", "references", "kid_subset_size") else 1):
@@ -129,15 +129,15 @@ def _check(options: Arguments, metrics: list[str]) -> None:
 
 
 def _join_launch() -> None:
-    """Under torchrun, meet the other processes; they share the pictures."""
+    """Under torchrun, meet the other processes; they share the images."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from mimgen.training.processes import start_accelerate
 
         start_accelerate()
 
 
-def _measure(options: Arguments, metrics: list[str]) -> tuple[dict[str, Any], dict[str, PictureSource]]:
-    from mimgen.evaluation.generation import generation_scores, measure_pictures, save_features
+def _measure(options: Arguments, metrics: list[str]) -> tuple[dict[str, Any], dict[str, ImageSource]]:
+    from mimgen.evaluation.generation import generation_scores, measure_images, save_features
 
     extractor = sets.extractor_of(
         options.extractor, options.weights, options.layer, options.extractor_pixels, logits="is" in metrics
@@ -146,7 +146,7 @@ def _measure(options: Arguments, metrics: list[str]) -> tuple[dict[str, Any], di
     made, side, facts = _samples(options)
     true, references = _references(options, side)
     if true is not None:
-        references = measure_pictures(true, extractor, keep=keep, batch_size=options.batch_size)
+        references = measure_images(true, extractor, keep=keep, batch_size=options.batch_size)
     if options.save_reference is not None and references is not None and os.environ.get("RANK", "0") == "0":
         save_features(references, options.save_reference)
         facts["saved_reference"] = str(options.save_reference)
@@ -154,7 +154,7 @@ def _measure(options: Arguments, metrics: list[str]) -> tuple[dict[str, Any], di
     if made is None:
         assert references is not None  # asked for by _check
         return {**head, "protocol": dict(references.key), "scores": {}, "warnings": []}, {}
-    samples = measure_pictures(made, extractor, keep=keep, batch_size=options.batch_size)
+    samples = measure_images(made, extractor, keep=keep, batch_size=options.batch_size)
     found = generation_scores(samples, references, metrics, _settings(options))
     protocol = {**found.protocol, "samples_transform": samples.source["transform"], **facts.get("sampled", {})}
     result = {
@@ -169,8 +169,8 @@ def _measure(options: Arguments, metrics: list[str]) -> tuple[dict[str, Any], di
     return result, {"generated": made, **({} if true is None else {"true": true})}
 
 
-def _samples(options: Arguments) -> tuple[PictureSource | None, int | None, dict[str, Any]]:
-    """The pictures to judge, the side at which data is opened beside them, and facts for the result."""
+def _samples(options: Arguments) -> tuple[ImageSource | None, int | None, dict[str, Any]]:
+    """The images to evaluate, the side at which data is opened beside them, and facts for the result."""
     if options.samples is not None:
         from mimgen.evaluation.generation import from_folder
 
@@ -184,24 +184,24 @@ def _samples(options: Arguments) -> tuple[PictureSource | None, int | None, dict
     if sets.is_statistics(spec):
         spec = "emoji"
     captions = [text for text in sets.data_of(spec, options.split, side).captions if text]
-    told: dict[str, Any] = {"steps": options.steps, "guidance_scale": options.guidance}
-    changes = {name: value for name, value in told.items() if value is not None}
+    options_given: dict[str, Any] = {"steps": options.steps, "guidance_scale": options.guidance}
+    changes = {name: value for name, value in options_given.items() if value is not None}
     count = options.n or min(len(captions), 1000)
-    drawn = sets.generated(pipeline, options.model, captions, count, seed=options.seed, changes=changes)
-    return drawn.source, side, {"sampled": {**drawn.facts, "prompts": spec, "prompts_split": options.split}}
+    generated = sets.generated(pipeline, options.model, captions, count, seed=options.seed, changes=changes)
+    return generated.source, side, {"sampled": {**generated.facts, "prompts": spec, "prompts_split": options.split}}
 
 
-def _references(options: Arguments, side: int | None) -> tuple[PictureSource | None, FeatureSet | None]:
-    """True pictures that are still to be measured, or their saved statistics."""
+def _references(options: Arguments, side: int | None) -> tuple[ImageSource | None, FeatureSet | None]:
+    """True images that are still to be measured, or their saved statistics."""
     if options.reference is None:
         return None, None
     if sets.is_statistics(options.reference):
         from mimgen.evaluation.generation import load_features
 
         if options.references is not None:
-            raise UserError("--references belongs to pictures; the saved statistics hold what they hold")
+            raise UserError("--references belongs to images; the saved statistics hold what they hold")
         return None, load_features(options.reference)
-    found = sets.pictures_of(options.reference, options.split, options.pixels, options.references, side)
+    found = sets.images_of(options.reference, options.split, options.pixels, options.references, side)
     return found, None
 
 
@@ -230,16 +230,19 @@ def _show(result: dict[str, Any]) -> None:
         print(f"warning: {text}", file=sys.stderr)
 
 
-def _write(out: Path, result: dict[str, Any], pictures: dict[str, PictureSource]) -> None:
+def _write(out: Path, result: dict[str, Any], images: dict[str, ImageSource]) -> None:
     from mimgen.report.page import Gallery, Item
     from mimgen.report.result import write_outcome
 
     shown = []
-    for title, source in pictures.items():
+    for title, source in images.items():
         count = min(_SHOWN, source.count)
-        places = [place * source.count // count for place in range(count)]
-        items = [Item({str(place): source.read(place, place + 1)[0].float() / 255}, "") for place in places]
-        shown.append(Gallery(f"{title} pictures", f"{count} of {source.count}: {source.name}", items, 120))
-    write_outcome(out, result, shown, title=f"Generated pictures of {result['model']}",
-                  lead="Generated against true pictures; values compare only under the same protocol.")  # fmt: skip
+        indices = [position * source.count // count for position in range(count)]
+        items = [
+            Item({str(position): source.read(position, position + 1)[0].float() / 255}, "")
+            for position in indices
+        ]
+        shown.append(Gallery(f"{title} images", f"{count} of {source.count}: {source.name}", items, 120))
+    write_outcome(out, result, shown, title=f"Generated images of {result['model']}",
+                  lead="Generated against true images; values compare only under the same protocol.")  # fmt: skip
     print(f"written to {out}")

@@ -1,4 +1,4 @@
-"""`mimgen evaluate scenes`: does a generated picture show what its caption says? Checked exactly, kind by kind."""
+"""`mimgen evaluate scenes`: does a generated image show what its caption says? Checked exactly, kind by kind."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from mimgen.pipelines.open import BUNDLED, open_pipeline
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mimgen.evaluation.scenes import Verdict
+    from mimgen.evaluation.scenes import SceneCheck
     from mimgen.pipelines import TextToImage
     from mimgen.report.page import Gallery, Scores
 
 __all__ = ["main"]
 
-_SHOWN = 24  # pictures of each kind, right and wrong, on the page
+_SHOWN = 24  # images of each kind, right and wrong, on the page
 _BATCH = 64
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Generate a picture for each caption of the scene set and check it from its pixels.
+    """Generate an image for each caption of the scene set and check it from its pixels.
 
     Attributes:
         model: "bundled", a run folder or a pipeline folder, trained on the data "scenes".
-        samples: score these pictures instead: a data set whose captions are of the scene set.
-        split: captions to draw: compose (pairs of colour and shape that training never shows) or val.
+        samples: score these images instead: a data set whose captions are of the scene set.
+        split: captions to generate: compose (pairs of colour and shape that training never shows) or val.
         limit: only so many captions: the first of the split, or spread over --samples.
-        seed: of the pictures; each has its own, mixed from this and its number.
+        seed: of the images; each has its own, mixed from this and its number.
         steps: unmasking steps; by default the model's.
         guidance: guidance scale; by default the model's.
-        pixels: side of the pictures of --samples.
+        pixels: side of the images of --samples.
         clip: folder with a CLIP model of transformers, to add the CLIP score.
         out: write the result to this JSON file and its page beside it.
     """
@@ -54,7 +54,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class _Made:
-    """Pictures [n, 3, S, S] in [0, 1], their captions, and how they came about."""
+    """Images [n, 3, S, S] in [0, 1], their captions, and how they came about."""
 
     images: Tensor
     captions: list[str]
@@ -71,9 +71,9 @@ def main(arguments: list[str]) -> int:
 
     from mimgen.evaluation.scenes import evaluate_scenes, verify_scenes
 
-    verdicts = verify_scenes(made.images, made.captions)
-    found = evaluate_scenes(verdicts)
-    scores, faults = found.pop("scores"), found["faults"]
+    checks = verify_scenes(made.images, made.captions)
+    found = evaluate_scenes(checks)
+    scores, errors = found.pop("scores"), found["errors"]
     if made.reconstructed is not None:
         found["ceiling"] = evaluate_scenes(verify_scenes(made.reconstructed, made.captions))["scores"]
     if options.clip is not None:
@@ -85,26 +85,26 @@ def main(arguments: list[str]) -> int:
     result = {
         "measure": "scenes",
         "model": options.samples or options.model,
-        "protocol": {**made.facts, "n": len(verdicts), "clip": found.get("clip", {}).get("model")},
+        "protocol": {**made.facts, "n": len(checks), "clip": found.get("clip", {}).get("model")},
         "scores": scores,
         **found,
     }
-    print("\n".join(_lines(scores, found.get("ceiling"), faults)))
+    print("\n".join(_lines(scores, found.get("ceiling"), errors)))
     if options.out is not None:
         from mimgen.report.result import write_outcome
 
-        sections: list[Gallery | Scores] = [_table(scores, found), *_galleries(made.images, verdicts)]
-        lead = "Each picture is right or wrong: its objects are read from the pixels, without any model."
+        sections: list[Gallery | Scores] = [_table(scores, found), *_galleries(made.images, checks)]
+        lead = "Each image is right or wrong: its objects are read from the pixels, without any model."
         print(f"written to {write_outcome(options.out, result, sections, title='Scenes', lead=lead)}")
     return 0
 
 
 def _generate(options: Arguments) -> _Made:
-    """A picture for each caption, and the true pictures through the model's tokenizer (the ceiling)."""
+    """An image for each caption, and the true images through the model's tokenizer (the ceiling)."""
     import torch
 
     from mimgen.data.builtin.scenes import open_scenes
-    from mimgen.evaluation import load_pictures
+    from mimgen.evaluation import load_images
     from mimgen.evaluation.measure import size_of, through
     from mimgen.types import mix_seed
 
@@ -114,13 +114,13 @@ def _generate(options: Arguments) -> _Made:
     captions = [data.captions[number] for number in numbers]
     seeds = [mix_seed(options.seed, number) for number in numbers]
     changes = {"num_inference_steps": options.steps, "guidance_scale": options.guidance}
-    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    sampling_options: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     made, back = [], []
     for start in range(0, len(numbers), _BATCH):
         rows = slice(start, start + _BATCH)
-        made.append(pipeline(captions[rows], seed=seeds[rows], **given).images.cpu())
+        made.append(pipeline(captions[rows], seed=seeds[rows], **sampling_options).images.cpu())
         with torch.no_grad():
-            back.append(through(pipeline, load_pictures(data, numbers[rows])))
+            back.append(through(pipeline, load_images(data, numbers[rows])))
     facts = {
         "data": data.name,
         "fingerprint": data.fingerprint,
@@ -133,10 +133,10 @@ def _generate(options: Arguments) -> _Made:
 
 
 def _read(options: Arguments) -> _Made:
-    """Pictures made elsewhere, or the true ones (`--samples scenes`)."""
+    """Images made elsewhere, or the true ones (`--samples scenes`)."""
     from mimgen.data import Dataset, open_data
     from mimgen.data.builtin.scenes import open_scenes
-    from mimgen.evaluation import load_pictures
+    from mimgen.evaluation import load_images
 
     spec = str(options.samples)
     own = spec == "scenes"
@@ -144,20 +144,20 @@ def _read(options: Arguments) -> _Made:
     if not isinstance(data, Dataset):
         raise UserError(f"{spec} is a stream; measuring needs data on disk")
     if not len(data):
-        raise UserError(f"{data.name} holds no pictures; check the folder")
-    numbers = list(range(len(data))[: options.limit]) if own else _spread(len(data), options.limit)
+        raise UserError(f"{data.name} holds no images; check the folder")
+    numbers = list(range(len(data))[: options.limit]) if own else _evenly_spaced(len(data), options.limit)
     facts = {"data": data.name, "fingerprint": data.fingerprint, "pixels": options.pixels}
-    return _Made(load_pictures(data, numbers), [data.captions[number] for number in numbers], facts)
+    return _Made(load_images(data, numbers), [data.captions[number] for number in numbers], facts)
 
 
-def _spread(total: int, limit: int | None) -> list[int]:
+def _evenly_spaced(total: int, limit: int | None) -> list[int]:
     """`limit` numbers below `total`, evenly spread."""
     count = min(total, limit or total)
     return [index * total // count for index in range(count)]
 
 
 def _lines(
-    scores: dict[str, Any], ceiling: dict[str, Any] | None, faults: dict[str, dict[str, int]]
+    scores: dict[str, Any], ceiling: dict[str, Any] | None, errors: dict[str, dict[str, int]]
 ) -> list[str]:
     lines = []
     for name, score in scores.items():
@@ -169,7 +169,7 @@ def _lines(
             if top is None
             else f"  tokenizer's limit {100 * (top['mean'] if isinstance(top, dict) else top):.1f} %"
         )
-        wrong = ", ".join(f"{count} x {fault}" for fault, count in faults.get(name, {}).items())
+        wrong = ", ".join(f"{count} x {fault}" for fault, count in errors.get(name, {}).items())
         lines.append(f"{name:14}{text}{limit}" + (f"  wrong: {wrong}" if wrong else ""))
     return lines
 
@@ -187,11 +187,11 @@ def _table(scores: dict[str, Any], found: dict[str, Any]) -> Scores:
             str(count),
             scores[kind]["mean"],
             _interval(scores[kind]).strip(" ()"),
-            _faults(found["faults"][kind]),
+            _errors(found["errors"][kind]),
         )
         for kind, count in found["counts"].items()
     ]
-    columns = ("kind of caption", "pictures", "right", "95 % interval", "first fault of the others")
+    columns = ("kind of caption", "images", "right", "95 % interval", "first fault of the others")
     return Scores(
         "By kind of caption",
         "Right means: exactly what is claimed, and nothing else.",
@@ -201,19 +201,19 @@ def _table(scores: dict[str, Any], found: dict[str, Any]) -> Scores:
     )
 
 
-def _faults(faults: dict[str, int]) -> str:
-    return ", ".join(f"{count} {fault}" for fault, count in faults.items()) or "none"
+def _errors(errors: dict[str, int]) -> str:
+    return ", ".join(f"{count} {fault}" for fault, count in errors.items()) or "none"
 
 
-def _galleries(images: Tensor, verdicts: list[Verdict]) -> list[Gallery]:
+def _galleries(images: Tensor, checks: list[SceneCheck]) -> list[Gallery]:
     from mimgen.report.page import Gallery, Item
 
     found = []
-    for title, right in (("Wrong pictures", False), ("Right pictures", True)):
+    for title, right in (("Wrong images", False), ("Right images", True)):
         items = [
-            Item({"made": image}, verdict.claim.caption, verdict.fault or "")
-            for image, verdict in zip(images, verdicts, strict=True)
-            if verdict.right is right
+            Item({"made": image}, check.claim.caption, check.error or "")
+            for image, check in zip(images, checks, strict=True)
+            if check.right is right
         ][:_SHOWN]
         if items:
             found.append(Gallery(title, f"The first {len(items)}.", items, width=130))

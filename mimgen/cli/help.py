@@ -7,13 +7,13 @@ from mimgen import __version__
 __all__ = ["COMMANDS", "main", "text"]
 
 COMMANDS = {
-    "quickstart": "train a tokenizer and a generator from nothing, make pictures, write a report",
-    "generate": "make pictures from prompts",
-    "train": "train one named system, on the built-in emoji or on your pictures",
+    "quickstart": "train a tokenizer and a generator from nothing, make images, write a report",
+    "generate": "make images from prompts",
+    "train": "train one named system, on the built-in emoji or on your images",
     "evaluate": "measure a trained model: reconstruction, composition, FID, scenes; compare results",
-    "probe": "read labels off a frozen encoder: linear, k-NN, attentive, few pictures, fine-tuning",
-    "gallery": "pictures of what masks hide, and of what a pretraining run tells and looks at",
-    "analyse": "what an encoder looks at: attention, frequencies, ranks, layer by layer",
+    "probe": "read labels off a frozen encoder: linear, k-NN, attentive, few images, fine-tuning",
+    "gallery": "images of what masks cover, and of what a pretraining run tells and attends to",
+    "analyse": "what an encoder attends to: attention, frequencies, ranks, layer by layer",
     "data": "look at a dataset, check a tokenizer on it, keep its codes on disk, build the emoji set",
     "convert": "turn an official release into a folder that mimgen loads",
     "systems": "list the published systems and what exists of each",
@@ -21,7 +21,7 @@ COMMANDS = {
     "bench": "time training steps of a config on this machine",
 }
 
-_TEXT = """mimgen {version}: train masked image models and make pictures from text.
+_TEXT = """mimgen {version}: train masked image models and make images from text.
 
 usage: mimgen COMMAND [options]        mimgen COMMAND --help explains one command
 
@@ -31,7 +31,7 @@ Start here
   mimgen quickstart                                    about 11 minutes on two processor cores
   mimgen generate "woman astronaut: dark skin tone" --out a.png
 
-With your own pictures (a folder with captions, a folder a class, .tar shards, a saved dataset)
+With your own images (a folder with captions, a folder per class, .tar shards, a saved dataset)
   mimgen data show my_pictures/                        does mimgen read them as you meant?
   mimgen data doctor --data my_pictures/               does the tokenizer fit them?
   mimgen train meissonic --data my_pictures/ --out runs/mine

@@ -1,4 +1,4 @@
-"""`mimgen quickstart`: from nothing to pictures, scores and a report, in minutes."""
+"""`mimgen quickstart`: from nothing to images, scores and a report, in minutes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mimgen.cli import configs
 from mimgen.cli.options import parse
 from mimgen.errors import UserError
 from mimgen.recipes.planning import steps_that_fit
-from mimgen.report.run_folder import begin, claim
+from mimgen.report.run_folder import check_same_settings, prepare_folder
 
 if TYPE_CHECKING:
     from mimgen.pipelines import TextToImage
@@ -29,16 +29,16 @@ WATCHES = 4  # points on it
 
 @dataclass(frozen=True)
 class Arguments:
-    """Train a tokenizer and a text-to-image generator from nothing, make pictures, measure, report.
+    """Train a tokenizer and a text-to-image generator from nothing, make images, measure, report.
 
-    Stopped half-way? The same command goes on where it was.
+    Stopped half-way? The same command resumes where it was.
 
     Attributes:
-        minutes: how long the whole may take; more minutes give better pictures.
+        minutes: how long the whole may take; more minutes give better images.
         out: the folder for everything.
         data: "emoji", built in.
         size: size of the configs vqgan and meissonic that are trained.
-        seed: of weights, data order and pictures.
+        seed: of weights, data order and images.
     """
 
     minutes: float = 11.0
@@ -70,13 +70,13 @@ def main(arguments: list[str]) -> int:
     options = parse(Arguments, arguments, "mimgen quickstart")
     if options.minutes <= 0:
         raise UserError(f"--minutes {options.minutes:g}: give a positive number; 11 is the default")
-    asked = {key: value for key, value in asdict(options).items() if key != "out"}
-    claim(options.out, asked, "quickstart")
-    begin(options.out, ["quickstart", *arguments])
+    requested = {key: value for key, value in asdict(options).items() if key != "out"}
+    check_same_settings(options.out, requested, "quickstart")
+    prepare_folder(options.out, ["quickstart", *arguments])
     stages = _stages(options)
     results = {}
-    for place, stage in enumerate(stages):
-        results[stage.name] = _run(stage, place, stages, options.out)
+    for number, stage in enumerate(stages):
+        results[stage.name] = _run(stage, number, stages, options.out)
 
     from mimgen.report.quickstart import closing, write
 
@@ -95,28 +95,28 @@ def _stages(options: Arguments) -> list[Stage]:
         return lambda: getattr(quickstart_scores, name)(out, options.data, options.seed)  # type: ignore[no-any-return]
 
     return [
-        Stage("tokenizer", "teaching the tokenizer to draw from a codebook", minutes * TOKENIZER,
+        Stage("tokenizer", "teaching the tokenizer to generate from a codebook", minutes * TOKENIZER,
               lambda: _tokenizer(options)),
         Stage("generator", "teaching the generator to follow captions", minutes * GENERATOR,
               lambda: _generator(options)),
         Stage("reconstruction", "measuring the tokenizer", rest / 2, evaluated("reconstruction")),
-        Stage("composition", "making pictures for prompts it never saw, and scoring them", rest * 1.5,
+        Stage("composition", "making images for prompts it never saw, and scoring them", rest * 1.5,
               evaluated("composition")),
         Stage("probe", "probing what the generator's inside knows", rest, evaluated("probe")),
     ]  # fmt: skip
 
 
-def _run(stage: Stage, place: int, stages: list[Stage], out: Path) -> dict[str, Any]:
+def _run(stage: Stage, number: int, stages: list[Stage], out: Path) -> dict[str, Any]:
     """Do a stage, or read what it gave when it was done before."""
     from mimgen.evaluation import write_result
 
     marker = out / "stages" / f"{stage.name}.json"
-    label = f"[{place + 1}/{len(stages)}]"
+    label = f"[{number + 1}/{len(stages)}]"
     if marker.is_file():
         print(f"{label} {stage.title}: done before", flush=True)
         done: dict[str, Any] = json.loads(marker.read_text(encoding="utf-8"))
         return done
-    left = sum(later.minutes for later in stages[place:])
+    left = sum(later.minutes for later in stages[number:])
     print(f"{label} {stage.title} (about {stage.minutes:.1f} min; {left:.1f} min to the end)", flush=True)
     start = time.monotonic()
     result = {**stage.work(), "seconds": round(time.monotonic() - start, 1)}
@@ -138,7 +138,7 @@ def _generator(options: Arguments) -> dict[str, Any]:
 
 
 def _train(run: TrainingRun, out: Path, minutes: float) -> dict[str, Any]:
-    """Train for `minutes`, with as many steps as fit, so that the learning rate ends at nought."""
+    """Train for `minutes`, with as many steps as fit, so that the learning rate ends at zero."""
     from mimgen.recipes import TrainGenerator
 
     start = time.monotonic()
@@ -156,7 +156,7 @@ def _train(run: TrainingRun, out: Path, minutes: float) -> dict[str, Any]:
 
 
 def _watcher(run: TrainingRun, out: Path) -> Callable[[TextToImage, int], None]:
-    """Scores a few prompts while training goes on, one line a time in quality.jsonl."""
+    """Scores a few prompts while training resumes, one line a time in quality.jsonl."""
     path = out / "quality.jsonl"
     before = json.loads(path.read_text("utf-8").splitlines()[-1])["seconds"] if path.is_file() else 0.0
     start = time.monotonic() - before
@@ -164,7 +164,7 @@ def _watcher(run: TrainingRun, out: Path) -> Callable[[TextToImage, int], None]:
     def watch(pipeline: TextToImage, step: int) -> None:
         from mimgen.evaluation import measure
 
-        scored = measure.composition(pipeline, run.pictures.spec, limit=WATCHED, steps=8).result["generated"]
+        scored = measure.composition(pipeline, run.data_config.spec, limit=WATCHED, steps=8).result["generated"]
         line = {"step": step, "seconds": time.monotonic() - start, "r5": scored["r5"],
                 "median_rank": scored["median_rank"]}  # fmt: skip
         with open(path, "a", encoding="utf-8") as file:

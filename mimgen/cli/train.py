@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from mimgen.cli import configs
 from mimgen.cli.options import parse
 from mimgen.errors import UserError
-from mimgen.ops.launch import first_process
-from mimgen.report.run_folder import begun, finish
+from mimgen.ops.launch import is_main_process
+from mimgen.report.run_folder import run_folder, save_result
 
 if TYPE_CHECKING:
     from mimgen.recipes import Build, Pretrain, Run, TrainGenerator, TrainTokenizer
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 # numbers that make no sense otherwise; where None is allowed it takes the size's own
-ABOVE_NOUGHT = ("pixels", "batch_size", "base_lr", "patch", "codes", "keep", "iterations", "decoder_depth")
+POSITIVE = ("pixels", "batch_size", "base_lr", "patch", "codes", "keep", "iterations", "decoder_depth")
 NOT_NEGATIVE = ("adversarial", "entropy", "replaced", "code_weight", "pixel_weight", "guidance")
-# arguments of a generator that may change when a run goes on: where its codes and text states lie (the run itself
+# arguments of a generator that may change when a run resumes: where its codes and text states lie (the run itself
 # refuses other ones, and to begin or leave off reading states), memory, how it samples
 MAY_CHANGE = ("codes", "text_states", "checkpointing", "sampling_steps", "guidance", "temperature")
 HEADINGS = {
-    "tokenizer": "Tokenizers: pictures to codes, and back",
-    "generate": "Generators: captions to pictures, on the codes of a tokenizer",
-    "pretrain": "Encoders: pictures to features, learned without labels",
+    "tokenizer": "Tokenizers: images to codes, and back",
+    "generate": "Generators: captions to images, on the codes of a tokenizer",
+    "pretrain": "Encoders: images to features, learned without labels",
 }
 
 
@@ -49,16 +49,16 @@ def main(arguments: list[str]) -> int:
     _check(values)
     run = function(**values)
     run = replace(run, options={**run.options, **_options(run, kind, values)})
-    with begun(out, ["train", *arguments], configs.source(name)):
+    with run_folder(out, ["train", *arguments], configs.source(name)):
         run = _with_tokenizer(run, out, values)
-        if first_process():
+        if is_main_process():
             doing = "building" if isinstance(run, Build) else "training"
-            print(f"{doing} {name} ({run.size}) on {run.pictures.spec}; everything goes to {out}/")
-            if start := getattr(run, "start", None):
-                print(start.says())
+            print(f"{doing} {name} ({run.size}) on {run.data_config.spec}; everything goes to {out}/")
+            if init_from := getattr(run, "init_from", None):
+                print(init_from.summary())
         result = run.run(out)
-    finish(out, {"step": result.step, "interrupted": result.interrupted, "last": result.losses[-1:]})
-    if first_process():
+    save_result(out, {"step": result.step, "interrupted": result.interrupted, "last": result.losses[-1:]})
+    if is_main_process():
         print(_closing(run, result, out, arguments))
     return 0
 
@@ -67,9 +67,9 @@ def _check(values: dict[str, Any]) -> None:
     for name, value in values.items():
         if not isinstance(value, (int, float)):
             continue
-        if (name in ABOVE_NOUGHT and value <= 0) or (name in NOT_NEGATIVE and value < 0):
-            least = "above 0" if name in ABOVE_NOUGHT else "from 0 on"
-            raise UserError(f"--{name.replace('_', '-')} {value:g}: give a number {least}, or leave it out")
+        if (name in POSITIVE and value <= 0) or (name in NOT_NEGATIVE and value < 0):
+            minimum = "above 0" if name in POSITIVE else "from 0 on"
+            raise UserError(f"--{name.replace('_', '-')} {value:g}: give a number {minimum}, or leave it out")
 
 
 def _options(run: Run, kind: type, values: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def _train_tokenizer(run: TrainGenerator, out: Path, values: dict[str, Any]) -> 
     if not done:
         print(f"no --tokenizer given: training one first (vqgan, {first.size}), into {out}/")
         flags = [f"--{key}={value}" for key, value in shared.items() if value is not None]
-        with begun(out, ["train", "vqgan", *flags], configs.source("vqgan")):
+        with run_folder(out, ["train", "vqgan", *flags], configs.source("vqgan")):
             result = first.run(out)
         if result.interrupted:
             raise KeyboardInterrupt
@@ -132,10 +132,10 @@ def _closing(run: Run, result: Result, out: Path, arguments: list[str]) -> str:
 
     if result.interrupted:
         command = shlex.join(["mimgen", "train", *arguments])
-        return f"stopped at step {result.step} with a checkpoint; the same command goes on from there:\n  {command}"
+        return f"stopped at step {result.step} with a checkpoint; the same command resumes from there:\n  {command}"
     if isinstance(run, TrainGenerator):
         return (
-            f"done. Pictures from it:\n  mimgen generate \"a caption\" --model {out} --out picture.png\n"
+            f"done. Images from it:\n  mimgen generate \"a caption\" --model {out} --out image.png\n"
             f"Its score:\n  mimgen evaluate composition --model {out}"
         )
     if isinstance(run, Pretrain):
@@ -148,11 +148,11 @@ def _encoder_closing(run: Pretrain, out: Path) -> str:
 
     averaged = ", with averaged weights" if run.settings.ema else ""
     done = f"done. The encoder{averaged}: {out / 'encoder'}/"
-    if isinstance(run.pictures, Volumes):
-        return done  # probes and tokenizers read pictures
+    if isinstance(run.data_config, Volumes):
+        return done  # probes and tokenizers read images
     return (
-        f"{done}\nWhat can be read off it:\n  mimgen probe --model {out} --data {run.pictures.spec}\n"
-        f"Codes that tell its features:\n  mimgen train vqkd --size {run.size} --data {run.pictures.spec} "
+        f"{done}\nWhat can be read off it:\n  mimgen probe --model {out} --data {run.data_config.spec}\n"
+        f"Codes that predict its features:\n  mimgen train vqkd --size {run.size} --data {run.data_config.spec} "
         f"--teacher {out / 'encoder'}"
     )
 
@@ -163,18 +163,19 @@ def _tokenizer_closing(run: TrainTokenizer | Build, out: Path) -> str:
     if class_in(out / "tokenizer") in FEATURES_ONLY:
         return (
             f"done: {out / 'tokenizer'}/\nIts codes stand for features: targets of masked image modelling, from which "
-            "no picture comes back."
+            "no image comes back."
         )
     return (
         f"done. How well it reconstructs:\n  mimgen evaluate reconstruction --model {out}\n"
-        f"Does it fit other pictures?\n  mimgen data doctor --tokenizer {out} --data my_pictures/\n"
-        f"A generator on it:\n  mimgen train meissonic --size {_generator_size(run.size)} --data {run.pictures.spec} "
-        f"--pixels {run.pictures.size} --tokenizer {out}"
+        f"Does it fit other images?\n  mimgen data doctor --tokenizer {out} --data my_pictures/\n"
+        f"A generator on it:\n  mimgen train meissonic --size {_generator_size(run.size)} --data "
+        f"{run.data_config.spec} "
+        f"--pixels {run.data_config.size} --tokenizer {out}"
     )
 
 
 def _generator_size(size: str) -> str:
-    """The generator's size of that name; where it has none of the name, the small one that suits any pictures."""
+    """The generator's size of that name; where it has none of the name, the small one that suits any images."""
     try:
         configs.experiment("meissonic")(size=size)
     except UserError:

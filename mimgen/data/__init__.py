@@ -1,4 +1,4 @@
-"""Pictures with captions and labels: the embedded emoji, photographs at hand and one's own data."""
+"""Images with captions and labels: the embedded emoji, photographs at hand and one's own data."""
 
 from mimgen.data.balanced import balanced
 from mimgen.data.builtin.band_scaling import MODIS_TOA, BandScaling
@@ -17,8 +17,8 @@ from mimgen.data.describe import describe
 from mimgen.data.loader import Loader, StreamLoader, with_codes
 from mimgen.data.memory import MemoryDataset
 from mimgen.data.open import BUILT_IN, open_data, training_split
+from mimgen.data.sources.images import ImageDataset
 from mimgen.data.sources.pairs import PairDataset, open_pairs
-from mimgen.data.sources.pictures import PictureDataset
 from mimgen.data.sources.rasters import open_rasters
 from mimgen.data.sources.stream import ShardStream
 from mimgen.data.sources.volumes import VolumeFolder, open_volumes
@@ -30,17 +30,17 @@ from mimgen.data.transforms.views import MultiCrop, Views, random_crops
 
 __all__ = [
     "BUILT_IN",
+    "MODIS_TOA",
     "BandScaling",
     "Colours",
     "Dataset",
+    "ImageDataset",
     "Loader",
-    "MODIS_TOA",
     "MemoryDataset",
     "MultiCrop",
     "PairDataset",
     "ParallaxDataset",
     "PhotoDataset",
-    "PictureDataset",
     "Sample",
     "SceneDataset",
     "ShardStream",

@@ -1,4 +1,4 @@
-"""Rare classes shown more often: a data set whose pictures are repeated by the size of their class."""
+"""Rare classes shown more often: a data set whose images are repeated by the size of their class."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mimgen.errors import UserError
 __all__ = ["balanced"]
 
 
-def balanced(dataset: Dataset, label: str, most: int = 8) -> Subset:
-    """A picture of a class with c pictures occurs round(sqrt(c_max / c)) times, at most `most` times.
+def balanced(dataset: Dataset, label: str, maximum: int = 8) -> Subset:
+    """An image of a class with c images occurs round(sqrt(c_max / c)) times, at most `maximum` times.
 
     The square root lies halfway between leaving the classes as they are and showing all of them
     equally often (Mahajan et al., arXiv 1805.00932, section 2.2).
@@ -20,7 +20,7 @@ def balanced(dataset: Dataset, label: str, most: int = 8) -> Subset:
     Args:
         dataset: what is shown.
         label: which of its label sets tells the classes.
-        most: highest number of repetitions.
+        maximum: highest number of repetitions.
 
     Raises:
         UserError: the data set has no such labels.
@@ -31,5 +31,5 @@ def balanced(dataset: Dataset, label: str, most: int = 8) -> Subset:
     classes = dataset.labels[label].tolist()
     counts = Counter(classes)
     largest = max(counts.values())
-    times = {name: min(most, round((largest / count) ** 0.5)) for name, count in counts.items()}
+    times = {name: min(maximum, round((largest / count) ** 0.5)) for name, count in counts.items()}
     return Subset(dataset, tuple(index for index, name in enumerate(classes) for _ in range(times[name])))

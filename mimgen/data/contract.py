@@ -14,10 +14,10 @@ __all__ = ["Augmented", "Dataset", "DerivedDataset", "Sample", "StreamedDataset"
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture and what is known about it.
+    """One image and what is known about it.
 
     Attributes:
-        image: [3, size, size] uint8; data that are no pictures (rasters of many bands, volumes) may have float32
+        image: [3, size, size] uint8; data that are no images (rasters of many bands, volumes) may have float32
             of any shape, which is handed on as it is.
         caption: its text, empty where there is none.
         labels: named class ids, for example {"group": 3}; indices into `Dataset.label_names`.
@@ -25,7 +25,7 @@ class Sample:
         conditions: [5] float32 micro-conditions (width, height, crop left, crop top, score) of the
             original file.
         codes: [h, w] int64 cached token ids, when `with_codes` added them.
-        extras: further tensors by name, see `Batch.extras`; uint8 ones are pictures.
+        extras: further tensors by name, see `Batch.extras`; uint8 ones are images.
     """
 
     image: Tensor
@@ -39,13 +39,13 @@ class Sample:
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A set of pictures that can be read in any order.
+    """A set of images that can be read in any order.
 
     Attributes:
         name: short name for logs and results.
         fingerprint: hash of the list of contents and the transform.
         label_names: the class names of every label set, in the order of their ids.
-        captions: one string a picture, empty strings where there are none.
+        captions: one string per image, empty strings where there are none.
         labels: named class ids, each [n] int64.
     """
 
@@ -65,20 +65,20 @@ class Dataset(Protocol):
     def labels(self) -> Mapping[str, Tensor]: ...
 
     def __len__(self) -> int:
-        """The number of pictures."""
+        """The number of images."""
 
     def __getitem__(self, index: int) -> Sample:
-        """Picture `index`, 0 <= index < len."""
+        """Image `index`, 0 <= index < len."""
 
 
 @runtime_checkable
 class Augmented(Protocol):
-    """A data set whose pictures may be cropped or flipped at random."""
+    """A data set whose images may be cropped or flipped at random."""
 
     @property
     def augments(self) -> bool: ...
 
-    def draw(self, index: int, generator: torch.Generator) -> Sample: ...
+    def sample(self, index: int, generator: torch.Generator) -> Sample: ...
 
 
 @dataclass(frozen=True)
@@ -134,4 +134,4 @@ class StreamedDataset(Protocol):
     def label_names(self) -> dict[str, list[str]]: ...
 
     def samples(self, seed: int, epoch: int, *, rank: int = 0, world: int = 1) -> Iterator[Sample]:
-        """The pictures of one epoch that belong to `rank` of `world` processes."""
+        """The images of one epoch that belong to `rank` of `world` processes."""

@@ -7,22 +7,22 @@ from typing import Any
 
 from mimgen.data.contract import Dataset
 from mimgen.data.open import open_data
-from mimgen.data.sources.pictures import PictureDataset
+from mimgen.data.sources.images import ImageDataset
 from mimgen.data.sources.stream import ShardStream
 from mimgen.data.transforms.resize import Transform
 
 __all__ = ["describe"]
 
-# Decoding shows which pictures are corrupt; in a larger set as many, evenly spread, are tried.
+# Decoding shows which images are corrupt; in a larger set as many, evenly spread, are tried.
 CHECKED = 2000
 EXAMPLES = 5
 
 
 def describe(spec: str, size: int = 64) -> dict[str, Any]:
-    """Count, captions, label sets and corrupt pictures of a data argument, as JSON values.
+    """Count, captions, label sets and corrupt images of a data argument, as JSON values.
 
-    Keys: name, fingerprint, count, captions (pictures that have one), label_sets (name -> number
-    of classes), checked and corrupt (pictures decoded, and of those unreadable), corrupt_names
+    Keys: name, fingerprint, count, captions (images that have one), label_sets (name -> number
+    of classes), checked and corrupt (images decoded, and of those unreadable), corrupt_names
     (at most 5), examples (5 captions), splits. A stream has no count: its first samples are read.
 
     Raises:
@@ -45,7 +45,7 @@ def describe(spec: str, size: int = 64) -> dict[str, Any]:
 
 
 def _corrupt(dataset: Dataset) -> dict[str, Any]:
-    if not isinstance(dataset, PictureDataset):
+    if not isinstance(dataset, ImageDataset):
         return {"checked": len(dataset), "corrupt": 0, "corrupt_names": []}
     tried = range(0, len(dataset), -(-len(dataset) // CHECKED))
     bad = [dataset.keys[index] for index in tried if not dataset.check(index)]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mimgen.data.contract import Augmented, Dataset, DerivedDataset, Sample, StreamedDataset
 from mimgen.errors import UserError
-from mimgen.types import Batch, Draws, mix_seed
+from mimgen.types import Batch, SampleRNG, mix_seed
 
 __all__ = ["CodedDataset", "Loader", "StreamLoader", "collate", "with_codes"]
 
@@ -28,7 +28,7 @@ class Loader:
     Args:
         dataset: what is read.
         batch_size: GLOBAL batch size, over all ranks and accumulated micro-batches.
-        seed: of the order, of random crops and of `Batch.draws`.
+        seed: of the order, of random crops and of `Batch.rng`.
         shuffle: False keeps the order of the data set in every epoch.
         prefetch: steps prepared ahead in a thread; 0 reads when asked. Never changes the order.
 
@@ -40,7 +40,7 @@ class Loader:
         self, dataset: Dataset, batch_size: int, seed: int, *, shuffle: bool = True, prefetch: int = 2
     ) -> None:
         if len(dataset) == 0:
-            raise UserError(f"{dataset.name} holds no pictures; check the split and the folder")
+            raise UserError(f"{dataset.name} holds no images; check the split and the folder")
         if batch_size < 1:
             raise UserError(f"batch size {batch_size} is below 1")
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
@@ -57,8 +57,8 @@ class Loader:
     def indices(self, step: int) -> list[int]:
         """The `batch_size` samples of step `step`, a pure function of (seed, step)."""
         start = step * self.batch_size
-        places = (divmod(place, len(self.dataset)) for place in range(start, start + self.batch_size))
-        return [self._order(epoch)[index] for epoch, index in places]
+        positions = (divmod(position, len(self.dataset)) for position in range(start, start + self.batch_size))
+        return [self._order(epoch)[index] for epoch, index in positions]
 
     def stream(
         self, start_step: int, *, rank: int = 0, world: int = 1, accumulation: int = 1
@@ -78,12 +78,12 @@ class Loader:
 
     def _batch(self, step: int, rows: Sequence[int], indices: Sequence[int]) -> Batch:
         return collate([self._read(step, row, i) for row, i in zip(rows, indices, strict=True)],
-                       Draws.for_rows(self.seed, step, rows))  # fmt: skip
+                       SampleRNG.for_rows(self.seed, step, rows))  # fmt: skip
 
     def _read(self, step: int, row: int, index: int) -> Sample:
         if isinstance(self.dataset, Augmented) and self.dataset.augments:
             generator = torch.Generator().manual_seed(mix_seed(self.seed, "augment", step, row))
-            return self.dataset.draw(index, generator)
+            return self.dataset.sample(index, generator)
         return self.dataset[index]
 
 
@@ -97,7 +97,7 @@ class StreamLoader:
     Args:
         dataset: what is read.
         batch_size: GLOBAL batch size.
-        seed: of the shuffle and of `Batch.draws`.
+        seed: of the shuffle and of `Batch.rng`.
     """
 
     def __init__(self, dataset: StreamedDataset, batch_size: int, seed: int) -> None:
@@ -113,7 +113,7 @@ class StreamLoader:
         samples = self._endless(mix_seed(self.seed, "start", start_step), rank, world)
         for step in count(start_step):
             yield [
-                collate([next(samples) for _ in rows], Draws.for_rows(self.seed, step, rows))
+                collate([next(samples) for _ in rows], SampleRNG.for_rows(self.seed, step, rows))
                 for rows in slices
             ]
 
@@ -124,7 +124,7 @@ class StreamLoader:
                 empty = False
                 yield sample
             if empty:
-                raise UserError(f"{self.dataset.name}: the shards of rank {rank} hold no readable picture")
+                raise UserError(f"{self.dataset.name}: the shards of rank {rank} hold no readable image")
 
 
 @dataclass(frozen=True)
@@ -142,25 +142,25 @@ def with_codes(dataset: Dataset, codes: Tensor) -> CodedDataset:
     """`dataset` with cached token ids `codes` [len, h, w] int64, which fill `Batch.codes`.
 
     Raises:
-        UserError: one row of codes is not given for each picture, or the pictures are augmented at
+        UserError: one row of codes is not given for each image, or the images are augmented at
             random, so that codes of one crop would be paired with another.
     """
     if codes.ndim != 3 or len(codes) != len(dataset):
         raise UserError(f"codes have shape {list(codes.shape)}; {dataset.name} needs [{len(dataset)}, h, w]")
     if isinstance(dataset, Augmented) and dataset.augments:
-        raise UserError(f"{dataset.name} is cropped or flipped at random; cached codes need a fixed picture")
+        raise UserError(f"{dataset.name} is cropped or flipped at random; cached codes need a fixed image")
     return CodedDataset(dataset, codes)
 
 
-def collate(samples: Sequence[Sample], draws: Draws) -> Batch:
-    """Join samples to a batch: pictures to float32 in [0, 1], labels and extras that all of them have."""
+def collate(samples: Sequence[Sample], rng: SampleRNG) -> Batch:
+    """Join samples to a batch: images to float32 in [0, 1], labels and extras that all of them have."""
     shared = [name for name in samples[0].labels if all(name in sample.labels for sample in samples)]
     extras = [name for name in samples[0].extras if all(name in sample.extras for sample in samples)]
     return Batch(
         images=_floats(torch.stack([sample.image for sample in samples])),
         captions=tuple(sample.caption for sample in samples),
         keys=tuple(sample.key for sample in samples),
-        draws=draws,
+        rng=rng,
         labels={name: torch.tensor([sample.labels[name] for sample in samples]) for name in shared},
         codes=_stack([sample.codes for sample in samples]),
         sizes=_stack([sample.conditions for sample in samples]),
@@ -169,7 +169,7 @@ def collate(samples: Sequence[Sample], draws: Draws) -> Batch:
 
 
 def _floats(values: Tensor) -> Tensor:
-    """Bytes of pictures to [0, 1]; other numbers as they are."""
+    """Bytes of images to [0, 1]; other numbers as they are."""
     return values.float() / 255 if values.dtype == torch.uint8 else values.float()
 
 

@@ -19,14 +19,14 @@ SCORE = 6.0
 
 @dataclass(frozen=True)
 class MemoryDataset:
-    """Decoded pictures with their captions and labels; see `contract.Dataset`.
+    """Decoded images with their captions and labels; see `contract.Dataset`.
 
     Attributes:
         images: [n, 3, size, size] uint8.
         captions: n strings.
         keys: n unique names.
         labels: named class ids, each [n] int64.
-        splits: n names of the split each picture belongs to; empty where that is unknown.
+        splits: n names of the split each image belongs to; empty where that is unknown.
     """
 
     name: str
@@ -43,7 +43,7 @@ class MemoryDataset:
 
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
-            raise IndexError(f"{self.name} holds {len(self)} pictures; there is no number {index}")
+            raise IndexError(f"{self.name} holds {len(self)} images; there is no number {index}")
         height, width = self.images.shape[-2:]
         return Sample(
             image=self.images[index],

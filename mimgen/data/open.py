@@ -14,9 +14,9 @@ from mimgen.data.builtin.photos import open_photos
 from mimgen.data.builtin.scenes import open_scenes
 from mimgen.data.contract import Dataset, StreamedDataset
 from mimgen.data.sources.folders import list_folder
+from mimgen.data.sources.images import ImageDataset
 from mimgen.data.sources.listing import Listing
 from mimgen.data.sources.pairs import is_pairs, open_pairs
-from mimgen.data.sources.pictures import PictureDataset
 from mimgen.data.sources.rasters import open_rasters
 from mimgen.data.sources.shards import expand_braces, list_shards
 from mimgen.data.sources.stream import ShardStream, is_streamed
@@ -29,7 +29,7 @@ __all__ = ["BUILT_IN", "open_data", "training_split"]
 
 Opener = Callable[[int, str | None], Dataset]
 
-# what is inside, and why its pictures are not cropped or flipped at random
+# what is inside, and why its images are not cropped or flipped at random
 _BUILT_IN: dict[str, tuple[Opener, str]] = {
     "emoji": (open_emoji, "clocks, flags and arrows would change"),
     "photos": (open_photos, "they are a fixed list of crops"),
@@ -40,7 +40,7 @@ _BUILT_IN: dict[str, tuple[Opener, str]] = {
     "bands": (open_bands, "they crop by themselves"),
 }
 BUILT_IN = tuple(_BUILT_IN)
-RASTERS = "rasters:"  # before the path of a folder of many-band rasters: a .tif may be a picture as well
+RASTERS = "rasters:"  # before the path of a folder of many-band rasters: a .tif may be an image as well
 
 
 def open_data(
@@ -50,17 +50,17 @@ def open_data(
 
     Args:
         spec: "emoji", "photos" (crops of the photographs in scikit-image and scikit-learn), "digits"
-            (of scikit-learn), "scenes" (drawn shapes whose captions can be checked), "parallax" (two
-            views of drawn scenes), "figures" (drawn people with joints), "bands" (drawn scenes of 14
+            (of scikit-learn), "scenes" (synthetic shapes whose captions can be checked), "parallax" (two
+            views of synthetic scenes), "figures" (synthetic people with joints), "bands" (synthetic scenes of 14
             bands), "rasters:FOLDER" (.npy or GeoTIFF of any number of bands), or the path of a folder
             (with captions, with a folder per class, plain, of pairs in a/ and b/, of shards, of parquet
             files or saved by Hugging Face datasets), of a .parquet file, or of shards as
             "name-{000..099}.tar". These can be read in any order. A URL, "pipe:command" or
             "stream:" before local shards is read from front to back: a `StreamedDataset`.
-        size: side of the square pictures in pixels.
+        size: side of the square images in pixels.
         split: "train", "val", "all" or, for emoji only, "compose"; None means "all".
         random_crop: crop anywhere instead of in the centre when a loader reads (own data only).
-        flip: mirror half of the pictures when a loader reads (own data only).
+        flip: mirror half of the images when a loader reads (own data only).
 
     Raises:
         UserError: the data does not exist, is empty or is not in a known form; the message says
@@ -83,7 +83,7 @@ def open_data(
     folder = Path(spec).expanduser()
     if is_pairs(folder):
         return open_pairs(folder, size=size, split=split, random_crop=random_crop, flip=flip)
-    return PictureDataset(_list(spec, split), transform)
+    return ImageDataset(_list(spec, split), transform)
 
 
 def training_split(spec: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Other views of a data set: chosen places, nested parts of growing size, what another set does not hold."""
+"""Other views of a data set: chosen positions, nested parts of growing size, what another set does not hold."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["Subset", "nested_subset", "without"]
 
 @dataclass(frozen=True)
 class Subset(DerivedDataset):
-    """The pictures of a data set at the given places, in their order; a place may occur more than once.
+    """The images of a data set at the given positions, in their order; a place may occur more than once.
 
     Attributes:
-        indices: places in the other data set.
+        indices: positions in the other data set.
     """
 
     indices: tuple[int, ...] = ()
@@ -50,43 +50,43 @@ class Subset(DerivedDataset):
 
     @property
     def augments(self) -> bool:
-        """Whether the other set crops or flips its pictures at random."""
+        """Whether the other set crops or flips its images at random."""
         return bool(getattr(self.dataset, "augments", False))
 
-    def draw(self, index: int, generator: torch.Generator) -> Sample:
-        """The picture at place `index`, cropped and flipped at random as the other set does."""
+    def sample(self, index: int, generator: torch.Generator) -> Sample:
+        """The image at place `index`, cropped and flipped at random as the other set does."""
         if not isinstance(self.dataset, Augmented):
             return self[index]
-        return self.dataset.draw(self.indices[index], generator)
+        return self.dataset.sample(self.indices[index], generator)
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
-            raise IndexError(f"{self.name} holds {len(self)} pictures; there is no number {index}")
+            raise IndexError(f"{self.name} holds {len(self)} images; there is no number {index}")
         return self.dataset[self.indices[index]]
 
 
 def nested_subset(dataset: Dataset, count: int, seed: int = 0) -> Subset:
-    """`count` pictures drawn by `seed`; a larger subset with the same seed contains every smaller one.
+    """`count` images sampled by `seed`; a larger subset with the same seed contains every smaller one.
 
     Args:
-        dataset: what is drawn from.
-        count: how many; 0 takes all of them (in the order of the draw).
-        seed: of the draw.
+        dataset: what is sampled from.
+        count: how many; 0 takes all of them (in the order of the sample).
+        seed: of the sample.
 
     Raises:
-        UserError: more pictures than there are, or a negative number.
+        UserError: more images than there are, or a negative number.
     """
     if not 0 <= count <= len(dataset):
-        raise UserError(f"{dataset.name} holds {len(dataset)} pictures: a subset of {count} cannot be drawn")
+        raise UserError(f"{dataset.name} holds {len(dataset)} images: a subset of {count} cannot be sampled")
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(mix_seed(seed, "subset")))
     return Subset(dataset, tuple(order[: count or len(dataset)].tolist()))
 
 
 def without(dataset: Dataset, held_out: Dataset) -> Subset:
-    """The pictures of `dataset` of which `held_out` has no exact copy, by their pixels."""
+    """The images of `dataset` of which `held_out` has no exact copy, by their pixels."""
     known = {_digest(held_out[index]) for index in range(len(held_out))}
     return Subset(dataset, tuple(i for i in range(len(dataset)) if _digest(dataset[i]) not in known))
 

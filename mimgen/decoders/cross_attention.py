@@ -5,21 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mimgen.encoders.mae import fix_positions, start
+from mimgen.encoders.mae import init_sincos_pos_embed, init_weights
 from mimgen.errors import UserError
 from mimgen.layers.blocks.cross import CrossBlock
 from mimgen.layers.position import resize_position_table, sincos_2d
-from mimgen.layers.rotary_grid import grid_places, grid_rotation
+from mimgen.layers.rotary_grid import grid_positions, grid_rotation
 from mimgen.methods.croco.encoder import Positions, checked_grid
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
 
 
-class CrossViewDecoder(Part):
+class CrossViewDecoder(PretrainedModule):
     """CroCo's decoder: the first view's tokens see each other and the second view's (arXiv 2210.10716, section 3.2).
 
     Args:
-        image_size: side in pixels, or (rows, columns), of the pictures that fixed positions are made for.
+        image_size: side in pixels, or (rows, columns), of the images that fixed positions are made for.
         patch: side of a patch in pixels.
         encoder_width: width of the encoder's tokens.
         width: of the decoder.
@@ -66,7 +66,7 @@ class CrossViewDecoder(Part):
         self.pred = nn.Linear(width, self.dim)
         if positions == "fixed":
             self.register_buffer("table", sincos_2d(width, *self.grid)[None], persistent=False)
-        start(self)
+        init_weights(self)
 
     def forward(self, tokens: Tokens, second: Tokens, mask: Mask | None = None) -> Tensor:
         """Predictions [B, N, output] for every patch of the first view.
@@ -86,31 +86,31 @@ class CrossViewDecoder(Part):
             memory = memory + resize_position_table(self.table, self.grid, second.grid)
             rotations = None
         else:
-            places = (grid_places(grid, x.device)[None] for grid in (tokens.grid, second.grid))
-            mine, theirs = (grid_rotation(place, self.width // self.heads, self.base) for place in places)
+            positions = (grid_positions(grid, x.device)[None] for grid in (tokens.grid, second.grid))
+            mine, theirs = (grid_rotation(position, self.width // self.heads, self.base) for position in positions)
             rotations = (mine, theirs)
         for block in self.blocks:
             x = block(x, memory, rotations)
         return self.pred(self.norm(x))
 
     def _filled(self, x: Tensor, mask: Mask) -> Tensor:
-        """Visible tokens [B, K, width] at their places, mask tokens at the others: [B, N, width]."""
+        """Visible tokens [B, K, width] at their positions, mask tokens at the others: [B, N, width]."""
         if x.shape[1] != mask.keep.shape[1]:
             raise UserError(
                 f"the mask leaves {mask.keep.shape[1]} patches and the encoder gave {x.shape[1]}: pass the mask to both"
             )
-        hidden = self.mask_token.to(x.dtype).expand(len(x), mask.drop.shape[1], -1)
+        mask_tokens = self.mask_token.to(x.dtype).expand(len(x), mask.drop.shape[1], -1)
         restore = mask.restore.to(x.device)[..., None].expand(-1, -1, x.shape[-1])
-        return torch.cat([x, hidden], dim=1).gather(1, restore)
+        return torch.cat([x, mask_tokens], dim=1).gather(1, restore)
 
 
-class SubsetDecoder(Part):
+class SubsetDecoder(PretrainedModule):
     """SelectiveMAE's decoder: only the scored patches ask, and they read the encoder's tokens (arXiv 2406.11933).
 
-    Neither time nor memory is spent on patches that are hidden and not scored.
+    Neither time nor memory is spent on patches that are masked and not scored.
 
     Args:
-        image_size: side in pixels, or (rows, columns), of the pictures that the position table is made for.
+        image_size: side in pixels, or (rows, columns), of the images that the position table is made for.
         patch: side of a patch in pixels.
         encoder_width: width of the encoder's tokens, which are read as they are.
         width: of the queries.
@@ -150,20 +150,20 @@ class SubsetDecoder(Part):
         )  # fmt: skip
         self.norm = nn.LayerNorm(width, eps)
         self.pred = nn.Linear(width, self.dim)
-        start(self)
-        fix_positions(self.pos_embed, self.grid)
+        init_weights(self)
+        init_sincos_pos_embed(self.pos_embed, self.grid)
 
     def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
         """Predictions [B, N, output] for the scored patches of `mask`, 0 for the others."""
-        scored = Mask(mask.predict).drop.to(tokens.patches.device)[..., None]
-        said = self.scored(tokens, scored)
-        predicted = said.new_zeros(len(said), mask.hidden.shape[1], self.dim)
-        return predicted.scatter(1, scored.expand_as(said), said)
+        wanted = Mask(mask.predict).drop.to(tokens.patches.device)[..., None]
+        predicted_patches = self.predict_patches(tokens, wanted)
+        predicted = predicted_patches.new_zeros(len(predicted_patches), mask.masked.shape[1], self.dim)
+        return predicted.scatter(1, wanted.expand_as(predicted_patches), predicted_patches)
 
-    def scored(self, tokens: Tokens, places: Tensor) -> Tensor:
-        """Predictions [B, M, output] for the patches at `places` [B, M, 1]."""
+    def predict_patches(self, tokens: Tokens, positions: Tensor) -> Tensor:
+        """Predictions [B, M, output] for the patches at `positions` [B, M, 1]."""
         table = resize_position_table(self.pos_embed, self.grid, tokens.grid)[:, 1:]
-        x = self.mask_token + table.expand(len(places), -1, -1).gather(1, places.expand(-1, -1, table.shape[-1]))
+        x = self.mask_token + table.expand(len(positions), -1, -1).gather(1, positions.expand(-1, -1, table.shape[-1]))
         memory = torch.cat([tokens.prefix, tokens.patches], dim=1)
         for block in self.blocks:
             x = block(x, memory)

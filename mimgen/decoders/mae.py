@@ -6,21 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.encoders.mae import fix_positions, start
+from mimgen.encoders.mae import init_sincos_pos_embed, init_weights
 from mimgen.errors import UserError
 from mimgen.layers.blocks.vit import VitBlock
 from mimgen.layers.position import resize_position_table
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
 
 
-class MaeDecoder(Part):
-    """MAE's decoder: mask tokens join the visible ones at their places, then a few blocks (MAE, section 3).
+class MaeDecoder(PretrainedModule):
+    """MAE's decoder: mask tokens join the visible ones at their positions, then a few blocks (MAE, section 3).
 
     Names are the official ones without "decoder_". Positions are fixed sines and cosines.
 
     Args:
-        image_size: side in pixels, or (rows, columns), of the pictures that the position table is made for.
+        image_size: side in pixels, or (rows, columns), of the images that the position table is made for.
         patch: side of a patch in pixels.
         encoder_width: width of the encoder's tokens.
         width: of the decoder.
@@ -55,11 +55,11 @@ class MaeDecoder(Part):
         self.blocks = nn.ModuleList(VitBlock(width, heads, mlp_ratio=mlp_ratio, eps=eps) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps)
         self.pred = nn.Linear(width, self.dim)
-        start(self)
-        fix_positions(self.pos_embed, self.grid)
+        init_weights(self)
+        init_sincos_pos_embed(self.pos_embed, self.grid)
 
     def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
-        """Predictions [B, N, output] for every patch of the grid, hidden or not.
+        """Predictions [B, N, output] for every patch of the grid, masked or not.
 
         Args:
             tokens: of the visible patches, ascending, as an encoder gives them for `mask`.
@@ -79,27 +79,27 @@ class MaeDecoder(Part):
         if visible != mask.keep.shape[1] or prefix != self.prefix:
             raise UserError(
                 f"this decoder takes {self.prefix} prefix tokens and {mask.keep.shape[1]} visible patches, got "
-                f"{prefix} and {visible}: pair it with an encoder that leaves hidden patches out, and pass "
+                f"{prefix} and {visible}: pair it with an encoder that leaves masked patches out, and pass "
                 f"prefix={prefix}"
             )
         x = self.embed(torch.cat([tokens.prefix, tokens.patches], dim=1))
-        hidden = self.mask_token.to(x.dtype).expand(len(x), mask.drop.shape[1], -1)
-        patches = torch.cat([x[:, prefix:], hidden], dim=1)
+        mask_tokens = self.mask_token.to(x.dtype).expand(len(x), mask.drop.shape[1], -1)
+        patches = torch.cat([x[:, prefix:], mask_tokens], dim=1)
         restore = mask.restore.to(x.device)[..., None].expand(-1, -1, x.shape[-1])
         table = resize_position_table(self.pos_embed, self.grid, tokens.grid)
         return torch.cat([x[:, :prefix], patches.gather(1, restore)], dim=1) + table
 
 
-class LinearDecoder(Part):
+class LinearDecoder(PretrainedModule):
     """SimMIM's decoder: one linear map from a token to the pixels under it (SimMIM, section 3.4).
 
     It reads encoders that keep the whole grid, coarser ones too: the pixels are cut into patches again.
 
     Args:
         encoder_width: width of the encoder's tokens.
-        stride: pixels a side under one of them.
+        stride: pixels per side under one of them.
         patch: side in pixels of the patches of the prediction, a divisor of `stride` or equal to it.
-        channels: of the pictures.
+        channels: of the images.
 
     Raises:
         UserError: a patch that does not divide the stride.
@@ -117,7 +117,7 @@ class LinearDecoder(Part):
         return F.pixel_unshuffle(self.images(tokens), self.patch).flatten(2).transpose(1, 2)
 
     def images(self, tokens: Tokens) -> Tensor:
-        """The same as pictures [B, channels, H, W], in the units of the target.
+        """The same as images [B, channels, H, W], in the units of the target.
 
         Raises:
             UserError: tokens of visible patches only.

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.encoders.hivit import PyramidTokens
-from mimgen.encoders.mae import fix_positions
+from mimgen.encoders.mae import init_sincos_pos_embed
 from mimgen.errors import UserError
 from mimgen.layers.blocks.beit import relative_index
 from mimgen.layers.blocks.hivit import UnitBlock
-from mimgen.layers.blocks.vit import VitBlock, start_linears
+from mimgen.layers.blocks.vit import VitBlock, init_linears
 from mimgen.layers.position import resize_position_table
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask
 
 
 class JoinedLevels(nn.ModuleList):
-    """One vector a patch from all levels: each is normalised and mapped so that its units together have the width.
+    """One vector per patch from all levels: each is normalised and mapped so that its units together have the width.
 
     Args:
         pyramid_width: F of the levels.
@@ -46,11 +46,11 @@ class JoinedLevels(nn.ModuleList):
         return torch.stack(parts).sum(0)
 
 
-class PyramidDecoder(Part):
+class PyramidDecoder(PretrainedModule):
     """MAE's decoder on the summed pyramid of the visible patches (iTPN, section 3); positions are fixed.
 
     Args:
-        image_size: side in pixels, or (rows, columns), of the pictures that positions are made for.
+        image_size: side in pixels, or (rows, columns), of the images that positions are made for.
         patch: side of a patch in pixels.
         pyramid_width: F of the encoder's levels.
         width: D of the decoder.
@@ -88,9 +88,9 @@ class PyramidDecoder(Part):
         )
         self.norm = nn.LayerNorm(width, eps)
         self.pred = nn.Linear(width, self.dim)
-        start_linears(self)
+        init_linears(self)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        fix_positions(self.pos_embed, self.grid)
+        init_sincos_pos_embed(self.pos_embed, self.grid)
 
     def forward(self, tokens: PyramidTokens, mask: Mask) -> Tensor:
         """Predictions [B, N, output] for every patch.
@@ -105,13 +105,13 @@ class PyramidDecoder(Part):
         if tokens.patches.shape[1] != mask.keep.shape[1]:
             raise UserError(
                 f"this decoder takes the {mask.keep.shape[1]} visible patches, got {tokens.patches.shape[1]}: build "
-                "the encoder with mask_token=False, which leaves hidden patches out"
+                "the encoder with mask_token=False, which leaves masked patches out"
             )
         x = self.embed(tokens.pyramid)
         # each level brings a mask token of its own to the sum
-        hidden = len(self.embed) * self.mask_token.to(x.dtype).expand(len(x), mask.drop.shape[1], -1)
+        mask_tokens = len(self.embed) * self.mask_token.to(x.dtype).expand(len(x), mask.drop.shape[1], -1)
         restore = mask.restore.to(x.device)[..., None].expand(-1, -1, x.shape[-1])
-        x = torch.cat([x, hidden], dim=1).gather(1, restore)
+        x = torch.cat([x, mask_tokens], dim=1).gather(1, restore)
         x = x + resize_position_table(self.pos_embed, self.grid, tokens.grid)
         for block in self.blocks:
             x = block(x)
@@ -131,11 +131,11 @@ class FeaturePredictions:
     auxiliary: Tensor
 
 
-class FeatureHeads(Part):
+class FeatureHeads(PretrainedModule):
     """A linear head on the summed pyramid, and one on an earlier block after further blocks of its own.
 
     Args:
-        image_size: side in pixels, or (rows, columns), of the pictures that relative positions are made for.
+        image_size: side in pixels, or (rows, columns), of the images that relative positions are made for.
         patch: side of a patch in pixels.
         pyramid_width: F of the encoder's levels.
         width: D of the encoder.
@@ -183,7 +183,7 @@ class FeatureHeads(Part):
         )  # fmt: skip
         self.early_norm, self.early_head = nn.LayerNorm(width, eps), nn.Linear(width, output)
         self.register_buffer("offsets", relative_index(*grid)[1:, 1:], persistent=False)
-        start_linears(self)
+        init_linears(self)
 
     def forward(self, tokens: PyramidTokens) -> FeaturePredictions:
         """Predictions from all patches with their pyramid, and the earlier block as the first of `levels`."""

@@ -1,4 +1,4 @@
-"""Encoders: what looks at pictures and words."""
+"""Encoders: what attends to images and words."""
 
 from mimgen.encoders.beit import BeitEncoder
 from mimgen.encoders.clip import ClipTextEncoder
@@ -22,6 +22,7 @@ from mimgen.encoders.text_cache import CachedText
 from mimgen.encoders.vit import VitEncoder
 
 __all__ = [
+    "OWN",
     "BeitEncoder",
     "ByteTextEncoder",
     "CachedText",
@@ -32,7 +33,6 @@ __all__ = [
     "MaskTokenVit",
     "Merging",
     "Neck",
-    "OWN",
     "PatchTeacher",
     "PixelEncoder",
     "PyramidTokens",

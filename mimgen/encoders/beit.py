@@ -14,9 +14,9 @@ from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.attention import attention_maps
 from mimgen.layers.blocks.beit import BeitBlock, RelativePositionBias, initialise
-from mimgen.layers.masks import check_hidden
+from mimgen.layers.masks import check_mask
 from mimgen.layers.position import resize_position_table
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
 
 Relative = Literal["none", "shared", "block"]
@@ -30,11 +30,11 @@ class _PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(channels, width, patch, stride=patch)
 
 
-class BeitEncoder(Part):
-    """Pictures to a class token and patch tokens; every patch is seen, hidden ones as a mask token.
+class BeitEncoder(PretrainedModule):
+    """Images to a class token and patch tokens; every patch is seen, masked ones as a mask token.
 
     Args:
-        pixels: side of the pictures (of the maps, for `states`).
+        pixels: side of the images (of the maps, for `states`).
         patch: side of a patch.
         width: D.
         depth: number of blocks.
@@ -42,13 +42,13 @@ class BeitEncoder(Part):
         mlp_ratio: hidden width of the MLPs over D.
         layer_scale: start of the layer scale; None or 0 for none.
         absolute: learned absolute positions.
-        relative: relative position bias: none, one table shared by all blocks, or one a block.
+        relative: relative position bias: none, one table shared by all blocks, or one per block.
         qkv_bias: biases on q and v.
-        mask_token: has a token for hidden patches.
+        mask_token: has a token for masked patches.
         norm: name of the closing norm in the checkpoint: "norm", "fc_norm" (official models that pool by
             mean) or "none".
-        channels: of the maps; 3 for pictures.
-        mean: of each channel, taken off pictures in [0, 1].
+        channels: of the maps; 3 for images.
+        mean: of each channel, taken off images in [0, 1].
         std: by which they are then divided.
         eps: of the layer norms.
 
@@ -104,21 +104,21 @@ class BeitEncoder(Part):
     def forward(
         self, images: Tensor, mask: Mask | None = None, *, layers: Sequence[int] = (), attention: Sequence[int] = ()
     ) -> Tokens:
-        """Encode pictures.
+        """Encode images.
 
         Args:
             images: [B, 3, H, W] in [0, 1].
-            mask: hidden patches [B, N] are shown as the mask token.
+            mask: masked patches [B, N] are shown as the mask token.
             layers: blocks, counted from 0 or negative from the end, whose patch tokens [B, N, D] are put into `levels`.
             attention: blocks, counted alike, whose maps [B, H, 1 + N, 1 + N] are returned as `attention`.
 
         Raises:
             UserError: sides that are no multiples of `patch`, or another grid than a relative bias has.
         """
-        wanted, hidden = self._layers(attention), None if mask is None else mask.hidden
+        wanted, masked = self._layers(attention), None if mask is None else mask.masked
         looking: AbstractContextManager[list[Tensor]] = attention_maps() if wanted else nullcontext([])
         with looking as maps:
-            x, levels = self.states(self.normalised(images), hidden, layers)
+            x, levels = self.states(self.normalised(images), masked, layers)
         x = self.closed(x)
         grid = (images.shape[-2] // self.patch, images.shape[-1] // self.patch)
         shown = tuple(maps[layer] for layer in wanted)
@@ -128,7 +128,7 @@ class BeitEncoder(Part):
         """[B, C, H, W] in [0, 1] -> (images - mean) / std; a `UserError` for another number of channels."""
         if images.ndim != 4 or images.shape[1] != len(self.mean):
             raise UserError(
-                f"this encoder takes pictures [B, {len(self.mean)}, H, W], got {list(images.shape)}: "
+                f"this encoder takes images [B, {len(self.mean)}, H, W], got {list(images.shape)}: "
                 "convert them to as many channels"
             )
         mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
@@ -140,13 +140,13 @@ class BeitEncoder(Part):
         return x if norm is None else norm(x)
 
     def states(
-        self, maps: Tensor, hidden: Tensor | None = None, layers: Sequence[int] = ()
+        self, maps: Tensor, masked: Tensor | None = None, layers: Sequence[int] = ()
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Maps [B, C, H, W], already normalised, to tokens before the closing norm.
 
         Args:
             maps: what the patch embedding reads.
-            hidden: [B, N] boolean, patches shown as the mask token.
+            masked: [B, N] boolean, patches shown as the mask token.
             layers: blocks whose outputs are returned too, counted as above.
 
         Returns:
@@ -155,7 +155,7 @@ class BeitEncoder(Part):
         Raises:
             UserError: sides or a grid that do not fit, or a layer that does not exist.
         """
-        wanted, x = self._layers(layers), self._embedded(maps, hidden)
+        wanted, x = self._layers(layers), self._embedded(maps, masked)
         bias, found = self.shared_bias(), {}
         for number, block in enumerate(self.blocks):
             x = block(x, bias)
@@ -173,18 +173,18 @@ class BeitEncoder(Part):
         """[H, 1 + N, 1 + N] of the table that all blocks share, where there is one."""
         return None if self.rel_pos_bias is None else self.rel_pos_bias.bias()
 
-    def _embedded(self, maps: Tensor, hidden: Tensor | None) -> Tensor:
+    def _embedded(self, maps: Tensor, masked: Tensor | None) -> Tensor:
         """Patch embeddings with class token and positions, [B, 1 + N, D]."""
         grid = self._grid_of(maps)
         projection = self.patch_embed.proj
         # The convolution as a matrix product; the weight keeps the official layout.
         x = F.pixel_unshuffle(maps, self.patch).flatten(2).transpose(1, 2)
         x = F.linear(x, projection.weight.flatten(1), projection.bias)
-        if hidden is not None:
+        if masked is not None:
             if self.mask_token is None:
                 raise UserError("this encoder has no mask token: build it with mask_token=True, or pass no mask")
-            check_hidden(hidden, *x.shape[:2])
-            x = torch.where(hidden[..., None], self.mask_token.to(x.dtype), x)
+            check_mask(masked, *x.shape[:2])
+            x = torch.where(masked[..., None], self.mask_token.to(x.dtype), x)
         x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
         if self.pos_embed is not None:
             x = x + resize_position_table(self.pos_embed, self.grid, grid)
@@ -194,7 +194,7 @@ class BeitEncoder(Part):
         height, width = maps.shape[-2:]
         if height % self.patch or width % self.patch:
             raise UserError(
-                f"pictures of {width} x {height} do not divide into patches of {self.patch} pixels: resize or crop to "
+                f"images of {width} x {height} do not divide into patches of {self.patch} pixels: resize or crop to "
                 f"multiples of {self.patch}"
             )
         grid = (height // self.patch, width // self.patch)
@@ -202,6 +202,6 @@ class BeitEncoder(Part):
             rows, columns = self.grid
             raise UserError(
                 f"this encoder's relative positions are made for {rows} x {columns} patches, not "
-                f"{grid[0]} x {grid[1]}: resize the pictures to {columns * self.patch} x {rows * self.patch}"
+                f"{grid[0]} x {grid[1]}: resize the images to {columns * self.patch} x {rows * self.patch}"
             )
         return grid

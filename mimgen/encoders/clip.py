@@ -59,14 +59,16 @@ class ClipTextEncoder(nn.Module):
         if not (folder / "config.json").is_file():
             raise UserError(f"{folder} holds no config.json: pass a folder with a saved CLIP text encoder")
         beside, names = folder.parent / "tokenizer", ("tokenizer.json", "vocab.json")
-        places = [place for place in (folder, beside) if any((place / name).is_file() for name in names)]
-        if not places:
+        candidates = [
+            candidate for candidate in (folder, beside) if any((candidate / name).is_file() for name in names)
+        ]
+        if not candidates:
             raise UserError(f"no {' or '.join(names)} in {folder} or {beside}: CLIP needs its tokenizer")
         try:
             model = CLIPTextModelWithProjection.from_pretrained(folder, local_files_only=True, variant=variant)
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"{folder} does not load as a CLIP text encoder: {error}") from error
-        return cls(model.float(), CLIPTokenizer.from_pretrained(places[0], local_files_only=True))
+        return cls(model.float(), CLIPTokenizer.from_pretrained(candidates[0], local_files_only=True))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model and tokenizer into one folder."""
@@ -79,10 +81,11 @@ class ClipTextEncoder(nn.Module):
 
         Warns of a caption that is longer than the tower reads; its end is cut off.
         """
-        for caption, whole in zip(captions, self.tokenizer(list(captions), verbose=False).input_ids, strict=True):
-            if len(whole) > self.max_words:
+        for caption, token_ids in zip(captions, self.tokenizer(list(captions), verbose=False).input_ids, strict=True):
+            if len(token_ids) > self.max_words:
                 warnings.warn(
-                    f"only the first {self.max_words} of {len(whole)} tokens (two of them mark start and end) are read "
+                    f"only the first {self.max_words} of {len(token_ids)} tokens (two of them mark start "
+                    f"and end) are read "
                     f'of "{caption[:60]}..."',
                     stacklevel=3,  # past no_grad's wrapper
                 )

@@ -9,13 +9,13 @@ from torch import nn
 
 from mimgen.data.cache.codes import weights_hash
 from mimgen.data.sources.listing import digest
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 
 
 def digest_of(encoder: Any, *facts: object) -> str:
     """16 hexadecimal digits that differ where an encoder computes something else.
 
-    Weights alone would not do: twice as many heads, or another mean taken off the pictures, leave them equal.
+    Weights alone would not do: twice as many heads, or another mean taken off the images, leave them equal.
 
     Args:
         encoder: a module, or a function without weights.
@@ -30,7 +30,7 @@ def digest_of(encoder: Any, *facts: object) -> str:
         words += [
             (name, json.dumps(part.config, sort_keys=True, default=str))
             for name, part in encoder.named_modules()
-            if isinstance(part, Part)
+            if isinstance(part, PretrainedModule)
         ]
     return digest(words)
 

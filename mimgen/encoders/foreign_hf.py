@@ -29,7 +29,7 @@ _USUAL = {
 
 
 class ForeignEncoder(nn.Module):
-    """What the adapters have in common: normalised pictures, checked sizes and layers.
+    """What the adapters have in common: normalised images, checked sizes and layers.
 
     Args:
         mean: of the channels, subtracted first.
@@ -37,7 +37,7 @@ class ForeignEncoder(nn.Module):
         dim: width D of a token of the output.
         depth: layers that can be asked for.
         patch: pixels per side of a patch of the output.
-        pixels: side of the pictures that the model was made for.
+        pixels: side of the images that the model was made for.
     """
 
     mean: Tensor
@@ -55,13 +55,13 @@ class ForeignEncoder(nn.Module):
         """[B, 3, H, W] in [0, 1] -> (images - mean) / std, and rows and columns of patches.
 
         Raises:
-            UserError: pictures of another shape, or that do not divide into patches.
+            UserError: images of another shape, or that do not divide into patches.
         """
         if images.dim() != 4 or images.shape[1] != len(self.mean):
-            raise UserError(f"pictures must be [B, {len(self.mean)}, H, W], got {list(images.shape)}: convert them")
+            raise UserError(f"images must be [B, {len(self.mean)}, H, W], got {list(images.shape)}: convert them")
         height, width = images.shape[-2:]
         if height % self.patch or width % self.patch:
-            raise UserError(f"pictures of {width} x {height} do not divide into patches of {self.patch} pixels")
+            raise UserError(f"images of {width} x {height} do not divide into patches of {self.patch} pixels")
         return (images - self.mean) / self.std, (height // self.patch, width // self.patch)
 
     def resolved(self, layers: Sequence[int]) -> tuple[int, ...]:
@@ -109,7 +109,7 @@ class TransformersEncoder(ForeignEncoder):
     def forward(
         self, images: Tensor, *, layers: Sequence[int] = (), attention: Sequence[int] = ()
     ) -> Tokens:
-        """Pictures to tokens.
+        """Images to tokens.
 
         Args:
             images: [B, 3, H, W] in [0, 1]; other sizes than the model's own get an interpolated table.
@@ -117,17 +117,17 @@ class TransformersEncoder(ForeignEncoder):
             attention: blocks whose attention maps [B, H, T, T] are returned.
 
         Raises:
-            UserError: pictures that do not divide into patches, or a layer that does not exist.
+            UserError: images that do not divide into patches, or a layer that does not exist.
         """
         wanted, mapped = self.resolved(layers), self.resolved(attention)
         normalised, grid = self.normalised(images)
         model = cast(Any, self.model)
         with _eager(model) if mapped else _as_is():
-            said = model(
+            output = model(
                 pixel_values=normalised.to(model.dtype), output_hidden_states=bool(wanted),
                 output_attentions=bool(mapped), return_dict=True, **self._extras(normalised, grid),
             )  # fmt: skip
-        states = said.last_hidden_state
+        states = output.last_hidden_state
         if self.kind.startswith("clip"):
             states = getattr(model, "vision_model", model).post_layernorm(states)
         first = states.shape[1] - grid[0] * grid[1]  # class and register tokens
@@ -135,8 +135,8 @@ class TransformersEncoder(ForeignEncoder):
             patches=states[:, first:].float(),
             grid=grid,
             prefix=states[:, :first].float(),
-            levels=tuple(said.hidden_states[layer + 1][:, first:].float() for layer in wanted),
-            attention=tuple(said.attentions[layer].float() for layer in mapped),
+            levels=tuple(output.hidden_states[layer + 1][:, first:].float() for layer in wanted),
+            attention=tuple(output.attentions[layer].float() for layer in mapped),
         )
 
     def _extras(self, images: Tensor, grid: tuple[int, int]) -> dict[str, Any]:
@@ -178,17 +178,17 @@ def open_transformers(folder: str | Path) -> TransformersEncoder:
 
 
 def usual_side(encoder: ForeignEncoder) -> int:
-    """Side in pixels that pictures are measured at: the model's own, but 224 where that is larger (DINOv2: 518)."""
+    """Side in pixels that images are measured at: the model's own, but 224 where that is larger (DINOv2: 518)."""
     return min(USUAL_SIDE, encoder.pixels) // encoder.patch * encoder.patch
 
 
 def _channels(folder: Path, kind: str) -> tuple[Sequence[float], Sequence[float]]:
     path = folder / "preprocessor_config.json"
     if path.is_file():
-        said = json.loads(path.read_text(encoding="utf-8"))
-        if said.get("do_normalize", True) and "image_mean" in said and "image_std" in said:
-            return said["image_mean"], said["image_std"]
-        if said.get("do_normalize") is False:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.get("do_normalize", True) and "image_mean" in content and "image_std" in content:
+            return content["image_mean"], content["image_std"]
+        if content.get("do_normalize") is False:
             return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     return _USUAL.get(kind, (IMAGENET_MEAN, IMAGENET_STD))
 

@@ -28,7 +28,7 @@ class TimmEncoder(ForeignEncoder):
         model: created with `num_classes=0`.
         mean: of the channels, subtracted first.
         std: of the channels, divided by.
-        pixels: side of the pictures that it was made for.
+        pixels: side of the images that it was made for.
 
     Raises:
         UserError: a model that gives no intermediate features.
@@ -50,7 +50,7 @@ class TimmEncoder(ForeignEncoder):
     def forward(
         self, images: Tensor, *, layers: Sequence[int] = (), attention: Sequence[int] = ()
     ) -> Tokens:
-        """Pictures to tokens.
+        """Images to tokens.
 
         Args:
             images: [B, 3, H, W] in [0, 1].
@@ -66,7 +66,7 @@ class TimmEncoder(ForeignEncoder):
         with self._recorded(mapped) as maps:
             try:
                 return self._tokens(normalised, grid, wanted, mapped, maps)
-            except AssertionError as error:  # timm checks the size of the pictures with assert
+            except AssertionError as error:  # timm checks the size of the images with assert
                 raise UserError(f"timm's {type(self.model).__name__}: {error}; pass --pixels {self.pixels}") from error
 
     def _tokens(
@@ -138,17 +138,17 @@ def open_timm(name: str, weights: str | None = None) -> TimmEncoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = _created(timm, name)
-    said = timm.data.resolve_model_data_config(model)
+    content = timm.data.resolve_model_data_config(model)
     if weights != RANDOM:
         _load(model, Path(weights) if weights else _cached(name, model.pretrained_cfg))
-    return TimmEncoder(model.eval(), said["mean"], said["std"], int(said["input_size"][-1]))
+    return TimmEncoder(model.eval(), content["mean"], content["std"], int(content["input_size"][-1]))
 
 
 def _created(timm: Any, name: str) -> Any:
     try:
         try:
             return timm.create_model(name, pretrained=False, num_classes=0, dynamic_img_size=True)
-        except TypeError:  # a model whose pictures have one size, or that takes any
+        except TypeError:  # a model whose images have one size, or that takes any
             return timm.create_model(name, pretrained=False, num_classes=0)
     except RuntimeError as error:
         raise UserError(f"timm cannot make {name!r}: {error}") from error

@@ -14,10 +14,10 @@ from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.blocks.beit import relative_index
 from mimgen.layers.blocks.hivit import UnitBlock, UnitEmbed, UnitMerge
-from mimgen.layers.blocks.vit import start_linears
-from mimgen.layers.masks import check_hidden
+from mimgen.layers.blocks.vit import init_linears
+from mimgen.layers.masks import check_mask
 from mimgen.layers.position import resize_position_table
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
 
 
@@ -49,14 +49,14 @@ class PyramidTokens(Tokens):
         return tuple(found)
 
 
-class HiVitEncoder(Part):
+class HiVitEncoder(PretrainedModule):
     """MLP blocks on units at a quarter and half of the width, attention on patches, and a neck (iTPN, section 3).
 
-    Without a mask every patch is seen. Hidden patches are left out from the start, or, with `mask_token`, shown as
+    Without a mask every patch is seen. Masked patches are left out from the start, or, with `mask_token`, shown as
     a token where attention starts: then the finer levels still hold what they were made of, as in the CLIP variant.
 
     Args:
-        image_size: side in pixels, or (rows, columns), of the pictures that positions are made for; pictures of
+        image_size: side in pixels, or (rows, columns), of the images that positions are made for; images of
             other sizes get an interpolated table, but only without `relative`.
         patch: side of a patch in pixels, a multiple of 4.
         width: D, a multiple of 4 and of `heads`.
@@ -72,12 +72,12 @@ class HiVitEncoder(Part):
         neck_width: F; 0 for an encoder without neck, whose pyramid is its output alone.
         neck_depth: MLP blocks after each split of the neck.
         levels: of the pyramid, 2 or 3.
-        mask_token: how hidden patches are shown, see above.
+        mask_token: how masked patches are shown, see above.
         stretched: read positions off a table stretched by a tenth of a patch whenever patches are left out, as
             iTPN's release does by mistake; for its checkpoints and comparison with it only.
         classes: outputs of a linear head on the normalised mean patch; 0 for none.
         eps: of the layer norms.
-        channels: C of the pictures.
+        channels: C of the images.
         mean: of each channel, subtracted first.
         std: of each channel, divided by.
 
@@ -124,7 +124,7 @@ class HiVitEncoder(Part):
         rows, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
         if rows % patch or columns % patch or width % 4:
             raise UserError(
-                f"pictures of {columns} x {rows} must divide into patches of {patch}, and width {width} by 4"
+                f"images of {columns} x {rows} must divide into patches of {patch}, and width {width} by 4"
             )
         if len(mean) != channels or len(std) != channels:
             raise UserError(f"mean {mean} and std {std} need one number for each of {channels} channels")
@@ -155,32 +155,32 @@ class HiVitEncoder(Part):
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
         self.register_buffer("offsets", relative_index(*self.grid)[1:, 1:], persistent=False)
-        self._start()
+        self._init_weights()
 
-    def _start(self) -> None:
+    def _init_weights(self) -> None:
         """Initial weights: truncated normal 0.02, zero biases."""
-        start_linears(self)
+        init_linears(self)
         for table in (self.pos_embed, self.mask_token):
             if table is not None:
                 nn.init.trunc_normal_(table, std=0.02)
 
     def forward(self, images: Tensor, mask: Mask | None = None, *, layers: Sequence[int] = ()) -> PyramidTokens:
-        """Pictures to tokens of patches, as the last block gives them: this network has no last norm.
+        """Images to tokens of patches, as the last block gives them: this network has no last norm.
 
         Args:
             images: [B, C, H, W] in [0, 1].
-            mask: of patches; see above for what becomes of the hidden ones.
+            mask: of patches; see above for what becomes of the masked ones.
             layers: blocks, counted from 0 or negative from the end, whose tokens are returned as `levels`; those of
                 the stem have the units of a patch side by side, [B, K, s s D / s].
 
         Raises:
-            UserError: pictures that do not fit, or a layer that does not exist.
+            UserError: images that do not fit, or a layer that does not exist.
         """
         wanted = self._layers(layers)
         self.patch_embed.grid(images)  # before the means, which would make three channels of one
         x, grid = self.patch_embed((images.to(self.dtype) - self.mean) / self.std)
         if mask is not None:
-            check_hidden(mask.hidden, *x.shape[:2])
+            check_mask(mask.masked, *x.shape[:2])
         keep = None if mask is None or self.mask_token is not None else mask.keep.to(x.device)
         if keep is not None:
             x = x.gather(1, keep[..., None, None, None].expand(-1, -1, *x.shape[2:]))
@@ -203,19 +203,19 @@ class HiVitEncoder(Part):
         return replace(tokens, pyramid=(top,) if self.neck is None else self.neck(top, tokens.finer))
 
     def classify(self, images: Tensor) -> Tensor:
-        """Pictures [B, C, H, W] in [0, 1] to logits [B, classes]."""
+        """Images [B, C, H, W] in [0, 1] to logits [B, classes]."""
         if self.head is None or self.fc_norm is None:
             raise UserError("this encoder has no head: build it with classes=... to classify")
         return self.head(self.fc_norm(self(images).patches.mean(1)))
 
     def _placed(self, x: Tensor, grid: tuple[int, int], mask: Mask | None, keep: Tensor | None) -> Tensor:
-        """Patches [B, K, D] with positions, hidden ones as the mask token where there is one."""
+        """Patches [B, K, D] with positions, masked ones as the mask token where there is one."""
         table = resize_position_table(self.pos_embed, self.grid, grid)
         if keep is not None:
             table = stretched_table(table, grid) if self.stretched else table
             return x + table.expand(len(x), -1, -1).gather(1, keep[..., None].expand_as(x))
         if mask is not None and self.mask_token is not None:
-            x = torch.where(mask.hidden.to(x.device)[..., None], self.mask_token.to(x.dtype), x)
+            x = torch.where(mask.masked.to(x.device)[..., None], self.mask_token.to(x.dtype), x)
         return x + table
 
     def _offsets(self, grid: tuple[int, int], keep: Tensor | None) -> Tensor | None:
@@ -226,7 +226,7 @@ class HiVitEncoder(Part):
             rows, columns = self.grid
             raise UserError(
                 f"this encoder's relative positions are made for {rows} x {columns} patches, not {grid[0]} x "
-                f"{grid[1]}: resize the pictures to {columns * self.patch} x {rows * self.patch}"
+                f"{grid[1]}: resize the images to {columns * self.patch} x {rows * self.patch}"
             )
         return self.offsets[None] if keep is None else self.offsets[keep[:, :, None], keep[:, None, :]]
 
@@ -238,7 +238,7 @@ class HiVitEncoder(Part):
 
 
 def stretched_table(table: Tensor, grid: tuple[int, int]) -> Tensor:
-    """A position table [1, N, D] resized from n to n + 0.1 places a side, of which the first n remain."""
+    """A position table [1, N, D] resized from n to n + 0.1 positions per side, of which the first n remain."""
     plane = table.transpose(1, 2).unflatten(2, grid)
     scale = tuple((side + 0.1) / side for side in grid)
     return F.interpolate(plane, scale_factor=scale, mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)

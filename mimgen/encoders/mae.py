@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.encoders.vit import VitEncoder
-from mimgen.layers.masks import check_hidden
+from mimgen.layers.masks import check_mask
 from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.layers.position import resize_position_table, sincos_2d
 from mimgen.types import Mask
@@ -17,18 +17,18 @@ from mimgen.types import Mask
 def mae_vit(**options: Any) -> VitEncoder:
     """A fresh `VitEncoder` as MAE starts it: fixed sine-cosine positions, Xavier-uniform weights.
 
-    Hidden patches are left out of a `VitEncoder`, so it is MAE's encoder as it is.
+    Masked patches are left out of a `VitEncoder`, so it is MAE's encoder as it is.
 
     Args:
         options: of `VitEncoder`.
     """
     encoder = VitEncoder(**options)
-    start(encoder)
-    fix_positions(encoder.pos_embed, encoder.grid)
+    init_weights(encoder)
+    init_sincos_pos_embed(encoder.pos_embed, encoder.grid)
     return encoder
 
 
-def start(module: nn.Module) -> None:
+def init_weights(module: nn.Module) -> None:
     """Initial weights of MAE: Xavier uniform for matrices and the patch kernel, normal 0.02 for tokens.
 
     The kernel counts as the matrix from a patch to its token. Biases are zero.
@@ -46,7 +46,7 @@ def start(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def fix_positions(table: nn.Parameter, grid: tuple[int, int]) -> None:
+def init_sincos_pos_embed(table: nn.Parameter, grid: tuple[int, int]) -> None:
     """Fill a position table [1, P + N, D] with sines and cosines, zeros for the P prefix tokens, and freeze it."""
     prefix = table.shape[1] - grid[0] * grid[1]
     table[:, :prefix] = 0
@@ -55,23 +55,23 @@ def fix_positions(table: nn.Parameter, grid: tuple[int, int]) -> None:
 
 
 class MaskTokenVit(VitEncoder):
-    """A `VitEncoder` that sees the whole grid: hidden patches are shown as a learned token (SimMIM, section 3.3).
+    """A `VitEncoder` that sees the whole grid: masked patches are shown as a learned token (SimMIM, section 3.3).
 
     Without a mask it works like a `VitEncoder`, whose arguments these are.
     """
 
-    def _start(self) -> None:
-        super()._start()
+    def _init_weights(self) -> None:
+        super()._init_weights()
         self.mask_token = nn.Parameter(torch.empty(1, 1, self.dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def embed(self, images: Tensor, mask: Mask | None = None) -> tuple[Tensor, tuple[int, int]]:
-        """Pictures [B, C, H, W] in [0, 1] to tokens with positions [B, P + N, D], and the grid."""
+        """Images [B, C, H, W] in [0, 1] to tokens with positions [B, P + N, D], and the grid."""
         x, grid = super().embed(images)
         if mask is None:
             return x, grid
-        check_hidden(mask.hidden, len(x), x.shape[1] - self.prefix)
+        check_mask(mask.masked, len(x), x.shape[1] - self.prefix)
         table = resize_position_table(self.pos_embed, self.grid, grid)[:, self.prefix :]
-        hidden = mask.hidden.to(x.device)[..., None]
-        seen = torch.where(hidden, self.mask_token + table, x[:, self.prefix :])
-        return torch.cat([x[:, : self.prefix], seen], dim=1), grid
+        masked = mask.masked.to(x.device)[..., None]
+        filled = torch.where(masked, self.mask_token + table, x[:, self.prefix :])
+        return torch.cat([x[:, : self.prefix], filled], dim=1), grid

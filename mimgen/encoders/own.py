@@ -25,7 +25,7 @@ OWN: Mapping[str, str] = {
     "ResidualTokenVit": "mimgen.methods.a2mim.encoder",
     "SwinEncoder": "mimgen.encoders.swin",
     "SwinV2Encoder": "mimgen.encoders.swin_v2",
-    "VeilingVit": "mimgen.methods.hpm.networks",
+    "MaskedVisibleViT": "mimgen.methods.hpm.networks",
     "VitEncoder": "mimgen.encoders.vit",
     "VolumeVit": "mimgen.methods.hiendmae.encoder",
 }

@@ -23,12 +23,12 @@ class PatchTeacher(nn.Module):
     CLIP's patches go through its projection into the space it shares with text (BEiT v2, section 3.1).
 
     Args:
-        teacher: the model with its normalisation and the side of its pictures.
+        teacher: the model with its normalisation and the side of its images.
         projection: CLIP's projection [E, D], or None.
 
     Attributes:
         dim: width of a patch token, E where there is a projection, else D.
-        patch: pixels per side of a patch, of pictures of the teacher's own side.
+        patch: pixels per side of a patch, of images of the teacher's own side.
     """
 
     projection: Tensor | None
@@ -61,10 +61,10 @@ def open_patch_teacher(folder: str | Path, size: int | None = None) -> PatchTeac
 
     Args:
         folder: a saved encoder of ours, or a saved CLIP or DINOv2 of transformers.
-        size: side in pixels that pictures are resized to for a model of transformers; its usual one when None.
+        size: side in pixels that images are resized to for a model of transformers; its usual one when None.
 
     Returns:
-        An encoder: pictures [B, 3, H, W] in [0, 1] to `Tokens`, with `dim` and `patch`.
+        An encoder: images [B, 3, H, W] in [0, 1] to `Tokens`, with `dim` and `patch`.
 
     Raises:
         UserError: no such folder, another kind of model, or files that do not load.

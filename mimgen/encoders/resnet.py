@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mimgen.encoders.resnet_blocks import BasicBlock, Bottleneck
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
 
 # layers with weights -> block, blocks of the four stages
@@ -26,14 +26,14 @@ DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] =
 }
 STEM_STRIDE = 4  # a convolution of stride 2, then pooling of stride 2
 
-TokenKind = Literal["learned", "batch_mean", "picture_mean", "zero", "random"]
+TokenKind = Literal["learned", "batch_mean", "image_mean", "zero", "random"]
 
 
-class ResNetEncoder(Part):
+class ResNetEncoder(PretrainedModule):
     """ResNet with torchvision's parameter names, and A2MIM's token before one stage (arXiv 2205.13943, section 4.2).
 
-    A convolution cannot leave patches out, and zeros at its input are edges that real pictures do not have; so
-    hidden pixels are filled beforehand, and the token tells the deeper stages where. Where it is added instead of
+    A convolution cannot leave patches out, and zeros at its input are edges that real images do not have; so
+    masked pixels are filled beforehand, and the token predicts the deeper stages where. Where it is added instead of
     put in the place (`replace` false), an empty mask leaves the network what it is without.
 
     Args:
@@ -42,13 +42,13 @@ class ResNetEncoder(Part):
         width: channels inside the blocks of the first stage; each stage doubles them.
         strides: of the stages.
         mask_stage: stage before which the token acts, from 0; 3 in the paper.
-        token: "learned"; "batch_mean" of the map over pictures and space, without gradient, remembered;
-            "picture_mean" over space; "zero"; "random", drawn once.
-        replace: put the token in the place of hidden features instead of adding it to them.
-        detach: no gradient into hidden features (added token only).
-        gain: start of a learned gain of hidden features before the token is added; 0 for none.
-        channels: C of the pictures.
-        mean: of each channel, taken off pictures in [0, 1].
+        token: "learned"; "batch_mean" of the map over images and space, without gradient, remembered;
+            "image_mean" over space; "zero"; "random", sampled once.
+        replace: put the token in the place of masked features instead of adding it to them.
+        detach: no gradient into masked features (added token only).
+        gain: start of a learned gain of masked features before the token is added; 0 for none.
+        channels: C of the images.
+        mean: of each channel, taken off images in [0, 1].
         std: by which they are then divided.
 
     Attributes:
@@ -85,8 +85,8 @@ class ResNetEncoder(Part):
         block, counts = DEPTHS[depth]
         if not 0 <= mask_stage < len(strides) <= len(counts):
             raise UserError(f"strides {strides} make {len(strides)} stages (1 to 4), which lack number {mask_stage}")
-        if token not in ("learned", "batch_mean", "picture_mean", "zero", "random"):
-            raise UserError(f'token {token!r} is unknown: "learned", "batch_mean", "picture_mean", "zero" or "random"')
+        if token not in ("learned", "batch_mean", "image_mean", "zero", "random"):
+            raise UserError(f'token {token!r} is unknown: "learned", "batch_mean", "image_mean", "zero" or "random"')
         if len(mean) != channels or len(std) != channels:
             raise UserError(f"mean {mean} and std {std} need one number for each of {channels} channels")
         self.token, self.replace, self.detach, self.mask_stage = token, replace, detach, mask_stage
@@ -104,13 +104,13 @@ class ResNetEncoder(Part):
         self.patch, self.mask_patch = (_stride(strides[:stop]) for stop in (len(strides), mask_stage))
         self.mask_token = nn.Parameter(torch.zeros(1, widths[mask_stage], 1, 1), requires_grad=token == "learned")
         # named like a token, so that it is exempt from weight decay
-        start = torch.full((1, widths[mask_stage], 1, 1), float(gain))
-        self.token_gain = nn.Parameter(start) if gain > 0 else None
+        initial = torch.full((1, widths[mask_stage], 1, 1), float(gain))
+        self.token_gain = nn.Parameter(initial) if gain > 0 else None
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-        self._start()
+        self._init_weights()
 
-    def _start(self) -> None:
+    def _init_weights(self) -> None:
         """Initial weights: He normal for kernels, truncated normal 0.02 for a token that is not computed."""
         for part in self.modules():
             if isinstance(part, nn.Conv2d):
@@ -119,7 +119,7 @@ class ResNetEncoder(Part):
             nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, images: Tensor, mask: Mask | None = None, *, layers: Sequence[int] = ()) -> Tokens:
-        """Pictures to tokens of the last grid.
+        """Images to tokens of the last grid.
 
         Args:
             images: [B, C, H, W] in [0, 1], sides multiples of `patch`.
@@ -128,7 +128,7 @@ class ResNetEncoder(Part):
                 `levels`, each with the width and the grid of its stage.
 
         Raises:
-            UserError: pictures or a mask that do not fit, or a layer that does not exist.
+            UserError: images or a mask that do not fit, or a layer that does not exist.
         """
         for layer in layers:
             if not -self.depth <= layer < self.depth:
@@ -148,7 +148,7 @@ class ResNetEncoder(Part):
         return Tokens(patches, (x.shape[2], x.shape[3]), patches[:, :0], levels_found)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Pictures [B, C, H, W] in [0, 1] to the map [B, stem, H / 4, W / 4].
+        """Images [B, C, H, W] in [0, 1] to the map [B, stem, H / 4, W / 4].
 
         Raises:
             UserError: another number of channels, or sides that are no multiples of `patch`.
@@ -156,30 +156,30 @@ class ResNetEncoder(Part):
         channels, (height, width) = self.conv1.in_channels, images.shape[-2:]
         if images.ndim != 4 or images.shape[1] != channels or height % self.patch or width % self.patch:
             raise UserError(
-                f"this encoder takes pictures [B, {channels}, H, W] with sides that are multiples of {self.patch} "
+                f"this encoder takes images [B, {channels}, H, W] with sides that are multiples of {self.patch} "
                 f"pixels, got {list(images.shape)}: convert, resize or crop them"
             )
         x = F.relu(self.bn1(self.conv1((images.to(self.dtype) - self.mean) / self.std)))
         return F.max_pool2d(x, 3, 2, 1)
 
     def _masked(self, x: Tensor, mask: Mask) -> Tensor:
-        """The map [B, D, h, w] with the token at hidden cells."""
-        if mask.hidden.shape[1] != x.shape[2] * x.shape[3]:
+        """The map [B, D, h, w] with the token at masked cells."""
+        if mask.masked.shape[1] != x.shape[2] * x.shape[3]:
             raise UserError(
-                f"the mask is of {mask.hidden.shape[1]} cells, the map before stage {self.mask_stage} has "
+                f"the mask is of {mask.masked.shape[1]} cells, the map before stage {self.mask_stage} has "
                 f"{x.shape[2]} x {x.shape[3]}: mask cells of {self.mask_patch} pixels"
             )
-        hidden = mask.hidden.to(x.device).unflatten(1, x.shape[2:])[:, None]
+        masked = mask.masked.to(x.device).unflatten(1, x.shape[2:])[:, None]
         token = self._token(x)
         if self.replace:
-            return torch.where(hidden, token.to(x.dtype), x)
+            return torch.where(masked, token.to(x.dtype), x)
         there = x.detach() if self.detach else x
         there = there if self.token_gain is None else there * self.token_gain
-        return torch.where(hidden, there + token, x)
+        return torch.where(masked, there + token, x)
 
     def _token(self, x: Tensor) -> Tensor:
         """The token [1 or B, D, 1, 1] for a map [B, D, h, w]."""
-        if self.token == "picture_mean":
+        if self.token == "image_mean":
             return x.mean((2, 3), keepdim=True)
         if self.token == "batch_mean" and self.training:
             with torch.no_grad():

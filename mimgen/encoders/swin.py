@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.blocks.swin import PatchMerging, SwinBlock
-from mimgen.layers.blocks.vit import start_linears
+from mimgen.layers.blocks.vit import init_linears
 from mimgen.layers.patch_embed import PatchEmbed
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
 
 
-class WindowEncoder(Part):
+class WindowEncoder(PretrainedModule):
     """What Swin and its successor have in common: stages of blocks in `layers`, and SimMIM's mask token.
 
     Subclasses build the parts; see `SwinEncoder`.
@@ -63,39 +63,39 @@ class WindowEncoder(Part):
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
-    def _start(self) -> None:
+    def _init_weights(self) -> None:
         """Initial weights of Swin: truncated normal 0.02, zero biases."""
-        start_linears(self)
+        init_linears(self)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def embed(self, images: Tensor, mask: Mask | None = None) -> Tensor:
-        """Pictures [B, C, H, W] in [0, 1] to tokens [B, h, w, D] of the first grid.
+        """Images [B, C, H, W] in [0, 1] to tokens [B, h, w, D] of the first grid.
 
         Raises:
-            UserError: pictures that do not divide into patches, or a mask of another grid.
+            UserError: images that do not divide into patches, or a mask of another grid.
         """
         grid = self.patch_embed.grid(images)
         x = self.patch_norm(self.patch_embed((images.to(self.dtype) - self.mean) / self.std))
         if mask is not None:
-            if mask.hidden.shape[1] != x.shape[1]:
+            if mask.masked.shape[1] != x.shape[1]:
                 raise UserError(
-                    f"the mask is of {mask.hidden.shape[1]} patches, the first grid has {x.shape[1]}: mask patches of "
+                    f"the mask is of {mask.masked.shape[1]} patches, the first grid has {x.shape[1]}: mask patches of "
                     f"{self.patch_embed.patch} pixels"
                 )
-            x = torch.where(mask.hidden.to(x.device)[..., None], self.mask_token, x)
+            x = torch.where(mask.masked.to(x.device)[..., None], self.mask_token, x)
         return x.unflatten(1, grid)
 
     def forward(self, images: Tensor, mask: Mask | None = None, *, layers: Sequence[int] = ()) -> Tokens:
-        """Pictures to tokens of the last grid.
+        """Images to tokens of the last grid.
 
         Args:
             images: [B, C, H, W] in [0, 1], sides multiples of `embed_patch`.
-            mask: of the first grid; hidden patches are shown as the mask token.
+            mask: of the first grid; masked patches are shown as the mask token.
             layers: blocks, counted from 0 over all stages or negative from the end, whose tokens are returned as
                 `levels`, each with the width and the number of tokens of its stage, before the last norm.
 
         Raises:
-            UserError: pictures or a mask that do not fit, or a layer that does not exist.
+            UserError: images or a mask that do not fit, or a layer that does not exist.
         """
         for layer in layers:
             if not -self.depth <= layer < self.depth:
@@ -118,7 +118,7 @@ class WindowEncoder(Part):
 class SwinEncoder(WindowEncoder):
     """Swin (Liu et al., 2021, arXiv 2103.14030) with the mask token of SimMIM (arXiv 2111.09886, section 3.3).
 
-    Hidden patches of the first grid are shown as the mask token, so the whole grid is always there. Names
+    Masked patches of the first grid are shown as the mask token, so the whole grid is always there. Names
     are those of the first release, apart from the order of inputs of `PatchMerging`.
 
     Args:
@@ -131,8 +131,8 @@ class SwinEncoder(WindowEncoder):
         qkv_bias: whether projections of queries, keys and values have a bias.
         drop_path: rate of the last block, rising linearly from 0.
         eps: of the layer norms.
-        channels: C of the pictures.
-        mean: of each channel, taken off pictures in [0, 1].
+        channels: C of the images.
+        mean: of each channel, taken off images in [0, 1].
         std: by which they are then divided.
 
     Attributes:
@@ -170,4 +170,4 @@ class SwinEncoder(WindowEncoder):
             ]  # fmt: skip
             down = PatchMerging(width * 2**stage, eps) if stage + 1 < len(depths) else nn.Identity()
             self.layers.append(nn.ModuleDict({"blocks": nn.ModuleList(blocks), "downsample": down}))
-        self._start()
+        self._init_weights()

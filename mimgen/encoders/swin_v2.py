@@ -16,11 +16,11 @@ from mimgen.types import Mask
 class SwinV2Encoder(WindowEncoder):
     """Swin v2 (Liu et al., 2022, arXiv 2111.09883) with the mask token of SimMIM (arXiv 2111.09886, section 3.3).
 
-    Hidden patches of the first grid are shown as the mask token, so the whole grid is always there. Names are
+    Masked patches of the first grid are shown as the mask token, so the whole grid is always there. Names are
     those of the first release, apart from `patch_norm`.
 
     Args:
-        image_size: side in pixels, or (rows, columns), of the pictures that windows and positions are made for;
+        image_size: side in pixels, or (rows, columns), of the images that windows and positions are made for;
             a stage whose grid is smaller than `window` has windows of the grid's shorter side.
         embed_patch: side in pixels of the patches of the first grid, the one that is masked.
         width: D of the first stage; each stage doubles it.
@@ -35,8 +35,8 @@ class SwinV2Encoder(WindowEncoder):
         positions: add a learned table of positions.
         patch_norm: a norm after the patches' embedding.
         pretrained_windows: for each stage the window that it was trained with before; () for `window`.
-        channels: C of the pictures.
-        mean: of each channel, taken off pictures in [0, 1].
+        channels: C of the images.
+        mean: of each channel, taken off images in [0, 1].
         std: by which they are then divided.
 
     Attributes:
@@ -96,11 +96,11 @@ class SwinV2Encoder(WindowEncoder):
             down = PatchMergingV2(width * 2**stage, eps) if stage + 1 < len(depths) else nn.Identity()
             self.layers.append(nn.ModuleDict({"blocks": blocks, "downsample": down}))
             side = (side + 1) // 2
-        self._start()
+        self._init_weights()
 
-    def _start(self) -> None:
+    def _init_weights(self) -> None:
         """Initial weights of Swin v2: as Swin's, and branches that start at zero."""
-        super()._start()
+        super()._init_weights()
         for block in self.modules():
             if isinstance(block, SwinV2Block):
                 for norm in (block.norm1, block.norm2):
@@ -109,10 +109,10 @@ class SwinV2Encoder(WindowEncoder):
             nn.init.trunc_normal_(self.absolute_pos_embed, std=0.02)
 
     def embed(self, images: Tensor, mask: Mask | None = None) -> Tensor:
-        """Pictures [B, C, H, W] in [0, 1] to tokens [B, h, w, D] of the first grid.
+        """Images [B, C, H, W] in [0, 1] to tokens [B, h, w, D] of the first grid.
 
         Raises:
-            UserError: pictures that do not divide into patches, or a mask of another grid.
+            UserError: images that do not divide into patches, or a mask of another grid.
         """
         x = super().embed(images, mask)
         if self.absolute_pos_embed is None:

@@ -1,4 +1,4 @@
-"""Frozen teachers: pictures to one vector each, for objectives that align a student's class token.
+"""Frozen teachers: images to one vector each, for objectives that align a student's class token.
 
 A teacher is an encoder of ours, or DINOv2 or CLIP's vision tower from a folder on disk; nothing is downloaded.
 """
@@ -22,11 +22,11 @@ USUAL_SIDE = 224  # pixels that DINOv2's pooled features are read at; its positi
 
 
 class Teacher(nn.Module):
-    """A frozen encoder of ours that returns one vector a picture: its class token, else its mean patch.
+    """A frozen encoder of ours that returns one vector per image: its class token, else its mean patch.
 
     Args:
-        encoder: pictures [B, 3, H, W] in [0, 1] to `Tokens`; it is frozen here, in evaluation mode for good.
-        size: side in pixels that pictures are resized to; None takes them as they come.
+        encoder: images [B, 3, H, W] in [0, 1] to `Tokens`; it is frozen here, in evaluation mode for good.
+        size: side in pixels that images are resized to; None takes them as they come.
 
     Attributes:
         dim: width D of the vectors.
@@ -56,7 +56,7 @@ class Teacher(nn.Module):
         return images.clamp(0, 1)
 
     def pooled(self, images: Tensor) -> Tensor:
-        """One vector [B, D] a picture, of pictures in the teacher's own size."""
+        """One vector [B, D] an image, of images in the teacher's own size."""
         tokens: Tokens = self.encoder(images)
         return tokens.prefix[:, 0] if tokens.prefix.shape[1] else tokens.patches.mean(1)
 
@@ -68,7 +68,7 @@ class TransformersTeacher(Teacher):
         model: transformers' `Dinov2Model`, `Dinov2WithRegistersModel` or `CLIPVisionModel`.
         mean: of the channels, subtracted first.
         std: of the channels, divided by.
-        size: side in pixels that pictures are resized to, a multiple of the patch.
+        size: side in pixels that images are resized to, a multiple of the patch.
 
     Raises:
         UserError: a size that is no multiple of the patch.
@@ -80,7 +80,7 @@ class TransformersTeacher(Teacher):
     def __init__(self, model: Any, mean: tuple[float, ...], std: tuple[float, ...], size: int) -> None:
         patch = int(model.config.patch_size)
         if size % patch:
-            raise UserError(f"teacher pictures of {size} pixels do not divide into patches of {patch}: change size")
+            raise UserError(f"teacher images of {size} pixels do not divide into patches of {patch}: change size")
         model.dim = int(model.config.hidden_size)
         super().__init__(model, size)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
@@ -109,8 +109,8 @@ def open_teacher(folder: str | Path, size: int | None = None) -> Teacher:
     Args:
         folder: a saved DINOv2 or CLIP of transformers (`config.json` and `model.safetensors`), or a saved
             `VitEncoder`.
-        size: side in pixels that pictures are resized to; None for 224, or less where the model was made for
-            less, and for the size of the pictures with an encoder of ours.
+        size: side in pixels that images are resized to; None for 224, or less where the model was made for
+            less, and for the size of the images with an encoder of ours.
 
     Raises:
         UserError: no such folder, another kind of model, or files that do not load.
@@ -146,7 +146,7 @@ def _channels(folder: Path, kind: str) -> tuple[tuple[float, ...], tuple[float, 
     """Mean and standard deviation of the folder's preprocessor, or those that the kind was trained with."""
     path = folder / "preprocessor_config.json"
     if path.is_file():
-        said = json.loads(path.read_text(encoding="utf-8"))
-        if "image_mean" in said and "image_std" in said:
-            return tuple(said["image_mean"]), tuple(said["image_std"])
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if "image_mean" in content and "image_std" in content:
+            return tuple(content["image_mean"]), tuple(content["image_std"])
     return (CLIP_MEAN, CLIP_STD) if kind.startswith("clip") else (IMAGENET_MEAN, IMAGENET_STD)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mimgen.layers.attention import attend
 from mimgen.layers.norm import RMSNorm
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 
 _WORD = re.compile(r"\w+|[^\w\s:,\-()]")
 
@@ -31,7 +31,7 @@ class TextStates:
 
     Attributes:
         states: [B, T, D] one state a position.
-        pooled: [B, P] one vector a caption.
+        pooled: [B, P] one vector per caption.
     """
 
     states: Tensor
@@ -65,13 +65,13 @@ class TextBlock(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        x = x + self.out(attend(q, k, v, mask=seen[:, None, None]).flatten(2))
+        x = x + self.out(attend(q, k, v, mask=present[:, None, None]).flatten(2))
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 
-class ByteTextEncoder(Part):
+class ByteTextEncoder(PretrainedModule):
     """Captions to word states and a pooled vector, trained together with the generator.
 
     Args:
@@ -113,25 +113,25 @@ class ByteTextEncoder(Part):
                     stacklevel=2,
                 )
         split = [found[: self.max_words] for found in split]
-        seen = torch.zeros(len(split), self.max_words, dtype=torch.bool)
+        present = torch.zeros(len(split), self.max_words, dtype=torch.bool)
         for row, found in enumerate(split):
-            seen[row, : len(found)] = True
-        return self(self._words(split, seen), seen.to(self.device))
+            present[row, : len(found)] = True
+        return self(self._words(split, present), present.to(self.device))
 
-    def _words(self, split: list[list[str]], seen: Tensor) -> Tensor:
+    def _words(self, split: list[list[str]], present: Tensor) -> Tensor:
         pieces = [word_pieces(word, self.buckets) for found in split for word in found]
-        x = self.padding.expand(*seen.shape, -1)
+        x = self.padding.expand(*present.shape, -1)
         if not pieces:
             # FSDP2 wants the same weights used on every rank, one whose captions are all dropped among them
             return x + 0 * self.table.weight[0]
         flat = torch.tensor([piece for word in pieces for piece in word], device=self.device)
         starts = torch.tensor([0] + [len(word) for word in pieces[:-1]], device=self.device).cumsum(0)
-        return x.masked_scatter(seen[..., None].to(self.device), self.table(flat, starts))
+        return x.masked_scatter(present[..., None].to(self.device), self.table(flat, starts))
 
-    def forward(self, words: Tensor, seen: Tensor) -> TextStates:
+    def forward(self, words: Tensor, present: Tensor) -> TextStates:
         """words [B, T, D] and seen [B, T] (true for real words) to `TextStates`."""
         x = words + self.place
-        visible = seen.clone()
+        visible = present.clone()
         visible[:, 0] = True  # an empty caption still attends to one padding state
         for block in self.blocks:
             x = block(x, visible)

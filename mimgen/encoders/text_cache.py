@@ -61,7 +61,7 @@ def cache_text(
     precision: Literal["fp16", "fp32"] = "fp16",
     on_batch: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
-    """Fill `folder` with the states of every different caption and of the empty one, or go on where it stopped.
+    """Fill `folder` with the states of every different caption and of the empty one, or resume where it stopped.
 
     Args:
         folder: the cache; complete once it holds `text.json`.
@@ -138,7 +138,7 @@ class CachedText(nn.Module):
         folder = Path(folder)
         if not (folder / "text.json").is_file():
             if (folder / "progress.json").is_file():
-                raise UserError(f"{folder} is not finished: run the same {_AGAIN} again, it goes on")
+                raise UserError(f"{folder} is not finished: run the same {_AGAIN} again, it resumes")
             raise UserError(f"{folder} holds no cached text states (text.json); make them with {_AGAIN}")
         kept = _read(folder / "text.json")
         if kept["key"] != encoder_hash(encoder):
@@ -171,7 +171,7 @@ class CachedText(nn.Module):
         return torch.from_numpy(np.asarray(array[rows], dtype=np.float32)).to(self.device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> CachedText:
-        # `to` and `cuda` come through here; a buffer to tell the device would be one more thing to save
+        # `to` and `cuda` come through here; a buffer to predict the device would be one more thing to save
         self.device = fn(torch.empty(0, device=self.device)).device
         return super()._apply(fn, recurse)
 

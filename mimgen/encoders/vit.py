@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from mimgen.encoders.merging import Merging
 from mimgen.errors import UserError
-from mimgen.layers.blocks.vit import VitBlock, start_linears
-from mimgen.layers.masks import check_hidden
+from mimgen.layers.blocks.vit import VitBlock, init_linears
+from mimgen.layers.masks import check_mask
 from mimgen.layers.merging import Merged
 from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.layers.position import resize_position_table
-from mimgen.ops.places import rows_at
-from mimgen.pretrained import Part
+from mimgen.ops.positions import gather_tokens
+from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -34,19 +34,19 @@ class VitTokens(Tokens):
     merged: Merged | None = None
 
     @property
-    def spread(self) -> Tensor:
+    def unmerge(self) -> Tensor:
         """[B, N, D], every patch with the token that it is part of now."""
         if self.merged is None:
             return self.patches
-        return self.merged.spread(torch.cat([self.prefix, self.patches], dim=1))[:, self.prefix.shape[1] :]
+        return self.merged.unmerge(torch.cat([self.prefix, self.patches], dim=1))[:, self.prefix.shape[1] :]
 
 
-class VitEncoder(Part):
+class VitEncoder(PretrainedModule):
     """ViT (Dosovitskiy et al., 2021) with timm's parameter names: `vit_*` checkpoints load as they are.
 
     Args:
-        image_size: side in pixels, or (rows, columns), of the pictures that the position table was made
-            for; pictures of other sizes and shapes get an interpolated table.
+        image_size: side in pixels, or (rows, columns), of the images that the position table was made
+            for; images of other sizes and shapes get an interpolated table.
         patch: side of a patch in pixels.
         width: D.
         depth: number of blocks.
@@ -60,9 +60,9 @@ class VitEncoder(Part):
         pool: what `pool` returns. "class": the class token after the last norm. "mean": the mean over
             patches, then its own norm `fc_norm` (MAE fine-tuning); the tokens then have no last norm.
         classes: outputs of the linear `head`; 0 for none.
-        channels: C of the pictures.
-        mean: of the pictures' channels, subtracted first.
-        std: of the pictures' channels, divided by.
+        channels: C of the images.
+        mean: of the images' channels, subtracted first.
+        std: of the images' channels, divided by.
     """
 
     mean: Tensor
@@ -113,27 +113,27 @@ class VitEncoder(Part):
         self.head = nn.Linear(width, classes) if classes else None
         self.register_buffer("mean", _channels(mean, channels, "mean"), persistent=False)
         self.register_buffer("std", _channels(std, channels, "std"), persistent=False)
-        self._start()
+        self._init_weights()
 
-    def _start(self) -> None:
+    def _init_weights(self) -> None:
         """Initial weights of ViT: truncated normal 0.02, zero biases."""
-        start_linears(self)
+        init_linears(self)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         if self.cls_token is not None:
             nn.init.trunc_normal_(self.cls_token, std=0.02)
 
     def embed(self, images: Tensor, mask: Mask | None = None) -> tuple[Tensor, tuple[int, int]]:
-        """Pictures [B, C, H, W] in [0, 1] to tokens with positions [B, P + K, D], and the full grid."""
+        """Images [B, C, H, W] in [0, 1] to tokens with positions [B, P + K, D], and the full grid."""
         grid = self.patch_embed.grid(images)
         images = (images.to(self.pos_embed.dtype) - self.mean) / self.std
         table = resize_position_table(self.pos_embed, self.grid, grid)
-        places = table[:, self.prefix :].expand(len(images), -1, -1)
+        positions = table[:, self.prefix :].expand(len(images), -1, -1)
         if mask is None:
-            x = self.patch_embed(images) + places
+            x = self.patch_embed(images) + positions
         else:
-            check_hidden(mask.hidden, len(images), grid[0] * grid[1])
+            check_mask(mask.masked, len(images), grid[0] * grid[1])
             keep = mask.keep.to(images.device)
-            x = self.patch_embed(images, keep) + rows_at(places, keep)
+            x = self.patch_embed(images, keep) + gather_tokens(positions, keep)
         if self.cls_token is not None:
             x = torch.cat([(self.cls_token + table[:, :1]).expand(len(x), -1, -1), x], dim=1)
         return x, grid
@@ -147,23 +147,27 @@ class VitEncoder(Part):
         attention: Sequence[int] = (),
         merging: Merging | None = None,
     ) -> VitTokens:
-        """Pictures to tokens.
+        """Images to tokens.
 
         Args:
             images: [B, C, H, W] in [0, 1], sides multiples of `patch`, any shape.
-            mask: hidden patches are left out.
+            mask: masked patches are left out.
             layers: blocks whose patch tokens are returned as `levels`, counted from 0, negative from the
                 end; before the last norm, and spread back to all patches where tokens merged.
             attention: blocks whose attention maps [B, H, T, T] are returned.
             merging: which tokens merge; without it none do.
 
         Raises:
-            UserError: pictures that do not divide into patches, a layer that does not exist, or merging
+            UserError: images that do not divide into patches, a layer that does not exist, or merging
                 that is impossible or does not pay.
         """
         wanted, mapped = self._layers(layers), self._layers(attention)
         x, grid = self.embed(images, mask)
-        plan = merging.plan(x.shape[1] - self.prefix, self.depth, self.prefix) if merging else (0,) * self.depth
+        plan = (
+            merging.merge_schedule(x.shape[1] - self.prefix, self.depth, self.prefix)
+            if merging
+            else (0,) * self.depth
+        )
         merged = Merged.start(x) if merging else None
         levels, maps = {}, {}
         for layer, block in enumerate(self.blocks):
@@ -178,7 +182,7 @@ class VitEncoder(Part):
                     x, merged, plan[layer], proportional=merging.proportional, protected=self.prefix
                 )
             if layer in wanted:
-                levels[layer] = (x if merged is None else merged.spread(x))[:, self.prefix :]
+                levels[layer] = (x if merged is None else merged.unmerge(x))[:, self.prefix :]
         x = x if self.mean_pooled else self.norm(x)
         return VitTokens(
             patches=x[:, self.prefix :],
@@ -190,7 +194,7 @@ class VitEncoder(Part):
         )
 
     def pool(self, tokens: VitTokens) -> Tensor:
-        """One vector [B, D] a picture: the class token, or the mean over patches, a merged one by its size."""
+        """One vector [B, D] an image: the class token, or the mean over patches, a merged one by its size."""
         if not self.mean_pooled:
             return tokens.prefix[:, 0]
         if tokens.merged is None:
@@ -199,7 +203,7 @@ class VitEncoder(Part):
         return self.fc_norm((tokens.patches * sizes).sum(1) / (tokens.merged.count - self.prefix))
 
     def classify(self, images: Tensor, *, merging: Merging | None = None) -> Tensor:
-        """Pictures [B, C, H, W] in [0, 1] to logits [B, classes]."""
+        """Images [B, C, H, W] in [0, 1] to logits [B, classes]."""
         if self.head is None:
             raise UserError("this encoder has no head: build it with classes=... to classify")
         return self.head(self.pool(self(images, merging=merging)))
@@ -213,5 +217,5 @@ class VitEncoder(Part):
 
 def _channels(values: tuple[float, ...], channels: int, name: str) -> Tensor:
     if len(values) != channels:
-        raise UserError(f"{name} has {len(values)} values for {channels} channels: give one a channel")
+        raise UserError(f"{name} has {len(values)} values for {channels} channels: give one per channel")
     return torch.tensor(values)[:, None, None]

@@ -1,4 +1,4 @@
-"""Measuring generated and reconstructed pictures."""
+"""Measuring generated and reconstructed images."""
 
 from mimgen.evaluation.clip_score import clip_score
 from mimgen.evaluation.composition import (
@@ -6,7 +6,7 @@ from mimgen.evaluation.composition import (
     composition_score,
     copying_baseline,
     evaluate_composition,
-    load_pictures,
+    load_images,
 )
 from mimgen.evaluation.descriptor import DESCRIPTOR, describe
 from mimgen.evaluation.doctor import Examination, Thresholds, examine
@@ -21,22 +21,22 @@ __all__ = [
     "CompositionScore",
     "Examination",
     "Thresholds",
+    "check_scene",
+    "clip_score",
     "codebook_usage",
     "composition_score",
     "copying_baseline",
     "describe",
     "evaluate_composition",
     "evaluate_reconstruction",
+    "evaluate_scenes",
     "examine",
     "fid",
-    "load_pictures",
+    "load_images",
+    "masked_loss",
     "provenance",
     "psnr",
     "ssim",
-    "write_result",
-    "masked_loss",
-    "check_scene",
-    "clip_score",
-    "evaluate_scenes",
     "verify_scenes",
+    "write_result",
 ]

@@ -1,4 +1,4 @@
-"""CLIP score: agreement of pictures and captions as a CLIP model from disk sees it."""
+"""CLIP score: agreement of images and captions as a CLIP model from disk sees it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.evaluation.descriptor import check_pictures
+from mimgen.evaluation.descriptor import check_images
 from mimgen.evaluation.generation.extractors import file_digest
 
 __all__ = ["clip_score", "clip_similarities"]
@@ -19,7 +19,7 @@ __all__ = ["clip_score", "clip_similarities"]
 def clip_score(
     images: Tensor, captions: Sequence[str], folder: str | Path, *, batch_size: int = 64
 ) -> dict[str, Any]:
-    """Mean over the pictures of 100 max(cos(picture, caption), 0).
+    """Mean over the images of 100 max(cos(image, caption), 0).
 
     The cosine of CLIPScore (Hessel et al. 2021, arXiv 2104.08718, section 3), whose factor w = 2.5 is
     replaced by the 100 that text-to-image papers and torchmetrics use. Scores of different CLIP models
@@ -30,14 +30,14 @@ def clip_score(
         captions: n strings.
         folder: a CLIP model as transformers saves it (config, weights, tokenizer, preprocessor);
             nothing is downloaded.
-        batch_size: pictures a step; the result does not depend on it.
+        batch_size: images per step; the result does not depend on it.
 
     Returns:
-        JSON: `clip_score`, `values` (one a picture), `model`, `n`, and `truncated`, the number of
+        JSON: `clip_score`, `values` (one per image), `model`, `n`, and `truncated`, the number of
         captions that are longer than the model reads.
 
     Raises:
-        UserError: numbers differ, the pictures are not pictures, or the folder holds no CLIP model.
+        UserError: numbers differ, the images are not images, or the folder holds no CLIP model.
     """
     cosines, truncated = _cosines(images, captions, folder, batch_size)
     values = (100 * cosines.clamp(min=0)).tolist()
@@ -53,15 +53,15 @@ def clip_score(
 def clip_similarities(
     images: Tensor, captions: Sequence[str], folder: str | Path, *, batch_size: int = 64
 ) -> Tensor:
-    """[n] float64 cosine in [-1, 1] of each picture with its caption; arguments and errors of `clip_score`."""
+    """[n] float64 cosine in [-1, 1] of each image with its caption; arguments and errors of `clip_score`."""
     return _cosines(images, captions, folder, batch_size)[0]
 
 
 def _cosines(images: Tensor, captions: Sequence[str], folder: str | Path, batch: int) -> tuple[Tensor, int]:
-    check_pictures(images, "CLIP score")
+    check_images(images, "CLIP score")
     if len(images) != len(captions):
         raise UserError(
-            f"CLIP score: {len(images)} pictures and {len(captions)} captions; give one caption a picture"
+            f"CLIP score: {len(images)} images and {len(captions)} captions; give one caption per image"
         )
     if batch < 1:
         raise UserError(f"CLIP score: batch_size {batch} is not positive")
@@ -90,11 +90,11 @@ def _cosines(images: Tensor, captions: Sequence[str], folder: str | Path, batch:
 
 
 def _bytes(images: Tensor) -> list[Any]:
-    """PIL pictures: a model's own preprocessor resizes 8-bit pictures, as it did in training."""
+    """PIL images: a model's own preprocessor resizes 8-bit images, as it did in training."""
     from PIL import Image
 
     pixels = (images.detach().float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(picture) for picture in pixels]
+    return [Image.fromarray(image) for image in pixels]
 
 
 def _load(folder: Path) -> tuple[Any, Any]:

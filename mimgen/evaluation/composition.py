@@ -1,7 +1,7 @@
-"""Composition score: does a picture show what its prompt says?
+"""Composition score: does an image show what its prompt says?
 
-One picture is made for each held-out caption; every picture of the data set is ranked by its
-distance to it in the fixed descriptor, and the rank of the true picture is read off.
+One image is made for each held-out caption; every image of the data set is ranked by its
+distance to it in the fixed descriptor, and the rank of the true image is read off.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import torch
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.evaluation.descriptor import DESCRIPTOR, check_pictures, describe
+from mimgen.evaluation.descriptor import DESCRIPTOR, check_images, describe
 from mimgen.types import mix_seed
 
-# Pictures whose similarity to the sample differs by less than this are the same picture to us:
-# some data sets hold one picture under two names.
+# Images whose similarity to the sample differs by less than this are the same image to us:
+# some data sets hold one image under two names.
 _SAME = 1e-6
 
 
 @dataclass(frozen=True)
 class CompositionScore:
-    """Ranks of the true pictures, 1 is best.
+    """Ranks of the true images, 1 is best.
 
     Attributes:
-        r1: share of prompts whose true picture is ranked first.
-        r5: share of prompts whose true picture is among the first five.
+        r1: share of prompts whose true image is ranked first.
+        r5: share of prompts whose true image is among the first five.
         median_rank: median of the ranks.
-        ranks: one rank a prompt.
+        ranks: one rank per prompt.
     """
 
     r1: float
@@ -69,7 +69,7 @@ def composition_score(
     *,
     leave_out: Sequence[int] | None = None,
 ) -> CompositionScore:
-    """Rank all references for each generated picture.
+    """Rank all references for each generated image.
 
     rank = 1 + the number of references strictly closer than the true one.
 
@@ -81,7 +81,7 @@ def composition_score(
 
     Raises:
         UserError: lengths differ, an index is out of range, pixels are not finite, or a row
-            leaves out its own true picture.
+            leaves out its own true image.
     """
     others = references if references.dim() == 2 else describe(references)
     _check_indices(len(generated), true_indices, len(others), leave_out)
@@ -112,14 +112,14 @@ def words(caption: str) -> frozenset[str]:
 def copying_baseline(
     prompts: Sequence[str], train_captions: Sequence[str], train_indices: Sequence[int]
 ) -> list[int]:
-    """For each prompt the training picture whose caption shares most distinct words with it.
+    """For each prompt the training image whose caption shares most distinct words with it.
 
     Ties go to the caption with fewer words that the prompt lacks, then to the earlier one.
 
     Args:
         prompts: n captions.
-        train_captions: captions of the training pictures.
-        train_indices: index of each training picture in the reference set, in the same order.
+        train_captions: captions of the training images.
+        train_indices: index of each training image in the reference set, in the same order.
 
     Returns:
         n indices into the reference set.
@@ -153,21 +153,21 @@ def evaluate_composition(
     """Score a generator between a floor (copying) and a ceiling (the tokenizer's reconstructions).
 
     Args:
-        generate: (captions, seeds) -> pictures [n, 3, S, S] in [0, 1], S the data set's size.
-        reconstruct: pictures [n, 3, S, S] -> the same through the tokenizer; None for no ceiling.
-        dataset_all: all pictures, the reference set.
-        compose_indices: held-out pictures in it, whose captions are the prompts.
-        train_indices: pictures the generator was trained on.
-        seed: picture i is made with a seed mixed from this and i, so it does not depend on the
+        generate: (captions, seeds) -> images [n, 3, S, S] in [0, 1], S the data set's size.
+        reconstruct: images [n, 3, S, S] -> the same through the tokenizer; None for no ceiling.
+        dataset_all: all images, the reference set.
+        compose_indices: held-out images in it, whose captions are the prompts.
+        train_indices: images the generator was trained on.
+        seed: image i is made with a seed mixed from this and i, so it does not depend on the
             batch size or on the other prompts.
-        batch_size: pictures a call of `generate` or `reconstruct`.
+        batch_size: images a call of `generate` or `reconstruct`.
 
     Returns:
         JSON: `generated`, `floor`, `ceiling` (or null) as CompositionScore.as_dict, and what was
         compared with what.
     """
     true = [int(index) for index in compose_indices]
-    references = load_pictures(dataset_all, range(len(dataset_all)))
+    references = load_images(dataset_all, range(len(dataset_all)))
     prompts = [dataset_all.captions[index] for index in true]
     seeds = [mix_seed(seed, index) for index in true]
     chunks = [slice(start, start + batch_size) for start in range(0, len(true), batch_size)]
@@ -195,22 +195,22 @@ def evaluate_composition(
     }
 
 
-def load_pictures(dataset: Captioned, indices: Sequence[int]) -> Tensor:
-    """[n, 3, S, S] float32 in [0, 1]: the pictures of a data set at the given indices."""
+def load_images(dataset: Captioned, indices: Sequence[int]) -> Tensor:
+    """[n, 3, S, S] float32 in [0, 1]: the images of a data set at the given indices."""
     return torch.stack([dataset[int(index)].image for index in indices]).float() / 255
 
 
 def _joined(parts: list[Tensor], references: Tensor, what: str) -> Tensor:
     if not parts:
         raise UserError("composition: there are no prompts; the compose split is empty")
-    pictures = torch.cat([part.detach().float().cpu() for part in parts])
-    check_pictures(pictures, what)
-    if pictures.shape[1:] != references.shape[1:]:
-        have, want = list(pictures.shape[1:]), list(references.shape[1:])
+    images = torch.cat([part.detach().float().cpu() for part in parts])
+    check_images(images, what)
+    if images.shape[1:] != references.shape[1:]:
+        have, want = list(images.shape[1:]), list(references.shape[1:])
         raise UserError(
-            f"{what}: pictures are {have}, references {want}; open the data set at the model's size"
+            f"{what}: images are {have}, references {want}; open the data set at the model's size"
         )
-    return pictures
+    return images
 
 
 def _check_indices(n: int, true: Sequence[int], m: int, leave_out: Sequence[int] | None) -> None:
@@ -218,8 +218,8 @@ def _check_indices(n: int, true: Sequence[int], m: int, leave_out: Sequence[int]
         if indices is None:
             continue
         if len(indices) != n:
-            raise UserError(f"composition: {n} pictures but {len(indices)} {name}")
+            raise UserError(f"composition: {n} images but {len(indices)} {name}")
         if any(not 0 <= int(index) < m for index in indices):
             raise UserError(f"composition: {name} must lie in [0, {m}), the reference set")
     if leave_out is not None and any(int(a) == int(b) for a, b in zip(true, leave_out, strict=True)):
-        raise UserError("composition: a row leaves out its own true picture, so it has no rank")
+        raise UserError("composition: a row leaves out its own true image, so it has no rank")

@@ -1,4 +1,4 @@
-"""A fixed picture descriptor without a model: where the colours are, and which way edges run."""
+"""A fixed image descriptor without a model: where the colours are, and which way edges run."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def to_side(images: Tensor, side: int = SIDE) -> Tensor:
     return F.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
-def check_pictures(images: Tensor, what: str) -> None:
+def check_images(images: Tensor, what: str) -> None:
     """Raise UserError unless `images` is [n, 3, H, W] floating point, finite, and in [0, 1]."""
     if images.dim() != 4 or images.shape[1] != 3 or not images.is_floating_point():
-        raise UserError(f"{what}: want float pictures [n, 3, H, W], got {images.dtype} {list(images.shape)}")
+        raise UserError(f"{what}: want float images [n, 3, H, W], got {images.dtype} {list(images.shape)}")
     if not len(images):
-        raise UserError(f"{what}: there are no pictures; check the split or the prompts")
+        raise UserError(f"{what}: there are no images; check the split or the prompts")
     if not bool(torch.isfinite(images).all()):
         raise UserError(f"{what}: some pixels are NaN or infinite; the model that made them has diverged")
     if images.min() < -1e-3 or images.max() > 1 + 1e-3:
@@ -40,11 +40,11 @@ def check_pictures(images: Tensor, what: str) -> None:
 
 @torch.no_grad()
 def describe(images: Tensor) -> Tensor:
-    """Describe pictures by a colour half and a shape half, each of length 1.
+    """Describe images by a colour half and a shape half, each of length 1.
 
     Colour: means of CIE L*a*b* over a 16 x 16 grid, measured from white (L* - 100, a*, b*), so a
     white background weighs nothing. Shape: HOG with 8 x 8-pixel cells, 9 unsigned directions and
-    2 x 2-cell blocks. Pictures of another size are first resized to 64 px.
+    2 x 2-cell blocks. Images of another size are first resized to 64 px.
 
     Args:
         images: [n, 3, S, S] in [0, 1].
@@ -52,7 +52,7 @@ def describe(images: Tensor) -> Tensor:
     Returns:
         [n, 2532] float32 on the CPU; squared distances are 4 - 2 x.y, between 0 and 8.
     """
-    check_pictures(images, "describe")
+    check_images(images, "describe")
     return torch.cat([_describe(part.float().cpu().clamp(0, 1)) for part in images.split(_CHUNK)])
 
 

@@ -1,4 +1,4 @@
-"""Does a tokenizer fit some pictures? Asked before a generator is trained on its codes.
+"""Does a tokenizer fit some images? Asked before a generator is trained on its codes.
 
 What a tokenizer loses, no generator brings back.
 """
@@ -27,9 +27,9 @@ class Thresholds:
 
     Attributes:
         good: mean PSNR in dB from which a tokenizer fits.
-        bad: mean PSNR in dB below which it does not fit; a picture below it counts as lost.
+        bad: mean PSNR in dB below which it does not fit; an image below it counts as lost.
         gain: dB by which it must beat painting each token's square in its mean colour, to fit.
-        lost: largest share of lost pictures with which it fits.
+        lost: largest share of lost images with which it fits.
         used: share of the codes that could have been used, below which most of the codebook lies idle.
     """
 
@@ -48,8 +48,8 @@ class Examination:
         verdict: "fits", "usable" or "does not fit".
         reasons: sentences that name the measured value and its threshold.
         result: JSON of everything measured.
-        psnr: [n] dB of each picture.
-        worst: numbers of the pictures that come back worst, the worst first.
+        psnr: [n] dB of each image.
+        worst: numbers of the images that come back worst, the worst first.
         made: what came back.
     """
 
@@ -70,25 +70,25 @@ def examine(
     shown: int = 12,
     thresholds: Thresholds | None = None,
 ) -> Examination:
-    """Send pictures through a tokenizer and judge what comes back.
+    """Send images through a tokenizer and evaluate what comes back.
 
     Args:
         tokenizer: with or without a codebook.
         images: [n, 3, H, W] in [0, 1], at least two.
         extractor: features of the rFID; see `fid`.
         weights: of the extractor.
-        shown: worst pictures to name.
+        shown: worst images to name.
         thresholds: where the verdicts part.
 
     Raises:
-        UserError: fewer than two pictures, or sides that do not divide into tokens.
+        UserError: fewer than two images, or sides that do not divide into tokens.
     """
     if len(images) < 2:
-        raise UserError(f"{len(images)} pictures are too few to judge a tokenizer by: give at least 2, better 500")
+        raise UserError(f"{len(images)} images are too few to evaluate a tokenizer by: give at least 2, better 500")
     limits = thresholds or Thresholds()
     made = reconstruct(tokenizer, images)
     scores = compare_reconstruction(made, images, tokenizer.codebook_size, extractor, weights)
-    each = psnr(made.pictures, images.float())
+    each = psnr(made.images, images.float())
     tokens = made.indices[0].numel() if made.indices is not None else images[0, 0].numel() // tokenizer.downsample**2
     plain = psnr(_flat(images.float(), tokens), images.float())
     result = {
@@ -99,18 +99,18 @@ def examine(
         "possible_codes_used": _possible_share(scores["codebook"]),
         "thresholds": asdict(limits),
     }
-    verdict, reasons = judge(result, limits)
+    verdict, reasons = assess(result, limits)
     worst = tuple(each.argsort()[:shown].tolist())
     return Examination(verdict, reasons, {"verdict": verdict, "reasons": list(reasons), **result}, each, worst, made)
 
 
-def judge(result: dict[str, Any], limits: Thresholds) -> tuple[Verdict, tuple[str, ...]]:
+def assess(result: dict[str, Any], limits: Thresholds) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict on measured values, and a sentence for each that speaks against the tokenizer."""
-    mean, gain, lost = result["psnr_mean_of_pictures"], result["gain"], result["lost"]
+    mean, gain, lost = result["psnr_mean_of_images"], result["gain"], result["lost"]
     reasons = []
     if mean < limits.good:
         limit = limits.bad if mean < limits.bad else limits.good
-        reasons.append(f"pictures come back at {mean:.1f} dB on average, below {limit:g} dB")
+        reasons.append(f"images come back at {mean:.1f} dB on average, below {limit:g} dB")
     if gain < limits.gain:
         reasons.append(
             f"one flat colour a token would come back {'better' if gain < 0 else 'nearly as well'}: the tokenizer "
@@ -118,13 +118,13 @@ def judge(result: dict[str, Any], limits: Thresholds) -> tuple[Verdict, tuple[st
         )
     if lost > limits.lost:
         reasons.append(
-            f"{lost:.0%} of the pictures come back below {limits.bad:g} dB, more than {limits.lost:.0%}: look at them"
+            f"{lost:.0%} of the images come back below {limits.bad:g} dB, more than {limits.lost:.0%}: look at them"
         )
     used = result["possible_codes_used"]
     if used is not None and used < limits.used:
         reasons.append(
-            f"only {used:.0%} of the codes that these pictures could use are used, less than {limits.used:.0%}: "
-            "a smaller codebook, or one trained on such pictures, would do as well"
+            f"only {used:.0%} of the codes that these images could use are used, less than {limits.used:.0%}: "
+            "a smaller codebook, or one trained on such images, would do as well"
         )
     if mean < limits.bad or (gain < 0 and mean < limits.good):
         return "does not fit", tuple(reasons)
@@ -139,7 +139,7 @@ def _flat(images: Tensor, tokens: int) -> Tensor:
 
 
 def _possible_share(codebook: dict[str, Any] | None) -> float | None:
-    """Codes seen, as a share of those that as many evenly drawn tokens would show."""
+    """Codes seen, as a share of those that as many evenly sampled tokens would show."""
     if codebook is None:
         return None
     size, tokens = codebook["codebook_size"], codebook["tokens"]

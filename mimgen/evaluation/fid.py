@@ -1,8 +1,8 @@
-"""Frechet inception distance of two sets of pictures in memory, never with weights nobody asked for.
+"""Frechet inception distance of two sets of images in memory, never with weights nobody asked for.
 
-FID = |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) over the features of two sets of pictures.
+FID = |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) over the features of two sets of images.
 Values from different extractors, reference sets or resizings cannot be compared, so all three
-are named in the result. Pictures on disk, other metrics and saved references: `generation`.
+are named in the result. Images on disk, other metrics and saved references: `generation`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.evaluation.descriptor import DESCRIPTOR, check_pictures
+from mimgen.evaluation.descriptor import DESCRIPTOR, check_images
 from mimgen.evaluation.generation.extractors import (
     INCEPTION,
     LAB_HOG,
@@ -25,9 +25,9 @@ from mimgen.evaluation.generation.extractors import (
     lab_hog,
     project,
 )
-from mimgen.evaluation.generation.features import measure_pictures
+from mimgen.evaluation.generation.features import measure_images
+from mimgen.evaluation.generation.images import from_tensor
 from mimgen.evaluation.generation.metrics import frechet_distance, rank_notes
-from mimgen.evaluation.generation.pictures import from_tensor
 
 __all__ = ["INCEPTION", "LAB_HOG", "PROJECTED", "fid", "open_extractor", "project"]
 
@@ -41,7 +41,7 @@ def fid(
     layer: str | None = None,
     batch_size: int = 64,
 ) -> dict[str, Any]:
-    """Distance between two sets of pictures; 0 for a set and itself.
+    """Distance between two sets of images; 0 for a set and itself.
 
     Args:
         samples: [n, 3, S, S] in [0, 1]; rounded to 8 bits, as torch-fidelity reads nothing else.
@@ -51,7 +51,7 @@ def fid(
         weights: Inception weights as a file of torch-fidelity; otherwise they are looked for in
             torch's hub folder. They are never downloaded.
         layer: Inception features "64", "192", "768" or "2048" (default 2048).
-        batch_size: pictures at a time.
+        batch_size: images at a time.
 
     Returns:
         JSON: fid, extractor, layer, dimensions, weights (file), tool, version, resize, n,
@@ -59,16 +59,16 @@ def fid(
 
     Raises:
         UserError: unknown extractor, weights that are not on disk or cannot be read, fewer than
-            two pictures.
+            two images.
     """
-    for pictures, what in ((samples, "FID samples"), (references, "FID references")):
-        check_pictures(pictures, what)
-        if len(pictures) < 2:
-            raise UserError(f"{what}: a covariance needs at least 2 pictures, got {len(pictures)}")
+    for images, what in ((samples, "FID samples"), (references, "FID references")):
+        check_images(images, what)
+        if len(images) < 2:
+            raise UserError(f"{what}: a covariance needs at least 2 images, got {len(images)}")
     chosen = open_extractor(extractor, weights, layer)
     ours, true = (
-        measure_pictures(from_tensor(pictures, name), chosen, batch_size=batch_size)
-        for pictures, name in ((samples, "FID samples"), (references, "FID references"))
+        measure_images(from_tensor(images, name), chosen, batch_size=batch_size)
+        for images, name in ((samples, "FID samples"), (references, "FID references"))
     )
     dimensions = ours.moments.dimensions
     notes = rank_notes(len(samples), len(references), dimensions)

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mimgen.data import Dataset
-    from mimgen.evaluation.generation import Extractor, PictureSource
+    from mimgen.evaluation.generation import Extractor, ImageSource
     from mimgen.pipelines import TextToImage
 
-__all__ = ["EXTRACTORS", "Generated", "data_of", "extractor_of", "generated", "is_statistics", "pictures_of"]
+__all__ = ["EXTRACTORS", "Generated", "data_of", "extractor_of", "generated", "images_of", "is_statistics"]
 
 EXTRACTORS = (
     "lab-hog (no weights), inception-v3-compat (with --weights), hf:FOLDER (DINOv2 or CLIP of transformers), "
@@ -26,14 +26,14 @@ EXTRACTORS = (
 
 @dataclass(frozen=True)
 class Generated:
-    """Pictures that a model makes as they are measured.
+    """Images that a model makes as they are measured.
 
     Attributes:
         source: what metrics read.
         facts: how they are made, for the result.
     """
 
-    source: PictureSource
+    source: ImageSource
     facts: dict[str, Any]
 
 
@@ -46,7 +46,7 @@ def extractor_of(
         spec: what the user typed.
         weights: of Inception.
         layer: of Inception.
-        pixels: side at which an encoder sees pictures; by default its own.
+        pixels: side at which an encoder sees images; by default its own.
         logits: also read class logits, where the extractor has them.
 
     Raises:
@@ -65,10 +65,10 @@ def extractor_of(
     from mimgen.probing.open import open_encoder
 
     try:
-        opened = open_encoder(spec, pixels)
+        loaded = open_encoder(spec, pixels)
     except UserError as error:
         raise UserError(f"extractor {spec!r} is none of {EXTRACTORS}: {error}") from None
-    return from_encoder(opened.encoder, opened.name, opened.digest, opened.pixels)
+    return from_encoder(loaded.encoder, loaded.name, loaded.digest, loaded.pixels)
 
 
 def is_statistics(spec: str) -> bool:
@@ -76,10 +76,10 @@ def is_statistics(spec: str) -> bool:
     return spec.endswith(".safetensors")
 
 
-def pictures_of(
+def images_of(
     spec: str, split: str | None, pixels: int | None, limit: int | None, default: int | None = None
-) -> PictureSource:
-    """The pictures meant by `spec`: a folder of picture files as they are, or any data.
+) -> ImageSource:
+    """The images meant by `spec`: a folder of image files as they are, or any data.
 
     Args:
         spec: folder or data.
@@ -94,7 +94,7 @@ def pictures_of(
     from mimgen.evaluation.generation import from_dataset, from_folder
 
     folder = Path(spec)
-    if split is None and folder.is_dir() and _holds_pictures(folder):
+    if split is None and folder.is_dir() and _holds_images(folder):
         return from_folder(folder, pixels, limit)
     side = pixels or default
     if side is None:
@@ -102,10 +102,10 @@ def pictures_of(
     dataset = data_of(spec, split, side)
     count = len(dataset) if limit is None else min(limit, len(dataset))
     if not count:
-        raise UserError(f"{dataset.name} holds no pictures to measure; check the split")
-    places = None if count == len(dataset) else [place * len(dataset) // count for place in range(count)]
+        raise UserError(f"{dataset.name} holds no images to measure; check the split")
+    indices = None if count == len(dataset) else [index * len(dataset) // count for index in range(count)]
     name = spec if split is None else f"{spec}/{split}"
-    return from_dataset(dataset, places, name)
+    return from_dataset(dataset, indices, name)
 
 
 def data_of(spec: str, split: str | None, pixels: int) -> Dataset:
@@ -125,13 +125,13 @@ def data_of(spec: str, split: str | None, pixels: int) -> Dataset:
 def generated(
     pipeline: TextToImage, name: str, captions: Sequence[str], count: int, *, seed: int, changes: dict[str, Any]
 ) -> Generated:
-    """Pictures of a model for captions, picture i with its own seed whatever the batch or the process.
+    """Images of a model for captions, image i with its own seed whatever the batch or the process.
 
     Args:
         pipeline: the model.
         name: what the user calls it.
-        captions: picture i has caption i * len // count, or round and round where they are too few.
-        count: pictures.
+        captions: image i has caption i * len // count, or round and round where they are too few.
+        count: images.
         seed: seeds are mixed from this and i.
         changes: of the pipeline's preset.
 
@@ -140,21 +140,21 @@ def generated(
     """
     from dataclasses import asdict, replace
 
-    from mimgen.evaluation.generation import PictureSource, eight_bit
+    from mimgen.evaluation.generation import ImageSource, eight_bit
     from mimgen.types import mix_seed
 
     if not captions:
-        raise UserError("there are no captions to draw pictures for; pass --prompts with data that has some")
+        raise UserError("there are no captions to generate images for; pass --prompts with data that has some")
     few = count > len(captions)
-    prompts = [captions[place % len(captions) if few else place * len(captions) // count] for place in range(count)]
+    prompts = [captions[index % len(captions) if few else index * len(captions) // count] for index in range(count)]
 
     def read(start: int, stop: int) -> Tensor:
-        seeds = [mix_seed(seed, place) for place in range(start, stop)]
+        seeds = [mix_seed(seed, index) for index in range(start, stop)]
         return eight_bit(pipeline(prompts[start:stop], seed=seeds, **changes).images)
 
     sampling = asdict(replace(pipeline.preset, **changes))
     facts = {"seed": seed, "captions": len(captions), "sampling": sampling, "ema": True}
-    return Generated(PictureSource(name, f"seed {seed}", count, read), facts)
+    return Generated(ImageSource(name, f"seed {seed}", count, read), facts)
 
 
 def _is_teacher(folder: Path) -> bool:
@@ -165,13 +165,16 @@ def _is_teacher(folder: Path) -> bool:
     if not config.is_file():
         raise UserError(f"{folder} holds no config.json: hf: takes a folder saved by transformers")
     try:
-        told = json.loads(config.read_text("utf-8"))
+        config_content = json.loads(config.read_text("utf-8"))
     except ValueError as error:
         raise UserError(f"{config} is damaged ({error}): save the model again") from None
-    return str(told.get("model_type")).startswith(("dinov2", "clip")) or told.get("_class_name") == "VitEncoder"
+    return (
+        str(config_content.get("model_type")).startswith(("dinov2", "clip"))
+        or config_content.get("_class_name") == "VitEncoder"
+    )
 
 
-def _holds_pictures(folder: Path) -> bool:
-    from mimgen.evaluation.generation.pictures import SUFFIXES
+def _holds_images(folder: Path) -> bool:
+    from mimgen.evaluation.generation.images import SUFFIXES
 
     return any(file.suffix.lower() in SUFFIXES for file in folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""The loss of masked image modelling as a measure: the same masks for the same pictures, every time."""
+"""The loss of masked image modelling as a measure: the same masks for the same images, every time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.methods.mim import MaskedModelling
+from mimgen.methods.mim import MIM
 from mimgen.papers import Paper
-from mimgen.types import Draws, mix_seed
+from mimgen.types import SampleRNG, mix_seed
 
 __all__ = ["masked_loss"]
 
@@ -26,26 +26,26 @@ PAPER = Paper(
 
 @torch.no_grad()
 def masked_loss(
-    objective: MaskedModelling, images: Tensor, keys: Sequence[str], *, masks: int = 4, seed: int = 0, batch: int = 64
+    objective: MIM, images: Tensor, keys: Sequence[str], *, masks: int = 4, seed: int = 0, batch: int = 64
 ) -> float:
-    """Mean distance of a hidden patch over pictures and masks, in evaluation mode.
+    """Mean distance of a masked patch over images and masks, in evaluation mode.
 
-    The masks depend on the key of a picture, its number and `seed` alone, so the value does not depend on the
+    The masks depend on the key of an image, its number and `seed` alone, so the value does not depend on the
     order or the batch, and values are comparable between models with the same target and masking.
 
     Args:
         objective: its mode is put back afterwards.
         images: [n, 3, H, W] in [0, 1].
-        keys: n names, one a picture.
-        masks: masks drawn for each picture.
+        keys: n names, one per image.
+        masks: masks sampled for each image.
         seed: of the masks.
-        batch: pictures at a time.
+        batch: images at a time.
 
     Raises:
-        UserError: no pictures, names that do not fit, no mask, or a loss that is not finite.
+        UserError: no images, names that do not fit, no mask, or a loss that is not finite.
     """
     if not len(images) or len(images) != len(keys) or masks < 1:
-        raise UserError(f"masked loss: {len(images)} pictures, {len(keys)} keys and {masks} masks: give at least one")
+        raise UserError(f"masked loss: {len(images)} images, {len(keys)} keys and {masks} masks: give at least one")
     device = next(objective.parameters()).device
     training, total, count = objective.training, 0.0, 0
     objective.eval()
@@ -54,7 +54,7 @@ def masked_loss(
             for start in range(0, len(images), batch):
                 part = images[start : start + batch].to(device)
                 names = keys[start : start + batch]
-                mask = objective.mask(part, Draws([mix_seed(seed, "masked loss", key, number) for key in names]))
+                mask = objective.mask(part, SampleRNG([mix_seed(seed, "masked loss", key, number) for key in names]))
                 total += float(objective.distances(part, mask).double().sum())
                 count += int(mask.predict.sum())
     finally:

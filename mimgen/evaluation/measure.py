@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from mimgen.pipelines import TextToImage
     from mimgen.tokenizers import Tokenizer
 
-__all__ = ["Scored", "Split", "composition", "frechet", "pictures", "probe", "reconstruction", "split_of"]
+__all__ = ["ScoredSamples", "Split", "composition", "frechet", "images", "probe", "reconstruction", "split_of"]
 
 PROBED = ("group", "subgroup")
 
 
 @dataclass(frozen=True)
 class Split:
-    """A dataset whose pictures are known by number, and the numbers of some of its splits."""
+    """A dataset whose images are known by number, and the numbers of some of its splits."""
 
     everything: Dataset
     numbers: dict[str, list[int]]
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A composition score with the pictures that were made for it.
+class ScoredSamples:
+    """A composition score with the images that were made for it.
 
     Attributes:
         result: what `evaluate_composition` returns, with provenance of the sampling.
-        made: [n, 3, S, S] one generated picture a prompt.
-        numbers: the true pictures' numbers.
+        made: [n, 3, S, S] one generated image a prompt.
+        numbers: the true images' numbers.
     """
 
     result: dict[str, Any]
@@ -44,7 +44,7 @@ class Scored:
 
 
 def split_of(spec: str, size: int, names: Sequence[str]) -> Split:
-    """Open a dataset and find the pictures of the splits `names` in it, by their keys.
+    """Open a dataset and find the images of the splits `names` in it, by their keys.
 
     Raises:
         UserError: a split is missing, or the data is streamed and cannot be numbered.
@@ -54,28 +54,28 @@ def split_of(spec: str, size: int, names: Sequence[str]) -> Split:
     everything = open_data(spec, size=size)
     if not isinstance(everything, Dataset):
         raise UserError(f"{spec} is a stream; measuring needs data on disk")
-    places = {everything[index].key: index for index in range(len(everything))}
+    positions = {everything[index].key: index for index in range(len(everything))}
     numbers = {}
     for name in names:
         part = open_data(spec, size=size, split=name)
         if not isinstance(part, Dataset):
             raise UserError(f"{spec} is a stream; measuring needs data on disk")
-        numbers[name] = [places[part[index].key] for index in range(len(part))]
+        numbers[name] = [positions[part[index].key] for index in range(len(part))]
     return Split(everything, numbers)
 
 
-def pictures(spec: str, size: int, split: str | None, limit: int | None = None) -> Tensor:
-    """[n, 3, size, size] in [0, 1]: every picture of a split, or `limit` of them spread over it."""
+def images(spec: str, size: int, split: str | None, limit: int | None = None) -> Tensor:
+    """[n, 3, size, size] in [0, 1]: every image of a split, or `limit` of them spread over it."""
     from mimgen.data import Dataset, open_data
-    from mimgen.evaluation import load_pictures
+    from mimgen.evaluation import load_images
 
     dataset = open_data(spec, size=size, split=split)
     if not isinstance(dataset, Dataset):
         raise UserError(f"{spec} is a stream; measuring needs data on disk")
     if not len(dataset):
-        raise UserError(f"{dataset.name} holds no pictures; check the split and the folder")
+        raise UserError(f"{dataset.name} holds no images; check the split and the folder")
     step = max(1, len(dataset) // limit) if limit else 1
-    return load_pictures(dataset, range(0, len(dataset), step)[:limit])
+    return load_images(dataset, range(0, len(dataset), step)[:limit])
 
 
 def reconstruction(
@@ -88,10 +88,10 @@ def reconstruction(
     extractor: str | None = None,
     weights: str | None = None,
 ) -> dict[str, Any]:
-    """PSNR, SSIM, use of the codebook and, with an extractor, rFID on one split, or `limit` pictures of it."""
+    """PSNR, SSIM, use of the codebook and, with an extractor, rFID on one split, or `limit` images of it."""
     from mimgen.evaluation import evaluate_reconstruction
 
-    true = pictures(spec, size, split, limit)
+    true = images(spec, size, split, limit)
     measured = evaluate_reconstruction(tokenizer, true, extractor=extractor, weights=weights)
     return {**measured, "reference_set": spec, "split": split}
 
@@ -104,13 +104,13 @@ def composition(
     steps: int | None = None,
     guidance: float | None = None,
     limit: int | None = None,
-) -> Scored:
-    """Pictures for the held-out `compose` captions, ranked against every picture of the data.
+) -> ScoredSamples:
+    """Images for the held-out `compose` captions, ranked against every image of the data.
 
     Args:
         pipeline: the generator.
         spec: the data, with the splits train and compose.
-        seed: pictures are made with seeds mixed from this and the picture's number.
+        seed: images are made with seeds mixed from this and the image's number.
         steps: unmasking steps; the pipeline's own by default.
         guidance: guidance scale; the pipeline's own by default.
         limit: score only so many prompts, spread over the split, to save time.
@@ -140,11 +140,11 @@ def composition(
     )
     result["steps"] = pipeline.preset.steps if steps is None else steps
     result["guidance"] = pipeline.preset.guidance_scale if guidance is None else guidance
-    return Scored({**result, "ema": True}, torch.cat(made), numbers)
+    return ScoredSamples({**result, "ema": True}, torch.cat(made), numbers)
 
 
 def frechet(made: Tensor, true: Tensor, extractor: str = "lab-hog", weights: str | None = None) -> dict[str, Any]:
-    """FID of two sets of pictures [n, 3, S, S], with the extractor named."""
+    """FID of two sets of images [n, 3, S, S], with the extractor named."""
     from mimgen.evaluation import fid
 
     return fid(made, true, extractor, weights)
@@ -154,12 +154,12 @@ def probe(pipeline: TextToImage, spec: str, *, seed: int = 0) -> dict[str, Any]:
     """How well labels are read off the generator's blocks and off raw pixels, on `val`.
 
     Returns:
-        for each label set: accuracy of the generator's features (all blocks, mean over the picture),
+        for each label set: accuracy of the generator's features (all blocks, mean over the image),
         of raw pixels and of the most frequent class.
     """
     import torch
 
-    from mimgen.evaluation import load_pictures
+    from mimgen.evaluation import load_images
     from mimgen.generators import GeneratorEncoder
     from mimgen.probing import extract, linear_probe, raw_pixels
 
@@ -167,7 +167,7 @@ def probe(pipeline: TextToImage, spec: str, *, seed: int = 0) -> dict[str, Any]:
     encoder = GeneratorEncoder(pipeline.transformer, pipeline.vqvae, pipeline.text_encoder)
     sets, parts = [found.numbers["train"], found.numbers["val"]], []
     for numbers in sets:
-        images = load_pictures(found.everything, numbers)
+        images = load_images(found.everything, numbers)
         features = extract(encoder, images, layers=tuple(range(encoder.depth)))
         parts.append((features.joined, raw_pixels(images)))
     outcome: dict[str, Any] = {}
@@ -181,11 +181,11 @@ def probe(pipeline: TextToImage, spec: str, *, seed: int = 0) -> dict[str, Any]:
 
 
 def size_of(pipeline: TextToImage) -> int:
-    """Side of the pipeline's pictures in pixels."""
+    """Side of the pipeline's images in pixels."""
     return pipeline.preset.resolution[0]
 
 
 def through(pipeline: TextToImage, true: Tensor) -> Tensor:
-    """Pictures [n, 3, S, S] through the pipeline's tokenizer and back, on the CPU."""
+    """Images [n, 3, S, S] through the pipeline's tokenizer and back, on the CPU."""
     tokenizer = pipeline.vqvae
     return tokenizer.decode(tokenizer.encode(true.to(pipeline.transformer.device))).cpu()

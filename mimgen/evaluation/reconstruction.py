@@ -10,22 +10,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.evaluation.descriptor import check_pictures
+from mimgen.evaluation.descriptor import check_images
 from mimgen.evaluation.fid import fid
 
 if TYPE_CHECKING:  # at run time this would import diffusers
     from mimgen.tokenizers import Tokenizer
 
-# Identical pictures have infinite PSNR, which no mean survives; 8-bit pictures that differ in one
-# value of one 64 px picture reach 89 dB, so the cap is out of the way.
+# Identical images have infinite PSNR, which no mean survives; 8-bit images that differ in one
+# value of one 64 px image reach 89 dB, so the cap is out of the way.
 PSNR_CAP = 100.0
-_COMPARED = 64  # pictures compared at a time, since ssim keeps several copies in float64
+_COMPARED = 64  # images compared at a time, since ssim keeps several copies in float64
 _WINDOW = 11
 _SIGMA = 1.5
 
 
 def psnr(images: Tensor, references: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each picture in dB, -10 log10(MSE), capped at 100.
+    """Peak signal-to-noise ratio of each image in dB, -10 log10(MSE), capped at 100.
 
     Args:
         images: [n, 3, H, W] in [0, 1].
@@ -38,13 +38,13 @@ def psnr(images: Tensor, references: Tensor) -> Tensor:
 
 
 def squared_errors(images: Tensor, references: Tensor) -> Tensor:
-    """Mean squared error of each picture, [n, 3, H, W] twice -> [n] float64."""
+    """Mean squared error of each image, [n, 3, H, W] twice -> [n] float64."""
     _check_pair(images, references)
     return (images.double() - references.double()).square().flatten(1).mean(1)
 
 
 def ssim(images: Tensor, references: Tensor) -> Tensor:
-    """Structural similarity of each picture (Wang et al. 2004), mean over channels and positions.
+    """Structural similarity of each image (Wang et al. 2004), mean over channels and positions.
 
     ((2 mx my + c1)(2 sxy + c2)) / ((mx^2 + my^2 + c1)(sx^2 + sy^2 + c2)) under an 11 x 11
     Gaussian window of sigma 1.5, c1 = 0.01^2, c2 = 0.03^2, where the window fits entirely.
@@ -58,7 +58,7 @@ def ssim(images: Tensor, references: Tensor) -> Tensor:
     """
     _check_pair(images, references)
     if min(images.shape[-2:]) < _WINDOW:
-        raise UserError(f"ssim: pictures of {list(images.shape[-2:])} px are smaller than its 11 px window")
+        raise UserError(f"ssim: images of {list(images.shape[-2:])} px are smaller than its 11 px window")
     x, y = images.double(), references.double()
     mean_x, mean_y = _smooth(x), _smooth(y)
     variance_x = _smooth(x * x) - mean_x.square()
@@ -103,11 +103,11 @@ class Reconstructed:
     """What came back from a tokenizer.
 
     Attributes:
-        pictures: [n, 3, H, W] float32 in [0, 1], on the CPU.
+        images: [n, 3, H, W] float32 in [0, 1], on the CPU.
         indices: [n, h, w] ids; None for a continuous tokenizer.
     """
 
-    pictures: Tensor
+    images: Tensor
     indices: Tensor | None
 
 
@@ -120,20 +120,20 @@ def evaluate_reconstruction(
     extractor: str | None = None,
     weights: str | None = None,
 ) -> dict[str, Any]:
-    """Encode and decode pictures and compare them with the originals.
+    """Encode and decode images and compare them with the originals.
 
     Decoded pixels are clamped to [0, 1] and compared as floats, without rounding to 8 bits.
 
     Args:
         tokenizer: encode and decode as of the Tokenizer contract; put into eval mode and back.
         images: [n, 3, H, W] in [0, 1].
-        batch_size: pictures at a time.
+        batch_size: images at a time.
         device: where the tokenizer lives; that of its parameters by default.
         extractor: also measure the rFID with these features; see `fid`.
         weights: of the extractor.
 
     Returns:
-        JSON: psnr_mean_of_pictures (mean of the per-picture PSNR), psnr_of_mean_mse (PSNR of the
+        JSON: psnr_mean_of_images (mean of the per-image PSNR), psnr_of_mean_mse (PSNR of the
         mean squared error over all pixels; never above the former), ssim, l1, codebook (null for
         a continuous tokenizer), n and size; with an extractor rfid, as `fid` returns it.
     """
@@ -145,21 +145,21 @@ def evaluate_reconstruction(
 def reconstruct(
     tokenizer: Tokenizer, images: Tensor, *, batch_size: int = 64, device: torch.device | str | None = None
 ) -> Reconstructed:
-    """Pictures [n, 3, H, W] through the tokenizer and back; arguments as of `evaluate_reconstruction`.
+    """Images [n, 3, H, W] through the tokenizer and back; arguments as of `evaluate_reconstruction`.
 
     Raises:
-        UserError: pictures that do not divide into tokens, or a tokenizer that decodes NaN.
+        UserError: images that do not divide into tokens, or a tokenizer that decodes NaN.
     """
-    check_pictures(images, "reconstruction")
+    check_images(images, "reconstruction")
     training = bool(getattr(tokenizer, "training", False))
     _set_training(tokenizer, False)
-    place = device or _device(tokenizer)
+    target_device = device or _device(tokenizer)
     try:
-        parts = [_there_and_back(tokenizer, part.to(place)) for part in images.split(batch_size)]
+        parts = [_there_and_back(tokenizer, part.to(target_device)) for part in images.split(batch_size)]
     finally:
         _set_training(tokenizer, training)
     indices = [part.indices for part in parts if part.indices is not None]
-    return Reconstructed(torch.cat([part.pictures for part in parts]), torch.cat(indices) if indices else None)
+    return Reconstructed(torch.cat([part.images for part in parts]), torch.cat(indices) if indices else None)
 
 
 def compare_reconstruction(
@@ -171,11 +171,11 @@ def compare_reconstruction(
 ) -> dict[str, Any]:
     """Score what `reconstruct` returned; see `evaluate_reconstruction`."""
     images = images.float().cpu()
-    pairs = list(zip(made.pictures.split(_COMPARED), images.split(_COMPARED), strict=True))
+    pairs = list(zip(made.images.split(_COMPARED), images.split(_COMPARED), strict=True))
     errors = torch.cat([squared_errors(ours, true) for ours, true in pairs])
     similarity = torch.cat([ssim(ours, true) for ours, true in pairs])
     scores: dict[str, Any] = {
-        "psnr_mean_of_pictures": float(_decibel(errors).mean()),
+        "psnr_mean_of_images": float(_decibel(errors).mean()),
         "psnr_of_mean_mse": float(_decibel(errors.mean())),
         "ssim": float(similarity.mean()),
         "l1": float(torch.cat([(ours - true).abs().double().flatten(1).mean(1) for ours, true in pairs]).mean()),
@@ -184,7 +184,7 @@ def compare_reconstruction(
         "size": images.shape[-1],
         "resize": "none",
     }
-    return scores if extractor is None else {**scores, "rfid": fid(made.pictures, images, extractor, weights)}
+    return scores if extractor is None else {**scores, "rfid": fid(made.images, images, extractor, weights)}
 
 
 def _there_and_back(tokenizer: Tokenizer, images: Tensor) -> Reconstructed:
@@ -227,8 +227,8 @@ def _smooth(images: Tensor) -> Tensor:
 def _check_pair(images: Tensor, references: Tensor) -> None:
     if images.shape != references.shape or images.dim() != 4:
         raise UserError(
-            f"pictures {list(images.shape)} and references {list(references.shape)} "
+            f"images {list(images.shape)} and references {list(references.shape)} "
             "must both be [n, 3, H, W] and equal"
         )
     if not (images.numel() and images.is_floating_point() and references.is_floating_point()):
-        raise UserError("pictures to compare must be float in [0, 1], and at least one")
+        raise UserError("images to compare must be float in [0, 1], and at least one")

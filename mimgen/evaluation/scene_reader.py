@@ -1,6 +1,6 @@
-"""Reads a scene back from its pixels alone: the objects with their shapes, colours and places.
+"""Reads a scene back from its pixels alone: the objects with their shapes, colours and positions.
 
-It measures and fits, and has no weights. On pictures of the scene set it is exact; on generated
+It measures and fits, and has no weights. On images of the scene set it is exact; on generated
 ones it allows for noise, wrong shades and soft edges.
 """
 
@@ -13,19 +13,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mimgen.data.builtin.scene_pictures import COLOURS, SHAPES, coverage
-from mimgen.evaluation.descriptor import check_pictures
+from mimgen.data.builtin.scene_images import COLOURS, SHAPES, coverage
+from mimgen.evaluation.descriptor import check_images
 
-__all__ = ["LEAST_FIT", "SMALLEST_AREA", "Seen", "read_scene", "read_scenes"]
+__all__ = ["MIN_FIT", "SMALLEST_AREA", "DetectedObject", "read_scene", "read_scenes"]
 
-LEAST_FIT = 0.75  # overlap with the best shape, below which a thing has no shape of the set
-SMALLEST_AREA = 0.004  # share of the picture; smaller specks are overlooked, things of the set have 0.020
+MIN_FIT = 0.75  # overlap with the best shape, below which a thing has no shape of the set
+SMALLEST_AREA = 0.004  # share of the image; smaller specks are overlooked, things of the set have 0.020
 _COVERED = 0.5  # a pixel belongs to a thing that covers so much of it
 _CONTRAST = 0.15  # a pixel nearer to the ground than this is ground, whatever its hue
 
 
 @dataclass(frozen=True)
-class Seen:
+class DetectedObject:
     """One object as it was read.
 
     Attributes:
@@ -45,40 +45,40 @@ class Seen:
     fit: float
 
 
-def read_scenes(images: Tensor) -> list[tuple[Seen, ...]]:
-    """The objects of each picture.
+def read_scenes(images: Tensor) -> list[tuple[DetectedObject, ...]]:
+    """The objects of each image.
 
     Args:
         images: [n, 3, S, S] in [0, 1].
 
     Raises:
-        UserError: not pictures, or values that are not finite or outside [0, 1].
+        UserError: not images, or values that are not finite or outside [0, 1].
     """
-    check_pictures(images, "scenes")
+    check_images(images, "scenes")
     return [read_scene(image) for image in images.detach().float().cpu()]
 
 
-def read_scene(image: Tensor) -> tuple[Seen, ...]:
-    """The objects of one picture [3, S, S] in [0, 1], in reading order of their first pixels."""
+def read_scene(image: Tensor) -> tuple[DetectedObject, ...]:
+    """The objects of one image [3, S, S] in [0, 1], in reading order of their first pixels."""
     border = torch.cat([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]], 1)
     ground = border.median(1).values
     share, colour = _unmix(image - ground[:, None, None], ground)
     solid = (colour == torch.arange(len(COLOURS))[:, None, None]) & (share >= _COVERED)
     things = []
-    for name, place in _pieces(solid):
+    for name, region in _pieces(solid):
         # edges belong to the thing too: pixels beside it that it covers in part, whatever hue they got
-        around = F.max_pool2d(place[None].float(), 3, 1, 1)[0]
+        around = F.max_pool2d(region[None].float(), 3, 1, 1)[0]
         things.append(
-            (int(place.flatten().int().argmax()), _fitted(_refined(image, ground, place) * around, name))
+            (int(region.flatten().int().argmax()), _fitted(_refined(image, ground, region) * around, name))
         )
-    return tuple(seen for _, seen in sorted(things, key=lambda pair: pair[0]))
+    return tuple(detected for _, detected in sorted(things, key=lambda pair: pair[0]))
 
 
 def _unmix(offset: Tensor, ground: Tensor) -> tuple[Tensor, Tensor]:
     """Explain each pixel as ground + share * (colour - ground) with the colour that leaves least over.
 
     Args:
-        offset: [3, S, S] picture minus ground.
+        offset: [3, S, S] image minus ground.
         ground: [3].
 
     Returns:
@@ -93,9 +93,9 @@ def _unmix(offset: Tensor, ground: Tensor) -> tuple[Tensor, Tensor]:
     return best * (offset.square().sum(0).sqrt() >= _CONTRAST), colour
 
 
-def _refined(image: Tensor, ground: Tensor, place: Tensor) -> Tensor:
-    """[S, S] share of each pixel that the thing at `place` covers, by the thing's own measured shade."""
-    shade = image[:, place].median(1).values - ground
+def _refined(image: Tensor, ground: Tensor, region: Tensor) -> Tensor:
+    """[S, S] share of each pixel that the thing at `region` covers, by the thing's own measured shade."""
+    shade = image[:, region].median(1).values - ground
     share = torch.einsum("c,chw->hw", shade, image - ground[:, None, None]) / shade.square().sum().clamp(
         min=1e-6
     )
@@ -116,20 +116,20 @@ def _pieces(solid: Tensor) -> Iterator[tuple[str, Tensor]]:
     labels = torch.arange(1, solid.numel() + 1, dtype=torch.float64).view_as(solid) * solid
     while True:
         wide = F.max_pool2d(labels, (1, 3), 1, (0, 1)) * inside
-        spread = F.max_pool2d(wide, (3, 1), 1, (1, 0)) * inside
-        if torch.equal(spread, labels):
+        dilated = F.max_pool2d(wide, (3, 1), 1, (1, 0)) * inside
+        if torch.equal(dilated, labels):
             break
-        labels = spread
+        labels = dilated
     numbers, counts = labels.unique(return_counts=True)
-    least = max(2.0, SMALLEST_AREA * solid[0].numel())
+    minimum = max(2.0, SMALLEST_AREA * solid[0].numel())
     for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
-        if number and count >= least:
+        if number and count >= minimum:
             found = labels == number
             kind = int(found.flatten(1).any(1).int().argmax())
             yield list(COLOURS)[kind], found[kind]
 
 
-def _fitted(alpha: Tensor, colour: str) -> Seen:
+def _fitted(alpha: Tensor, colour: str) -> DetectedObject:
     """The shape that overlaps best when it is given the thing's own area and centre of mass.
 
     Args:
@@ -146,6 +146,6 @@ def _fitted(alpha: Tensor, colour: str) -> Seen:
         x, y = across, down - form.rise * radius
         ideal = coverage(name, x, y, radius, size)
         fit = float(torch.minimum(alpha, ideal).sum() / torch.maximum(alpha, ideal).sum())
-        found.append(Seen(name, colour, x, y, radius, fit))
-    best = max(found, key=lambda seen: seen.fit)
-    return best if best.fit >= LEAST_FIT else Seen(None, colour, across, down, best.radius, best.fit)
+        found.append(DetectedObject(name, colour, x, y, radius, fit))
+    best = max(found, key=lambda detected: detected.fit)
+    return best if best.fit >= MIN_FIT else DetectedObject(None, colour, across, down, best.radius, best.fit)

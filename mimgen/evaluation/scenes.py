@@ -1,7 +1,7 @@
-"""Does a picture show what its caption says? Checked exactly on the scene set, without any model.
+"""Does an image show what its caption says? Checked exactly on the scene set, without any model.
 
 The six kinds of caption and the way of scoring are GenEval's (Ghosh et al. 2023, arXiv 2310.11513):
-a picture is right or wrong, each kind has its share of right ones, and the score is the mean of the
+an image is right or wrong, each kind has its share of right ones, and the score is the mean of the
 kinds. GenEval finds objects with a detector; here they are read from the pixels (`scene_reader`).
 """
 
@@ -16,87 +16,87 @@ from torch import Tensor
 
 from mimgen.data.builtin.scene_claims import CATEGORIES, Claim, read_caption
 from mimgen.errors import UserError
-from mimgen.evaluation.scene_reader import Seen, read_scenes
+from mimgen.evaluation.scene_reader import DetectedObject, read_scenes
 
-__all__ = ["FAULTS", "Verdict", "check_scene", "evaluate_scenes", "verify_scenes"]
+__all__ = ["ERROR_TYPES", "SceneCheck", "check_scene", "evaluate_scenes", "verify_scenes"]
 
 # what can be wrong, in the order in which it is looked for
-FAULTS = ("number", "shape", "colour", "binding", "position")
+ERROR_TYPES = ("number", "shape", "colour", "binding", "position")
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Whether a picture shows what its claim says.
+class SceneCheck:
+    """Whether an image shows what its claim says.
 
     Attributes:
         claim: what it must show.
-        seen: what it shows.
-        fault: None where it is right, else the first of `FAULTS` found: a wrong number of objects,
+        detected: what it shows.
+        error: None where it is right, else the first of `ERROR_TYPES` found: a wrong number of objects,
             wrong shapes, wrong colours, right shapes and colours on the wrong objects, or a wrong
             place.
     """
 
     claim: Claim
-    seen: tuple[Seen, ...]
-    fault: str | None
+    detected: tuple[DetectedObject, ...]
+    error: str | None
 
     @property
     def right(self) -> bool:
         """Whether nothing is wrong."""
-        return self.fault is None
+        return self.error is None
 
 
-def check_scene(claim: Claim, seen: Sequence[Seen]) -> Verdict:
+def check_scene(claim: Claim, detected: Sequence[DetectedObject]) -> SceneCheck:
     """Compare what was claimed with what was seen; everything claimed must be there, and nothing else."""
-    return Verdict(claim, tuple(seen), _fault(claim, seen))
+    return SceneCheck(claim, tuple(detected), _error(claim, detected))
 
 
-def verify_scenes(images: Tensor, captions: Sequence[str]) -> list[Verdict]:
-    """One verdict a picture.
+def verify_scenes(images: Tensor, captions: Sequence[str]) -> list[SceneCheck]:
+    """One verdict per image.
 
     Args:
         images: [n, 3, S, S] in [0, 1].
         captions: n captions of the scene set.
 
     Raises:
-        UserError: their numbers differ, a caption is of another data set, or the pictures are not pictures.
+        UserError: their numbers differ, a caption is of another data set, or the images are not images.
     """
     if len(images) != len(captions) or not len(captions):
         raise UserError(
-            f"scenes: {len(images)} pictures and {len(captions)} captions; give one caption a picture"
+            f"scenes: {len(images)} images and {len(captions)} captions; give one caption per image"
         )
     claims = [read_caption(caption) for caption in captions]
-    return [check_scene(claim, seen) for claim, seen in zip(claims, read_scenes(images), strict=True)]
+    return [check_scene(claim, detected) for claim, detected in zip(claims, read_scenes(images), strict=True)]
 
 
-def evaluate_scenes(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def evaluate_scenes(checks: Sequence[SceneCheck]) -> dict[str, Any]:
     """Sum up verdicts as GenEval does.
 
     Returns:
         JSON: `scores` (each kind of caption: share that is right with its 95 % Wilson interval, and
-        "overall", the mean of the kinds present), `counts` (pictures of each kind), `faults` (how
+        "overall", the mean of the kinds present), `counts` (images of each kind), `faults` (how
         often each was the first one found, by kind).
 
     Raises:
         UserError: there are no verdicts.
     """
-    if not verdicts:
-        raise UserError("scenes: there is no picture to score")
-    by_kind = {kind: [v for v in verdicts if v.claim.category == kind] for kind in CATEGORIES}
+    if not checks:
+        raise UserError("scenes: there is no image to score")
+    by_kind = {kind: [v for v in checks if v.claim.category == kind] for kind in CATEGORIES}
     present = {kind: group for kind, group in by_kind.items() if group}
     shares = {kind: _share(v.right for v in group) for kind, group in present.items()}
     overall = sum(share["mean"] for share in shares.values()) / len(shares)
     return {
         "scores": {"overall": overall, **shares},
         "counts": {kind: len(group) for kind, group in present.items()},
-        "faults": {kind: dict(Counter(v.fault for v in group if v.fault)) for kind, group in present.items()},
-        "n": len(verdicts),
+        "errors": {kind: dict(Counter(v.error for v in group if v.error)) for kind, group in present.items()},
+        "n": len(checks),
     }
 
 
-def _fault(claim: Claim, seen: Sequence[Seen]) -> str | None:
+def _error(claim: Claim, detected: Sequence[DetectedObject]) -> str | None:
     wanted = [(part.shape, part.colour) for part in claim.parts for _ in range(part.count)]
-    shown = [(thing.shape, thing.colour) for thing in seen]
+    shown = [(thing.shape, thing.colour) for thing in detected]
     if len(shown) != len(wanted):
         return "number"
     if Counter(shape for shape, _ in shown) != Counter(shape for shape, _ in wanted):
@@ -109,11 +109,11 @@ def _fault(claim: Claim, seen: Sequence[Seen]) -> str | None:
         return "binding"
     if claim.relation is None:
         return None
-    first, second = (next(thing for thing in seen if (thing.shape, thing.colour) == pair) for pair in wanted)
+    first, second = (next(thing for thing in detected if (thing.shape, thing.colour) == pair) for pair in wanted)
     return None if _relation(first, second) == claim.relation else "position"
 
 
-def _relation(first: Seen, second: Seen) -> str:
+def _relation(first: DetectedObject, second: DetectedObject) -> str:
     """Where the first lies as seen from the second, along the axis on which they are further apart."""
     right, down = first.x - second.x, first.y - second.y
     if abs(right) > abs(down):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mimgen.sampling import Sampled, unmask
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 
 class ClassConditional(Protocol):
@@ -47,14 +47,14 @@ class ClassPredictor:
 
 
 def sample_classes(
-    transformer: ClassConditional, labels: Tensor, draws: Draws, grid: tuple[int, int], **options: Any
+    transformer: ClassConditional, labels: Tensor, rng: SampleRNG, grid: tuple[int, int], **options: Any
 ) -> Sampled:
-    """Draw the tokens of one picture for each label, all masked at first.
+    """Generate the tokens of one image for each label, all masked at first.
 
     Args:
         transformer: the generator.
         labels: [B] int64 classes.
-        draws: B random streams.
+        rng: B random streams.
         grid: rows and columns of tokens.
         options: further arguments of `mimgen.sampling.unmask`, `steps` among them.
 
@@ -63,4 +63,4 @@ def sample_classes(
     """
     masked = torch.full((len(labels), grid[0] * grid[1]), transformer.mask_id, device=labels.device)
     predict = ClassPredictor(transformer, labels)
-    return unmask(predict, masked, mask_id=transformer.mask_id, draws=draws, grid=grid, **options)
+    return unmask(predict, masked, mask_id=transformer.mask_id, rng=rng, grid=grid, **options)

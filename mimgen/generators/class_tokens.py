@@ -1,7 +1,7 @@
 """Masked-token training of a class-conditional generator (MaskGIT, section 3.1).
 
-Hidden: an arccos-distributed share of the token ids. In their place: the mask id. Looks: the generator, told the
-class, or for some rows that there is none. Targets: the ids. Loss: cross-entropy on hidden positions; visible
+Masked: an arccos-distributed share of the token ids. In their place: the mask id. Looks: the generator, told the
+class, or for some rows that there is none. Targets: the ids. Loss: cross-entropy on masked positions; visible
 ones may count for something, too (TiTok 0.1; the code of Halton-MaskGIT 1).
 """
 
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from mimgen.errors import UserError
 from mimgen.masking import with_mask_token
 from mimgen.masking.rate import ArccosRate, CosineRate
-from mimgen.ops.distributed import mean_over_ranks
+from mimgen.ops.distributed import distributed_mean
 from mimgen.types import Batch, Losses, Mask
 
 
 class ClassTokens(nn.Module):
-    """Objective: predict hidden token ids from the visible ones and the class.
+    """Objective: predict masked token ids from the visible ones and the class.
 
     Args:
         transformer: the generator: `(tokens [B, N], labels [B]) -> logits [B, N, K]`, `mask_id`, and `dropped`,
@@ -29,9 +29,9 @@ class ClassTokens(nn.Module):
         tokenizer: frozen; unused where the batch carries cached codes.
         label: name of the labels of the batch.
         drop_label: probability of training a row without its class (classifier-free guidance).
-        masking: draws the hidden positions.
+        masking: samples the masked positions.
         label_smoothing: share of the target that is spread over all codes.
-        visible_weight: weight in the loss of a position that is not hidden.
+        visible_weight: weight in the loss of a position that is not masked.
 
     Raises:
         UserError: a share outside [0, 1), or a negative weight.
@@ -69,7 +69,7 @@ class ClassTokens(nn.Module):
         return self
 
     def forward(self, batch: Batch) -> Losses:
-        """Losses with the term "cross_entropy" (nats a token) and the metric "accuracy" of hidden tokens.
+        """Losses with the term "cross_entropy" (nats per token) and the metric "accuracy" of masked tokens.
 
         Raises:
             UserError: the batch lacks the labels.
@@ -78,12 +78,12 @@ class ClassTokens(nn.Module):
             known = ", ".join(batch.labels) or "none"
             raise UserError(f'the data have no labels "{self.label}" (they have {known}): choose others with label')
         tokens = self.tokens(batch).flatten(1)
-        mask = Mask(self.masking(tokens.shape[1], batch.draws)[0].hidden.to(tokens.device))
-        drop = (batch.draws.uniform() < self.drop_label).to(tokens.device)
+        mask = Mask(self.masking(tokens.shape[1], batch.rng)[0].masked.to(tokens.device))
+        drop = (batch.rng.uniform() < self.drop_label).to(tokens.device)
         return self.losses(tokens, batch.labels[self.label].to(tokens.device), mask, drop)
 
     def losses(self, tokens: Tensor, labels: Tensor, mask: Mask, drop: Tensor) -> Losses:
-        """The loss for chosen draws.
+        """The loss for chosen samples.
 
         Args:
             tokens: [B, N] int64 ids.
@@ -91,15 +91,15 @@ class ClassTokens(nn.Module):
             mask: of the tokens.
             drop: [B] boolean, true where the class is not told.
         """
-        told = torch.where(drop, self.transformer.dropped, labels)
-        logits = self.transformer(with_mask_token(tokens, mask, self.transformer.mask_id), told).float()
+        seen_labels = torch.where(drop, self.transformer.dropped, labels)
+        logits = self.transformer(with_mask_token(tokens, mask, self.transformer.mask_id), seen_labels).float()
         each = F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none", label_smoothing=self.label_smoothing)
-        hidden = mask.predict.float()
-        weight = hidden + self.visible_weight * (1 - hidden)
-        right = (logits.argmax(-1) == tokens).float() * hidden
+        masked = mask.predict.float()
+        weight = masked + self.visible_weight * (1 - masked)
+        right = (logits.argmax(-1) == tokens).float() * masked
         return Losses(
-            {"cross_entropy": mean_over_ranks((each * weight).sum(), weight.sum())},
-            metrics={"accuracy": mean_over_ranks(right.sum(), hidden.sum()).detach()},
+            {"cross_entropy": distributed_mean((each * weight).sum(), weight.sum())},
+            metrics={"accuracy": distributed_mean(right.sum(), masked.sum()).detach()},
         )
 
     def tokens(self, batch: Batch) -> Tensor:

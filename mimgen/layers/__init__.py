@@ -4,10 +4,10 @@ from mimgen.layers.attention import attend, attention_backend
 from mimgen.layers.blocks.beit import BeitBlock
 from mimgen.layers.blocks.cross import CrossAttention, CrossBlock
 from mimgen.layers.blocks.vit import VitBlock
-from mimgen.layers.merging import Merged, match, merge, spread, unmerge
+from mimgen.layers.merge_schedule import merge_schedule, merge_schedule_to_keep
+from mimgen.layers.merging import Merged, match, merge, unmerge, unmerge_by_source
 from mimgen.layers.norm import ChannelRMSNorm, RMSNorm
 from mimgen.layers.patch_embed import PatchEmbed
-from mimgen.layers.removals import removals, removals_to_keep
 from mimgen.layers.rope import grid_ids, rotary_table, rotate
 
 __all__ = [
@@ -24,10 +24,10 @@ __all__ = [
     "grid_ids",
     "match",
     "merge",
-    "removals",
-    "removals_to_keep",
+    "merge_schedule",
+    "merge_schedule_to_keep",
     "rotary_table",
     "rotate",
-    "spread",
     "unmerge",
+    "unmerge_by_source",
 ]

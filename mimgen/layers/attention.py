@@ -61,7 +61,7 @@ def attend(
         v: [B, S, H, D] values.
         mask: boolean, broadcastable to [B, H, T, S], true where a key may be seen.
         bias: floating, broadcastable to [B, H, T, S], added to the logits; gradients reach it.
-        causal: hide keys that come later than the query.
+        causal: mask keys that come later than the query.
         dropout: probability of dropping a weight of a key; 0 outside of training.
         backend: "auto" takes xformers for plain attention on a GPU where a probe call works, else PyTorch's
             own kernel, which takes everything.

@@ -7,19 +7,19 @@ from torch import Tensor
 from mimgen.errors import UserError
 
 
-def check_hidden(hidden: Tensor, pictures: int, patches: int) -> None:
-    """Refuse a mask of another grid, which would hide other places than it means, or of other pictures.
+def check_mask(masked: Tensor, images: int, patches: int) -> None:
+    """Refuse a mask of another grid, which would mask other positions than it means, or of other images.
 
     Args:
-        hidden: [B, N] boolean.
-        pictures: B that is expected.
+        masked: [B, N] boolean.
+        images: B that is expected.
         patches: N that is expected.
 
     Raises:
         UserError: another shape.
     """
-    if hidden.shape != (pictures, patches):
+    if masked.shape != (images, patches):
         raise UserError(
-            f"the mask is {list(hidden.shape)} for {pictures} pictures of {patches} patches: make one for the same "
-            "pictures, on the encoder's own grid"
+            f"the mask is {list(masked.shape)} for {images} images of {patches} patches: make one for the same "
+            "images, on the encoder's own grid"
         )

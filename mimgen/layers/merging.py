@@ -15,8 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.layers.removals import check_removal, most_removable, removals, removals_to_keep
-from mimgen.ops.places import flat_places, rows_at
+from mimgen.layers.merge_schedule import (
+    check_merge_count,
+    max_mergeable,
+    merge_schedule,
+    merge_schedule_to_keep,
+)
+from mimgen.ops.positions import flat_index, gather_tokens
 
 _SHORTEST = 1e-12  # of a vector that is divided by its length
 
@@ -27,12 +32,12 @@ __all__ = [
     "match",
     "match_every",
     "match_random",
+    "max_mergeable",
     "merge",
-    "most_removable",
-    "removals",
-    "removals_to_keep",
-    "spread",
+    "merge_schedule",
+    "merge_schedule_to_keep",
     "unmerge",
+    "unmerge_by_source",
 ]
 
 
@@ -47,7 +52,7 @@ class Matching:
     Attributes:
         kept: [B, M] int64 positions of the tokens that stay, in the order of the result.
         moved: [B, R] int64 positions of the tokens that merge away.
-        into: [B, R] int64 places in the result that receive them.
+        into: [B, R] int64 positions in the result that receive them.
     """
 
     kept: Tensor
@@ -57,9 +62,9 @@ class Matching:
     @cached_property
     def group(self) -> Tensor:
         """[B, T] int64, the place in the result of every token."""
-        places = torch.arange(self.kept.shape[1], device=self.kept.device).expand_as(self.kept)
+        positions = torch.arange(self.kept.shape[1], device=self.kept.device).expand_as(self.kept)
         group = self.kept.new_empty(len(self.kept), self.kept.shape[1] + self.moved.shape[1])
-        return group.scatter(1, self.kept, places).scatter(1, self.moved, self.into)
+        return group.scatter(1, self.kept, positions).scatter(1, self.moved, self.into)
 
 
 @dataclass(frozen=True)
@@ -103,12 +108,12 @@ class Merged:
     @property
     def source(self) -> Tensor:
         """[B, T, N] boolean, true where original token n is part of token t; columns sum to 1."""
-        places = torch.arange(self.sizes.shape[1], device=self.group.device)
-        return self.group[:, None] == places[:, None]
+        positions = torch.arange(self.sizes.shape[1], device=self.group.device)
+        return self.group[:, None] == positions[:, None]
 
-    def spread(self, x: Tensor) -> Tensor:
+    def unmerge(self, x: Tensor) -> Tensor:
         """Copy tokens [B, T, D] back to the original ones: [B, N, D]."""
-        return rows_at(x, self.group)
+        return gather_tokens(x, self.group)
 
     def through(self, x: Tensor, matching: Matching) -> tuple[Tensor, Merged]:
         """Merge x [B, T, D] along `matching`: [B, M, D] and the new record."""
@@ -132,7 +137,7 @@ def match(metric: Tensor, remove: int, *, protected: int = 1) -> Matching:
     Raises:
         UserError: `remove` is negative or above half of the unprotected tokens.
     """
-    check_removal(metric.shape[1], remove, protected)
+    check_merge_count(metric.shape[1], remove, protected)
     # the first proposer and the first receiver behind the protected tokens
     even, odd = protected + protected % 2, protected + 1 - protected % 2
     ask, receive = metric[:, even::2], F.normalize(metric[:, odd::2], dim=-1)
@@ -173,7 +178,7 @@ def match_random(metric: Tensor, remove: int, scores: Tensor) -> Matching:
     Args:
         metric: [B, T, D].
         remove: 0 to T - 1.
-        scores: [B, T] drawn by the caller; the result is in rising order of score.
+        scores: [B, T] sampled by the caller; the result is in rising order of score.
 
     Raises:
         UserError: no token would be left.
@@ -187,13 +192,13 @@ def match_random(metric: Tensor, remove: int, scores: Tensor) -> Matching:
 def _nearest(metric: Tensor, kept: Tensor, moved: Tensor) -> Matching:
     """Each moved token goes into the kept one of the highest cosine."""
     metric = F.normalize(metric, dim=-1)
-    scores = rows_at(metric, moved) @ rows_at(metric, kept).transpose(1, 2)
+    scores = gather_tokens(metric, moved) @ gather_tokens(metric, kept).transpose(1, 2)
     return Matching(kept, moved, scores.argmax(dim=-1))
 
 
 def combine(x: Tensor, matching: Matching, how: Literal["sum", "mean", "amax"] = "sum") -> Tensor:
     """Reduce the tokens of each group, all counted alike: [B, T, D] -> [B, M, D]."""
-    kept, moved = rows_at(x, matching.kept), rows_at(x, matching.moved)
+    kept, moved = gather_tokens(x, matching.kept), gather_tokens(x, matching.moved)
     if how == "sum":
         return _add_to(kept, matching.into, moved)
     return kept.scatter_reduce(1, matching.into[..., None].expand_as(moved), moved, how)
@@ -204,9 +209,9 @@ def merge(x: Tensor, matching: Matching, sizes: Tensor | None = None) -> tuple[T
     if sizes is None:
         sizes = torch.ones(*x.shape[:2], 1, dtype=x.dtype, device=x.device)
     width, length = x.shape[2], matching.kept.shape[1]
-    # places in the whole batch, worked out once: with few tokens the many small steps cost more than the sums
-    kept, moved = flat_places(matching.kept, x.shape[1]), flat_places(matching.moved, x.shape[1])
-    into = flat_places(matching.into, length)
+    # positions in the whole batch, worked out once: with few tokens the many small steps cost more than the sums
+    kept, moved = flat_index(matching.kept, x.shape[1]), flat_index(matching.moved, x.shape[1])
+    into = flat_index(matching.into, length)
     tokens, counts = x.flatten(0, 1), sizes.flatten(0, 1)
     own, arriving = counts.index_select(0, kept), counts.index_select(0, moved)
     total = own.index_add(0, into, arriving)
@@ -223,10 +228,10 @@ def merge(x: Tensor, matching: Matching, sizes: Tensor | None = None) -> tuple[T
 
 def unmerge(x: Tensor, matching: Matching) -> Tensor:
     """Copy merged tokens [B, M, D] back to where they came from: [B, T, D]."""
-    return rows_at(x, matching.group)
+    return gather_tokens(x, matching.group)
 
 
-def spread(source: Tensor, values: Tensor) -> Tensor:
+def unmerge_by_source(source: Tensor, values: Tensor) -> Tensor:
     """Give every original token the value of its group: S^T Z.
 
     Args:
@@ -236,10 +241,10 @@ def spread(source: Tensor, values: Tensor) -> Tensor:
     Returns:
         [B, N, D], with gradient to `values`.
     """
-    return rows_at(values, source.to(torch.uint8).argmax(dim=1))
+    return gather_tokens(values, source.to(torch.uint8).argmax(dim=1))
 
 
-def _add_to(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
-    """x [B, M, D], contiguous and changed in place, with values [B, R, D] added at places [B, R]."""
-    x.view(-1, x.shape[2]).index_add_(0, flat_places(places, x.shape[1]), values.flatten(0, 1))
+def _add_to(x: Tensor, positions: Tensor, values: Tensor) -> Tensor:
+    """x [B, M, D], contiguous and changed in place, with values [B, R, D] added at positions [B, R]."""
+    x.view(-1, x.shape[2]).index_add_(0, flat_index(positions, x.shape[1]), values.flatten(0, 1))
     return x

@@ -1,4 +1,4 @@
-"""Pictures to tokens: one convolution whose stride is its kernel."""
+"""Images to tokens: one convolution whose stride is its kernel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.ops.places import rows_at
+from mimgen.ops.positions import gather_tokens
 
 
 class PatchEmbed(nn.Module):
@@ -15,7 +15,7 @@ class PatchEmbed(nn.Module):
     Args:
         patch: side of a patch in pixels.
         width: D.
-        channels: C of the picture.
+        channels: C of the image.
         bias: of the convolution.
     """
 
@@ -32,19 +32,19 @@ class PatchEmbed(nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != self.channels:
             raise UserError(
-                f"this encoder takes pictures [B, {self.channels}, H, W], got {list(images.shape)}: "
+                f"this encoder takes images [B, {self.channels}, H, W], got {list(images.shape)}: "
                 "convert them to as many channels"
             )
         height, width = images.shape[-2:]
         if height % self.patch or width % self.patch:
             raise UserError(
-                f"pictures of {width} x {height} do not divide into patches of {self.patch} pixels: "
+                f"images of {width} x {height} do not divide into patches of {self.patch} pixels: "
                 f"resize or crop to multiples of {self.patch}"
             )
         return height // self.patch, width // self.patch
 
     def forward(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Pictures to tokens.
+        """Images to tokens.
 
         Args:
             images: [B, C, H, W].
@@ -60,4 +60,4 @@ class PatchEmbed(nn.Module):
     def pixels(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """The numbers of patches in the order (channel, row, column), [B, N, C patch^2] or [B, K, C patch^2]."""
         patches = F.pixel_unshuffle(images, self.patch).flatten(2).transpose(1, 2)
-        return patches if keep is None else rows_at(patches, keep)
+        return patches if keep is None else gather_tokens(patches, keep)

@@ -51,7 +51,7 @@ def resize_position_table(
         table: [1, P + N, D] with P prefix entries (class token, registers), which are copied.
         old: rows and columns of the N entries.
         new: rows and columns wanted.
-        margin: cells by which the new grid counts as larger when places are computed. 0 keeps both grids'
+        margin: cells by which the new grid counts as larger when positions are computed. 0 keeps both grids'
             edges together; the releases of DINO and iBOT were trained with 0.1.
 
     Returns:

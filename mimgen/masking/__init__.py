@@ -1,4 +1,4 @@
-"""Masking: what is hidden, and what is put in its place."""
+"""Masking: what is masked, and what is put in its place."""
 
 from mimgen.masking.block import Block
 from mimgen.masking.corruption import with_mask_token

@@ -1,4 +1,4 @@
-"""What is put in the place of hidden tokens."""
+"""What is put in the place of masked tokens."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from mimgen.types import Mask
 
 
 def with_mask_token(tokens: Tensor, mask: Mask, mask_id: int) -> Tensor:
-    """Replace hidden ids of tokens [B, N] by `mask_id`."""
-    return tokens.masked_fill(mask.hidden, mask_id)
+    """Replace masked ids of tokens [B, N] by `mask_id`."""
+    return tokens.masked_fill(mask.masked, mask_id)

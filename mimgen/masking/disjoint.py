@@ -1,4 +1,4 @@
-"""Two masks of one picture whose visible patches differ, so that almost every patch is predicted (DMJD)."""
+"""Two masks of one image whose visible patches differ, so that almost every patch is predicted (DMJD)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.masking.random import in_units, largest
-from mimgen.types import Draws, Mask
+from mimgen.types import Mask, SampleRNG
 
 # Products such as 100 * 0.6 may come out a hair beside the whole number that is meant.
 _SLACK = 1e-9
@@ -18,17 +18,17 @@ _SLACK = 1e-9
 
 @dataclass(frozen=True)
 class Disjoint:
-    """Two views that hide `ratio` each and together `predicted` of the units (DMJD, section 3.2).
+    """Two views that mask `ratio` each and together `predicted` of the units (DMJD, section 3.2).
 
-    The first hides units at random; the second hides min(predicted - ratio, ratio) of all units among those
-    that the first shows, and fills up from those that it hides. With a ratio of a half or more and everything
+    The first masks units at random; the second masks min(predicted - ratio, ratio) of all units among those
+    that the first shows, and fills up from those that it masks. With a ratio of a half or more and everything
     predicted, no unit is visible in both.
 
     Attributes:
         ratio: share of hidden units of each view.
-        predicted: share of units hidden in one of them at least. At `ratio` the second mask is the first.
+        predicted: share of units masked in one of them at least. At `ratio` the second mask is the first.
         unit: side of a unit in patches; 2 in DMJD, for 32 pixels.
-        independent: draw both at random instead; `predicted` then says nothing.
+        independent: sample both at random instead; `predicted` then says nothing.
 
     Raises:
         UserError: shares or units that are impossible.
@@ -47,47 +47,47 @@ class Disjoint:
         if self.unit < 1:
             raise UserError(f"mask unit {self.unit}: choose at least 1 patch")
 
-    def __call__(self, grid: tuple[int, int], draws: Draws) -> tuple[Mask, Mask]:
+    def __call__(self, grid: tuple[int, int], rng: SampleRNG) -> tuple[Mask, Mask]:
         """Two masks [B, N] of a grid of rows and columns.
 
         Raises:
-            UserError: the grid does not divide into units, or everything would be hidden.
+            UserError: the grid does not divide into units, or everything would be masked.
         """
         rows, columns = grid[0] // self.unit, grid[1] // self.unit
         if (rows * self.unit, columns * self.unit) != tuple(grid):
             raise UserError(
-                f"a grid of {grid[0]} x {grid[1]} patches does not divide into units of {self.unit}: choose pictures "
-                f"with a multiple of {self.unit} patches a side, or another unit"
+                f"a grid of {grid[0]} x {grid[1]} patches does not divide into units of {self.unit}: choose images "
+                f"with a multiple of {self.unit} patches per side, or another unit"
             )
         units = rows * columns
         kept = math.floor((1 - self.ratio) * units + _SLACK)
         if not kept:
-            raise UserError(f"mask ratio {self.ratio} hides all {units} units of a picture: choose a smaller one")
-        first, noise = largest(draws.uniform(units), units - kept), draws.uniform(units)
+            raise UserError(f"mask ratio {self.ratio} masks all {units} units of an image: choose a smaller one")
+        first, noise = largest(rng.uniform(units), units - kept), rng.uniform(units)
         second = largest(noise, units - kept) if self.independent else second_view(first, noise, self.quota(units))
         cells = rows, columns
         return Mask(in_units(first, cells, self.unit)), Mask(in_units(second, cells, self.unit))
 
     def quota(self, units: int) -> int:
-        """Units visible in the first view that the second hides."""
+        """Units visible in the first view that the second masks."""
         return math.floor(min(self.predicted - self.ratio, self.ratio) * units + _SLACK)
 
 
 def second_view(first: Tensor, noise: Tensor, quota: int) -> Tensor:
-    """Hide as many units again: `quota` of those that the first view shows, the rest of those it hides.
+    """Mask as many units again: `quota` of those that the first view shows, the rest of those it masks.
 
-    Of each group the units with the largest noise are hidden.
+    Of each group the units with the largest noise are masked.
 
     Args:
-        first: [B, N] boolean, hidden in the first view, the same number in every row.
+        first: [B, N] boolean, masked in the first view, the same number in every row.
         noise: [B, N] real, in [0, 1).
-        quota: at most the number of visible units, and of hidden ones.
+        quota: at most the number of visible units, and of masked ones.
 
     Returns:
         [B, N] boolean.
     """
     count = int(first[0].sum())
-    # noise is below 1, so each group stands together after the shift: the hidden ones first or last
+    # noise is below 1, so each group stands together after the shift: the masked ones first or last
     from_visible = largest(torch.where(first, noise - 1, noise), quota)
     from_hidden = largest(torch.where(first, noise, noise - 1), count - quota)
     return from_visible | from_hidden

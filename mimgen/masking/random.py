@@ -1,4 +1,4 @@
-"""Uniform masks with a fixed share of hidden patches, single or in square units (MAE, SimMIM)."""
+"""Uniform masks with a fixed share of masked patches, single or in square units (MAE, SimMIM)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.types import Draws, Mask
+from mimgen.types import Mask, SampleRNG
 
 # Products such as 100 * 0.9 may come out a hair above the whole number that is meant.
 _SLACK = 1e-9
@@ -20,7 +20,7 @@ class Random:
 
     Attributes:
         ratio: share of hidden units; 0.75 in MAE (section 3), 0.6 in SimMIM (section 3.2).
-        unit: side of a unit in patches; SimMIM hides squares of 32 pixels, that is 8 patches of 4.
+        unit: side of a unit in patches; SimMIM masks squares of 32 pixels, that is 8 patches of 4.
 
     Raises:
         UserError: a ratio outside 0..1 or a unit without patches.
@@ -35,35 +35,35 @@ class Random:
         if self.unit < 1:
             raise UserError(f"mask unit {self.unit}: choose at least 1 patch")
 
-    def __call__(self, grid: tuple[int, int], draws: Draws) -> Mask:
+    def __call__(self, grid: tuple[int, int], rng: SampleRNG) -> Mask:
         """Mask [B, N] of a grid of rows and columns.
 
         Raises:
-            UserError: the grid does not divide into units, or everything would be hidden.
+            UserError: the grid does not divide into units, or everything would be masked.
         """
         rows, columns = grid[0] // self.unit, grid[1] // self.unit
         if (rows * self.unit, columns * self.unit) != tuple(grid):
             raise UserError(
-                f"a grid of {grid[0]} x {grid[1]} patches does not divide into units of {self.unit}: choose pictures "
-                f"with a multiple of {self.unit} patches a side, or another unit"
+                f"a grid of {grid[0]} x {grid[1]} patches does not divide into units of {self.unit}: choose images "
+                f"with a multiple of {self.unit} patches per side, or another unit"
             )
         units = rows * columns
         count = math.ceil(self.ratio * units - _SLACK)
         if count >= units:
-            raise UserError(f"mask ratio {self.ratio} hides all {units} units of a picture: choose a smaller one")
-        return Mask(in_units(largest(draws.uniform(units), count), (rows, columns), self.unit))
+            raise UserError(f"mask ratio {self.ratio} masks all {units} units of an image: choose a smaller one")
+        return Mask(in_units(largest(rng.uniform(units), count), (rows, columns), self.unit))
 
 
 def largest(noise: Tensor, count: int) -> Tensor:
     """The `count` largest of each row of noise [B, N] as a boolean set; of equal ones the later are larger.
 
-    MAE keeps the patches that come first in a stable sort of uniform noise and hides these.
+    MAE keeps the patches that come first in a stable sort of uniform noise and masks these.
     """
-    places = noise.argsort(dim=1, stable=True).argsort(dim=1)
-    return places >= noise.shape[1] - count
+    positions = noise.argsort(dim=1, stable=True).argsort(dim=1)
+    return positions >= noise.shape[1] - count
 
 
-def in_units(hidden: Tensor, grid: tuple[int, int], unit: int) -> Tensor:
+def in_units(masked: Tensor, grid: tuple[int, int], unit: int) -> Tensor:
     """A set of units [B, h w] of a grid (h, w) as the set of their patches [B, h w unit^2], row-major."""
-    cells = hidden.unflatten(1, grid)
+    cells = masked.unflatten(1, grid)
     return cells.repeat_interleave(unit, 1).repeat_interleave(unit, 2).flatten(1)

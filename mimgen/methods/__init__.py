@@ -1,53 +1,53 @@
 """Objectives: batch in, losses out."""
 
-from mimgen.methods.a2mim.objective import PixelsAndFrequencies
-from mimgen.methods.attmask.objective import AttentionGuided
-from mimgen.methods.beitv2.objective import CodeModelling
-from mimgen.methods.cae.objective import ContextAutoencoder
-from mimgen.methods.ccvit.objective import CentroidModelling
-from mimgen.methods.croco.objective import CrossViewCompletion
-from mimgen.methods.dmjd.objective import JointDistillation
-from mimgen.methods.hap.objective import PartsAndAlignment
-from mimgen.methods.hiendmae.objective import HierarchicalModelling
-from mimgen.methods.hpm.objective import HardPatches
-from mimgen.methods.ibot.objective import SelfDistillation
-from mimgen.methods.itpn.objective import PyramidDistillation, PyramidModelling
-from mimgen.methods.latentmim.objective import LatentModelling
-from mimgen.methods.localmim.objective import LocalModelling
-from mimgen.methods.lut.objective import UnmaskedContext
+from mimgen.methods.a2mim.objective import A2MIM
+from mimgen.methods.attmask.objective import AttMask
+from mimgen.methods.beitv2.objective import BEiTv2
+from mimgen.methods.cae.objective import CAE
+from mimgen.methods.ccvit.objective import CCViT
+from mimgen.methods.croco.objective import CroCo
+from mimgen.methods.dmjd.objective import DMJD
+from mimgen.methods.hap.objective import HAP
+from mimgen.methods.hiendmae.objective import HiEndMAE
+from mimgen.methods.hpm.objective import HPM
+from mimgen.methods.ibot.objective import IBOT
+from mimgen.methods.itpn.objective import ITPN, ITPNDistillation
+from mimgen.methods.latentmim.objective import LatentMIM
+from mimgen.methods.localmim.objective import LocalMIM
+from mimgen.methods.lut.objective import LUT
 from mimgen.methods.mergevq import MergeVQTraining
-from mimgen.methods.mff.objective import FusedModelling
-from mimgen.methods.mim import MaskedModelling
+from mimgen.methods.mff.objective import MFF
+from mimgen.methods.mim import MIM
 from mimgen.methods.moving_average import Momentum, MovingAverage
 from mimgen.methods.proxy_codes import ProxyCodes
 from mimgen.methods.reconstruction import Reconstruction
-from mimgen.methods.selectivemae.objective import SelectiveModelling
+from mimgen.methods.selectivemae.objective import SelectiveMAE
 from mimgen.methods.vqkd import FeatureReconstruction
 
 __all__ = [
-    "AttentionGuided",
-    "CentroidModelling",
-    "CodeModelling",
-    "ContextAutoencoder",
-    "CrossViewCompletion",
+    "A2MIM",
+    "CAE",
+    "DMJD",
+    "HAP",
+    "HPM",
+    "IBOT",
+    "ITPN",
+    "LUT",
+    "MFF",
+    "MIM",
+    "AttMask",
+    "BEiTv2",
+    "CCViT",
+    "CroCo",
     "FeatureReconstruction",
-    "FusedModelling",
-    "HardPatches",
-    "HierarchicalModelling",
-    "JointDistillation",
-    "LatentModelling",
-    "LocalModelling",
-    "MaskedModelling",
+    "HiEndMAE",
+    "ITPNDistillation",
+    "LatentMIM",
+    "LocalMIM",
     "MergeVQTraining",
     "Momentum",
     "MovingAverage",
-    "PartsAndAlignment",
-    "PixelsAndFrequencies",
     "ProxyCodes",
-    "PyramidDistillation",
-    "PyramidModelling",
     "Reconstruction",
-    "SelectiveModelling",
-    "SelfDistillation",
-    "UnmaskedContext",
+    "SelectiveMAE",
 ]

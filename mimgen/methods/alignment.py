@@ -1,4 +1,4 @@
-"""How far a student's vector of a picture is from a teacher's, or from the picture's label."""
+"""How far a student's vector of an image is from a teacher's, or from the image's label."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AlignmentKind = Literal["kl", "mse", "ce"]
 def distillation_loss(
     kind: Literal["kl", "mse"], student: Tensor, teacher: Tensor, temperature: float = 4.0
 ) -> Tensor:
-    """Distance of two vectors a picture, a scalar.
+    """Distance of two vectors per image, a scalar.
 
     "kl": KL(softmax(teacher / T) || softmax(student / T)) T^2, the vectors read as logits (Hinton et al.,
     arXiv 1503.02531); "mse": minus the mean over ALL entries of the product of the normalised vectors, which

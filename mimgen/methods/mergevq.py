@@ -1,4 +1,4 @@
-"""Training of MergeVQ (arXiv 2504.00999): reconstruct from few tokens, recover their places, follow a teacher."""
+"""Training of MergeVQ (arXiv 2504.00999): reconstruct from few tokens, recover their positions, follow a teacher."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class MergeVQTraining(nn.Module):
     """Objective: reconstruction, source recovery and alignment, with a new keep count at every step.
 
     total = reconstruction (pixels, perception, adversary, codes) + w_s * recovery + w_a * alignment
-    (section 4.1, table A1). The keep count of a step is drawn from the tokenizer's candidates; it depends on the
+    (section 4.1, table A1). The keep count of a step is sampled from the tokenizer's candidates; it depends on the
     seed and the step alone, so that all processes and micro-batches of a step keep as many tokens. In evaluation
     mode the tokenizer's own keep count is used.
 
     Args:
         tokenizer: what is trained. Its head is aligned, its learned recovery is trained, where it has them.
         discriminator: as in `Reconstruction`.
-        teacher: pictures [B, 3, H, W] in [0, 1] to [B, D]; its width is the tokenizer's `rep_dim`.
+        teacher: images [B, 3, H, W] in [0, 1] to [B, D]; its width is the tokenizer's `rep_dim`.
         alignment: "kl" or "mse" to the teacher, "ce" to labels; None for none.
         alignment_weight: w_a; the paper has 0.1 (G) and 1 (G+R, R).
         label: label set that "ce" reads.
         crop: smallest and largest area of a random crop whose class token is aligned, in a second encoder
-            pass as in the release; None aligns the class token of the reconstructed picture, without one.
+            pass as in the release; None aligns the class token of the reconstructed image, without one.
         recovery_weight: w_s; the paper has 0.5 (G, G+R) and 1 (R).
         seed: of the keep counts.
         sweep: go through the keep counts' quantiles in turn, 100 steps a round, as the released code does
-            instead of drawing.
+            instead of sampling.
         fidelity: further arguments of `Reconstruction`.
 
     Raises:
@@ -75,7 +75,7 @@ class MergeVQTraining(nn.Module):
 
     @property
     def discriminator(self) -> nn.Module | None:
-        """Who judges the pictures, if anybody."""
+        """Who scores the images, if anybody."""
         return self.reconstruction.discriminator
 
     def clip_groups(self) -> list[list[nn.Parameter]]:
@@ -83,15 +83,15 @@ class MergeVQTraining(nn.Module):
         return self.reconstruction.clip_groups()
 
     def after_step(self, step: int) -> None:
-        """Tell how many optimiser steps are done."""
+        """Predict how many optimiser steps are done."""
         self.reconstruction.after_step(step)
 
     def keep_at(self, step: int) -> int:
         """The keep count of the step after `step` steps."""
         if self.sweep:
-            return self.tokenizer.schedule.draw(step % SWEEP / SWEEP)
+            return self.tokenizer.schedule.sample(step % SWEEP / SWEEP)
         generator = torch.Generator().manual_seed(mix_seed(self.seed, "keep", step))
-        return self.tokenizer.schedule.draw(float(torch.rand((), generator=generator)))
+        return self.tokenizer.schedule.sample(float(torch.rand((), generator=generator)))
 
     def forward(self, batch: Batch) -> Losses:
         """Losses of one batch.
@@ -101,8 +101,8 @@ class MergeVQTraining(nn.Module):
         """
         keep = self.keep_at(int(self.reconstruction.step)) if self.training else self.tokenizer.keep
         merged = self.tokenizer.merge(batch.images, keep)
-        pictures = self.tokenizer.reconstruct(merged.codes.latents)
-        losses = self.reconstruction.score(batch, pictures, merged.codes)
+        images = self.tokenizer.reconstruct(merged.codes.latents)
+        losses = self.reconstruction.score(batch, images, merged.codes)
         terms, metrics = dict(losses.terms), dict(losses.metrics)
         metrics["keep"] = torch.tensor(float(merged.indices.shape[1]))
         if self.tokenizer.recovery is not None:
@@ -121,7 +121,7 @@ class MergeVQTraining(nn.Module):
             student = self.tokenizer.encoder.represent(merged.encoded)
         else:
             side = min(batch.images.shape[-2:]) // self.tokenizer.downsample * self.tokenizer.downsample
-            crops = resized_crops(batch.images, batch.draws.uniform(5), side, self.crop)
+            crops = resized_crops(batch.images, batch.rng.uniform(5), side, self.crop)
             student = self.tokenizer.represent(crops, keep)
         if self.alignment != "ce":
             assert self.alignment is not None
@@ -129,13 +129,13 @@ class MergeVQTraining(nn.Module):
             return distillation_loss(self.alignment, student, self.teacher(batch.images))
         if self.label not in batch.labels:
             raise UserError(
-                f'alignment "ce" needs the label set "{self.label}", and the pictures have '
+                f'alignment "ce" needs the label set "{self.label}", and the images have '
                 f"{', '.join(batch.labels) or 'none'}: give another label set, or a teacher"
             )
         labels = batch.labels[self.label]
         if int(labels.max()) >= student.shape[1]:
             raise UserError(
-                f'label set "{self.label}" has a class {int(labels.max())} and the head tells {student.shape[1]} '
+                f'label set "{self.label}" has a class {int(labels.max())} and the head predicts {student.shape[1]} '
                 f"classes apart: build MergeVQ with rep_dim={int(labels.max()) + 1} or more"
             )
         return label_loss(student, labels)

@@ -1,9 +1,9 @@
 """Masked image modelling as a plain composition: encoder, decoder, target and masking, each of them any.
 
-Hidden: what the masking says. In its place: nothing, or a mask token; the encoder knows. Looks: the
+Masked: what the masking says. In its place: nothing, or a mask token; the encoder knows. Looks: the
 encoder, then the decoder. Targets: those of `target`. Loss: the target's own distance on scored patches.
 
-MAE is `VitEncoder` (hidden patches left out), `MaeDecoder`, normalised pixels; SimMIM is an encoder with
+MAE is `VitEncoder` (masked patches left out), `MaeDecoder`, normalised pixels; SimMIM is an encoder with
 mask token (`MaskTokenVit`, `SwinEncoder`), `LinearDecoder`, raw pixels and absolute error.
 """
 
@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.ops.distributed import mean_over_ranks
+from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
-from mimgen.types import Batch, Draws, Losses, Mask, Tokens
+from mimgen.types import Batch, Losses, Mask, SampleRNG, Tokens
 
-Masking = Callable[[tuple[int, int], Draws], Mask]
+Masking = Callable[[tuple[int, int], SampleRNG], Mask]
 
 
 class Decoder(Protocol):
@@ -37,14 +37,14 @@ class Decoder(Protocol):
         ...
 
 
-class MaskedModelling(nn.Module):
+class MIM(nn.Module):
     """Objective: mean over all scored patches of the target's distance (MAE, section 3; SimMIM, equation 1).
 
     Args:
-        encoder: takes pictures and a mask; what is kept afterwards.
-        decoder: predicts `target.dim` numbers a patch.
+        encoder: takes images and a mask; what is kept afterwards.
+        decoder: predicts `target.dim` numbers per patch.
         target: what is predicted; its patches are the grid that is masked.
-        masking: which patches are hidden.
+        masking: which patches are masked.
 
     Raises:
         UserError: a decoder that predicts another number of values than the target has.
@@ -54,26 +54,26 @@ class MaskedModelling(nn.Module):
         super().__init__()
         if decoder.dim != target.dim:
             raise UserError(
-                f"the decoder predicts {decoder.dim} numbers a patch and the target has {target.dim}: build both for "
+                f"the decoder predicts {decoder.dim} numbers per patch and the target has {target.dim}: build both for "
                 "the same patch"
             )
         self.encoder, self.decoder, self.target, self.masking = encoder, decoder, target, masking
 
     def forward(self, batch: Batch) -> Losses:
         """Term "reconstruction": distance of a scored patch."""
-        return self.losses(batch.images, self.mask(batch.images, batch.draws))
+        return self.losses(batch.images, self.mask(batch.images, batch.rng))
 
-    def mask(self, images: Tensor, draws: Draws) -> Mask:
-        """The mask of pictures [B, 3, H, W], one stream of `draws` a picture."""
+    def mask(self, images: Tensor, rng: SampleRNG) -> Mask:
+        """The mask of images [B, 3, H, W], one stream of `rng` an image."""
         height, width = images.shape[-2:]
-        mask = self.masking((height // self.target.patch, width // self.target.patch), draws)
+        mask = self.masking((height // self.target.patch, width // self.target.patch), rng)
         scored = None if mask.scored is None else mask.scored.to(images.device)
-        return Mask(mask.hidden.to(images.device), scored)
+        return Mask(mask.masked.to(images.device), scored)
 
     def losses(self, images: Tensor, mask: Mask) -> Losses:
-        """The loss of pictures [B, 3, H, W] in [0, 1] for a chosen mask of their patches."""
+        """The loss of images [B, 3, H, W] in [0, 1] for a chosen mask of their patches."""
         distance, scored = self.distances(images, mask), mask.predict
-        return Losses({"reconstruction": mean_over_ranks(distance[scored].sum(), scored.sum())})
+        return Losses({"reconstruction": distributed_mean(distance[scored].sum(), scored.sum())})
 
     def distances(self, images: Tensor, mask: Mask) -> Tensor:
         """[B, N] distance of every scored patch, 0 at the others."""
@@ -83,5 +83,5 @@ class MaskedModelling(nn.Module):
         return distance.masked_scatter(scored, self.target.loss(predicted[scored], goal).float())
 
     def predict(self, images: Tensor, mask: Mask) -> Tensor:
-        """[B, N, D], what the decoder says of every patch of pictures [B, 3, H, W]."""
+        """[B, N, D], what the decoder says of every patch of images [B, 3, H, W]."""
         return self.decoder(self.encoder(images, mask), mask)

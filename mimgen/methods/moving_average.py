@@ -49,7 +49,7 @@ class MovingAverage(nn.Module):
     """A copy of a module that has no gradient and follows the original slowly.
 
     Parameters move by (1 - momentum) of the difference at each update; buffers (statistics of batch norms) are
-    copied. The copy is part of the state dict, so a run that is taken up again has the same teacher. It stays in
+    copied. The copy is part of the state dict, so a run that is resumed has the same teacher. It stays in
     evaluation mode: it drops no path, and its batch norms use the student's statistics.
 
     Args:

@@ -1,7 +1,7 @@
 """Training of a tokenizer to predict another tokenizer's codes (TiTok, stage 1).
 
-Hidden: the whole picture but for a few latent tokens. In place of the patches: a mask token. Looks: TiTok.
-Target: the ids that a frozen teacher gives the picture. Loss: cross-entropy at every place of its grid.
+Masked: the whole image but for a few latent tokens. In place of the patches: a mask token. Looks: TiTok.
+Target: the ids that a frozen teacher gives the image. Loss: cross-entropy at every place of its grid.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mimgen.types import Batch, Losses
 
 
 class ProxyCodes(nn.Module):
-    """Objective: from a few tokens, tell which codes another tokenizer gives the picture.
+    """Objective: from a few tokens, predict which codes another tokenizer gives the image.
 
     Args:
         tokenizer: `encode(images)` gives `Codes`, `logits(latents)` [B, K, g, g]; a `TiTokProxy`.

@@ -1,4 +1,4 @@
-"""Training of a tokenizer: reconstruct the picture, please a discriminator, use the codebook."""
+"""Training of a tokenizer: reconstruct the image, please a discriminator, use the codebook."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from mimgen.tokenizers.losses import (
     LeCam,
     adaptive_weight,
     discriminator_loss,
-    enlargement,
+    entropy_weight,
     generator_loss,
 )
 from mimgen.tokenizers.usage import CodeUsage
-from mimgen.types import Batch, Codes, Draws, Losses
+from mimgen.types import Batch, Codes, Losses, SampleRNG
 
 
 class Reconstruction(nn.Module):
-    """Objective: the tokenizer gives the picture back (VQGAN, equations 4 to 7).
+    """Objective: the tokenizer gives the image back (VQGAN, equations 4 to 7).
 
     One backward pass of the sum trains both networks: the generator's adversarial term sees the
-    discriminator with detached parameters, the discriminator's term sees detached pictures.
+    discriminator with detached parameters, the discriminator's term sees detached images.
 
     Args:
-        tokenizer: `tokenizer(images)` gives (unclipped pictures [B, 3, H, W], `Codes`); its
+        tokenizer: `tokenizer(images)` gives (unclipped images [B, 3, H, W], `Codes`); its
             `last_layer` is the weight at which the adaptive weight is measured.
-        discriminator: pictures in [-1, 1] to logits; without it there is no adversarial part. A
-            `Discriminator` chooses by its `view` what of the pictures it is shown.
+        discriminator: images in [-1, 1] to logits; without it there is no adversarial part. A
+            `Discriminator` chooses by its `view` what of the images it is shown.
         l1: weight of the mean absolute error of pixels in [-1, 1].
         l2: weight of the mean squared error of pixels in [-1, 1].
-        perceptual: a distance of pictures in [-1, 1], [B] each, from `open_perceptual`.
+        perceptual: a distance of images in [-1, 1], [B] each, from `open_perceptual`.
         perceptual_weight: its weight.
         adversarial_weight: weight of the generator's adversarial term.
         adversarial_start: first step at which that term is used.
@@ -95,7 +95,7 @@ class Reconstruction(nn.Module):
         return [[p for p in network.parameters() if p.requires_grad] for network in networks]
 
     def after_step(self, step: int) -> None:
-        """Tell how many optimiser steps are done."""
+        """Predict how many optimiser steps are done."""
         self.step.fill_(step)
 
     def forward(self, batch: Batch) -> Losses:
@@ -104,29 +104,29 @@ class Reconstruction(nn.Module):
         Metrics: `psnr` in dB; `perplexity`, `active_codes` and `dead_codes` over the last batches;
         `adaptive_weight` where there is one.
         """
-        # a tokenizer with a posterior draws from it, one stream a picture
-        noise = (batch.draws,) if getattr(self.tokenizer, "stochastic", False) else ()
+        # a tokenizer with a posterior samples from it, one stream per image
+        noise = (batch.rng,) if getattr(self.tokenizer, "stochastic", False) else ()
         return self.score(batch, *self.tokenizer(batch.images, *noise))
 
-    def score(self, batch: Batch, pictures: Tensor, codes: Codes) -> Losses:
-        """Losses of a pass that is done: unclipped pictures [B, 3, H, W] in the [0, 1] scale and their codes."""
-        real, fake = 2 * batch.images.float() - 1, 2 * pictures.float() - 1
+    def score(self, batch: Batch, images: Tensor, codes: Codes) -> Losses:
+        """Losses of a pass that is done: unclipped images [B, 3, H, W] in the [0, 1] scale and their codes."""
+        real, fake = 2 * batch.images.float() - 1, 2 * images.float() - 1
         terms = self._fidelity(real, fake)
         fidelity = Losses(terms, self.weights).total
         terms.update(codes.losses)
         weights: dict[str, float | Tensor] = {**self.weights}
-        weights["entropy"] = enlargement(int(self.step), self.entropy_boost)
+        weights["entropy"] = entropy_weight(int(self.step), self.entropy_boost)
         metrics = self._metrics(real, fake.detach(), codes)
-        # Without gradients there is nothing to weigh and nobody learns from being judged.
+        # Without gradients there is nothing to weigh and nobody learns from being evaluated.
         if self.discriminator is not None and torch.is_grad_enabled():
-            judged = self._judged(self.discriminator, real, fake, fidelity, batch.draws)
-            terms.update(judged.terms)
-            weights.update(judged.weights)
-            metrics.update(judged.metrics)
+            adversarial_terms = self._adversarial_losses(self.discriminator, real, fake, fidelity, batch.rng)
+            terms.update(adversarial_terms.terms)
+            weights.update(adversarial_terms.weights)
+            metrics.update(adversarial_terms.metrics)
         return Losses(terms, weights, metrics)
 
     def _fidelity(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """Pixel and perceptual terms of pictures [B, 3, H, W] in [-1, 1]."""
+        """Pixel and perceptual terms of images [B, 3, H, W] in [-1, 1]."""
         terms = {}
         if self.weights["l1"]:
             terms["l1"] = (real - fake).abs().mean()
@@ -136,8 +136,8 @@ class Reconstruction(nn.Module):
             terms["perceptual"] = self.perceptual(real, fake).mean()
         return terms
 
-    def _judged(
-        self, discriminator: nn.Module, real: Tensor, fake: Tensor, fidelity: Tensor, draws: Draws
+    def _adversarial_losses(
+        self, discriminator: nn.Module, real: Tensor, fake: Tensor, fidelity: Tensor, rng: SampleRNG
     ) -> Losses:
         """Terms of both sides of the game."""
         step = int(self.step)
@@ -145,7 +145,7 @@ class Reconstruction(nn.Module):
         weights: dict[str, float | Tensor] = {}
         metrics: dict[str, Tensor] = {}
         if step >= self.adversarial_start:
-            shown = _view(discriminator, fake, draws)
+            shown = _view(discriminator, fake, rng)
             logits = functional_call(discriminator, _detached(discriminator), (shown,)).float()
             terms["adversarial"] = generator_loss(self.adversarial, logits)
             scale = torch.ones_like(fidelity.detach())
@@ -155,8 +155,8 @@ class Reconstruction(nn.Module):
             weights["adversarial"] = self.adversarial_weight * scale
             metrics["adaptive_weight"] = scale
         if step >= self.discriminator_start:
-            logits_real = discriminator(_view(discriminator, real, draws)).float()
-            logits_fake = discriminator(_view(discriminator, fake.detach(), draws)).float()
+            logits_real = discriminator(_view(discriminator, real, rng)).float()
+            logits_fake = discriminator(_view(discriminator, fake.detach(), rng)).float()
             terms["discriminator"] = discriminator_loss(self.discrimination, logits_real, logits_fake)
             if self.weights["lecam"]:
                 terms["lecam"] = self.lecam(logits_real, logits_fake)
@@ -164,7 +164,7 @@ class Reconstruction(nn.Module):
 
     @torch.no_grad()
     def _metrics(self, real: Tensor, fake: Tensor, codes: Codes) -> dict[str, Tensor]:
-        """Quality of pictures in [-1, 1] and use of the codebook."""
+        """Quality of images in [-1, 1] and use of the codebook."""
         error = ((real - fake.clamp(-1, 1)) / 2).square().flatten(1).mean(1)
         metrics = {"psnr": -10 * error.clamp(min=1e-10).log10().mean()}
         if self.usage is not None and codes.indices is not None:
@@ -174,9 +174,9 @@ class Reconstruction(nn.Module):
         return metrics
 
 
-def _view(discriminator: nn.Module, images: Tensor, draws: Draws) -> Tensor:
-    """What of the pictures [B, 3, H, W] the discriminator is shown."""
-    return discriminator.view(images, draws) if isinstance(discriminator, Discriminator) else images
+def _view(discriminator: nn.Module, images: Tensor, rng: SampleRNG) -> Tensor:
+    """What of the images [B, 3, H, W] the discriminator is shown."""
+    return discriminator.view(images, rng) if isinstance(discriminator, Discriminator) else images
 
 
 def _detached(module: nn.Module) -> dict[str, Tensor]:

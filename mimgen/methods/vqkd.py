@@ -1,4 +1,4 @@
-"""Training of VQ-KD: codes from which a shallow decoder tells a teacher's features (BEiT v2, section 2.1)."""
+"""Training of VQ-KD: codes from which a shallow decoder predicts a teacher's features (BEiT v2, section 2.1)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What attention maps say about themselves: how far they reach and how much they depend on the query.
 
 The definitions are those of Park et al., "What Do Self-Supervised Vision Transformers Learn?" (ICLR 2023). The
-leading dimensions of all maps are free, so that layers, pictures and heads can be measured at once.
+leading dimensions of all maps are free, so that layers, images and heads can be measured at once.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def patch_attention(maps: Tensor, prefix: int = 1, floor: float = _DISTANCE_FLOO
 def grid_distances(grid: tuple[int, int], patch: float = 1.0) -> Tensor:
     """[N, N] float64 Euclidean distances between the patches of a grid, in pixels where `patch` is its side."""
     rows, columns = (torch.arange(count, dtype=torch.float64) for count in grid)
-    places = torch.cartesian_prod(rows, columns)
-    return torch.cdist(places, places, compute_mode="donot_use_mm_for_euclid_dist") * patch
+    positions = torch.cartesian_prod(rows, columns)
+    return torch.cdist(positions, positions, compute_mode="donot_use_mm_for_euclid_dist") * patch
 
 
 def attention_distance(maps: Tensor, grid: tuple[int, int], patch: float, prefix: int = 1) -> Tensor:
@@ -60,7 +60,7 @@ def attention_distance(maps: Tensor, grid: tuple[int, int], patch: float, prefix
         prefix: number of class or register tokens; they have no place and are left out.
 
     Returns:
-        [...] float64 in pixels; 0 where every patch looks at itself.
+        [...] float64 in pixels; 0 where every patch attends to itself.
 
     Raises:
         UserError: maps that do not fit the grid.
@@ -81,7 +81,7 @@ def attention_nmi(maps: Tensor, prefix: int = 1) -> Tensor:
         prefix: number of class or register tokens, left out.
 
     Returns:
-        [...] float64 in [0, 1]: 0 where all queries look at the same places, 1 where the key tells the query.
+        [...] float64 in [0, 1]: 0 where all queries look at the same positions, 1 where the key tells the query.
     """
     given = patch_attention(maps, prefix, _NMI_FLOOR)
     queries = given.shape[-2]

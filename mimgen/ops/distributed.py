@@ -12,7 +12,7 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def sum_over_ranks(value: Tensor) -> Tensor:
+def all_reduce_sum(value: Tensor) -> Tensor:
     """The sum of `value` over all processes, without gradient."""
     value = value.detach().clone()
     if world_size() > 1:
@@ -20,7 +20,7 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     return value
 
 
-def mean_over_ranks(total: Tensor, count: Tensor) -> Tensor:
+def distributed_mean(total: Tensor, count: Tensor) -> Tensor:
     """A mean whose normaliser is shared by all processes.
 
     Averaging the result over processes (as data-parallel training does with gradients) gives
@@ -31,7 +31,7 @@ def mean_over_ranks(total: Tensor, count: Tensor) -> Tensor:
         total: scalar sum over this process's items, with gradient.
         count: scalar number of this process's items.
     """
-    return total * world_size() / sum_over_ranks(count.to(total)).clamp(min=1)
+    return total * world_size() / all_reduce_sum(count.to(total)).clamp(min=1)
 
 
 def gather_rows(rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Gumbel noise and draws from uniform numbers, as pure functions."""
+"""Gumbel noise and samples from uniform numbers, as pure functions."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def gumbel(uniform: Tensor) -> Tensor:
     return -log_clamped(-log_clamped(uniform))
 
 
-def draw_by_inverse_cdf(probabilities: Tensor, uniform: Tensor) -> Tensor:
-    """Draw one category a row: the number of entries of the cumulative sum below the uniform number.
+def sample_by_inverse_cdf(probabilities: Tensor, uniform: Tensor) -> Tensor:
+    """Sample one category per row: the number of entries of the cumulative sum below the uniform number.
 
-    One uniform number a row is enough, so the draw of a row depends on nothing but that number.
+    One uniform number per row is enough, so the sample of a row depends on nothing but that number.
 
     Args:
         probabilities: [..., K] non-negative, each row sums to 1.
@@ -32,6 +32,6 @@ def draw_by_inverse_cdf(probabilities: Tensor, uniform: Tensor) -> Tensor:
         [...] int64 in 0 .. K-1.
     """
     cumulative = probabilities.cumsum(-1)
-    drawn = torch.searchsorted(cumulative, uniform.to(cumulative.dtype).unsqueeze(-1).contiguous())
+    sampled = torch.searchsorted(cumulative, uniform.to(cumulative.dtype).unsqueeze(-1).contiguous())
     # Rounding may leave the whole sum below the uniform number.
-    return drawn.squeeze(-1).clamp(max=probabilities.shape[-1] - 1)
+    return sampled.squeeze(-1).clamp(max=probabilities.shape[-1] - 1)

@@ -102,7 +102,7 @@ def sobel(images: Tensor) -> tuple[Tensor, Tensor]:
     would turn the direction of a border pixel.
 
     Args:
-        images: [B, C, H, W], at least 2 pixels a side.
+        images: [B, C, H, W], at least 2 pixels per side.
 
     Returns:
         across and down, each [B, C, H, W].
@@ -132,7 +132,7 @@ def sobel_histograms(
         cell: side of a cell in pixels.
         bins: number of unsigned directions over 180 degrees.
         offset: [2], added to the differences across and down; LocalMIM's large model has one at random.
-        weights: [H, W] by which votes count, such as a Gaussian window repeated over the picture.
+        weights: [H, W] by which votes count, such as a Gaussian window repeated over the image.
         normalise: divide the bins of each cell and channel by their L2 norm; a flat cell stays 0.
 
     Returns:

@@ -1,4 +1,4 @@
-"""CIE Lab colour of sRGB pictures."""
+"""CIE Lab colour of sRGB images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rgb_to_lab(images: Tensor) -> Tensor:
         [B, 3, H, W]; L* in [0, 100], a* and b* roughly in [-108, 108].
     """
     if images.dim() != 4 or images.shape[1] != 3:
-        raise ValueError(f"rgb_to_lab wants pictures [B, 3, H, W], got {list(images.shape)}")
+        raise ValueError(f"rgb_to_lab wants images [B, 3, H, W], got {list(images.shape)}")
     matrix = images.new_tensor(_RGB_TO_XYZ)
     white = images.new_tensor(_WHITE)[:, None, None]
     xyz = torch.einsum("ij,bjhw->bihw", matrix, srgb_to_linear(images)) / white

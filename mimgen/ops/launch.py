@@ -5,6 +5,6 @@ from __future__ import annotations
 import os
 
 
-def first_process() -> bool:
+def is_main_process() -> bool:
     """Whether this is the process of a launch that writes and speaks."""
     return os.environ.get("RANK", "0") == "0"

@@ -16,14 +16,14 @@ def relative_log_amplitude(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """Log amplitude of each spatial frequency over that of the mean (Park et al., ICLR 2023, section 3).
 
     log(|FFT2| + 1e-6) of the grid of tokens, mean over channels, along the diagonal from zero frequency on, less
-    its first entry. Being a difference of means, the mean over pictures may be taken before or after.
+    its first entry. Being a difference of means, the mean over images may be taken before or after.
 
     Args:
         tokens: [..., N, D] patch tokens without prefix, row by row.
         grid: rows and columns, equal.
 
     Returns:
-        [..., h - h // 2] float64; entry k belongs to k / h cycles a token in both directions, entry 0 is 0.
+        [..., h - h // 2] float64; entry k belongs to k / h cycles per token in both directions, entry 0 is 0.
 
     Raises:
         UserError: a grid that is not square or does not fit the tokens.
@@ -31,7 +31,7 @@ def relative_log_amplitude(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     rows, columns = grid
     if rows != columns:
         raise UserError(
-            f"the diagonal of the spectrum needs a square grid, not {rows} x {columns}: crop the pictures to squares"
+            f"the diagonal of the spectrum needs a square grid, not {rows} x {columns}: crop the images to squares"
         )
     if tokens.shape[-2] != rows * columns:
         raise UserError(f"{tokens.shape[-2]} tokens do not fit a grid of {rows} x {columns}: pass the tokens' own grid")

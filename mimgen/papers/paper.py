@@ -67,8 +67,8 @@ def _records() -> Iterator[Paper]:
         # Parsing all of the package takes a second; only these few files are worth it.
         if "\nPAPER = Paper(" not in text:
             continue
-        place = path.parent if path.name == "__init__.py" else path
-        yield replace(_literal(ast.parse(text)), code=place.relative_to(_MIMGEN.parent).as_posix())
+        position = path.parent if path.name == "__init__.py" else path
+        yield replace(_literal(ast.parse(text)), code=position.relative_to(_MIMGEN.parent).as_posix())
 
 
 def _literal(module: ast.Module) -> Paper:

@@ -1,8 +1,8 @@
-"""Pipelines: prompt in, pictures out.
+"""Pipelines: prompt in, images out.
 
-`TextToImage` is the core, with `edit`, `inpaint` and `outpaint` beside it for pictures that are there already;
+`TextToImage` is the core, with `edit`, `inpaint` and `outpaint` beside it for images that are there already;
 `MeissonicPipeline` is the same as a diffusers pipeline. The latter is
-imported when asked for, because importing diffusers takes longer than drawing a picture.
+imported when asked for, because importing diffusers takes longer than generating an image.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,13 @@ from mimgen.pipelines.editing import edit, inpaint, outpaint
 from mimgen.pipelines.memory import Memory, memory_preset
 from mimgen.pipelines.presets import Preset
 from mimgen.pipelines.previews import Preview
-from mimgen.pipelines.text_to_image import Drawn, TextToImage
+from mimgen.pipelines.text_to_image import GenerationOutput, TextToImage
 
 if TYPE_CHECKING:
     from mimgen.pipelines.meissonic import MeissonicOutput, MeissonicPipeline
 
 __all__ = [
-    "Drawn", "MeissonicOutput", "MeissonicPipeline", "Memory", "Preset", "Preview", "TextToImage",
+    "GenerationOutput", "MeissonicOutput", "MeissonicPipeline", "Memory", "Preset", "Preview", "TextToImage",
     "edit", "inpaint", "memory_preset", "outpaint",
 ]  # fmt: skip
 

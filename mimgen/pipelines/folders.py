@@ -28,9 +28,9 @@ def find_pipeline(model: str, flag: str = "--model") -> Path:
             f"{flag} runs/quickstart"
         )
     root = Path(model)
-    for place in (root, root / "pipeline"):
-        if (place / "model_index.json").is_file():
-            return place
+    for candidate in (root, root / "pipeline"):
+        if (candidate / "model_index.json").is_file():
+            return candidate
     if not root.exists():
         raise UserError(f"no such folder: {root}; {flag} takes a run folder, a pipeline folder or {BUNDLED!r}")
     raise UserError(

@@ -1,4 +1,4 @@
-"""From the flags of `mimgen generate` to a function that draws: without a picture, over one, in it or around it."""
+"""From the flags of `mimgen generate` to a function that generates: without an image, over one, in it or around it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from mimgen.errors import UserError
 from mimgen.pipelines.open import find_pipeline
-from mimgen.pipelines.saving import save_picture
+from mimgen.pipelines.saving import save_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
     from mimgen.cli.generate import Arguments
-    from mimgen.pipelines import Drawn, Preset, Preview, TextToImage
+    from mimgen.pipelines import GenerationOutput, Preset, Preview, TextToImage
 
-__all__ = ["Drawing", "Given", "Task", "drawing", "given_picture"]
+__all__ = ["GenerationJob", "ImageGenerator", "InputImages", "image_generator", "load_inputs"]
 
 STRENGTH = 0.6  # of an edit without a mask
 
 
 @dataclass(frozen=True)
-class Task:
-    """One picture that is asked for.
+class GenerationJob:
+    """One image that is asked for.
 
     Attributes:
         prompt: its caption.
@@ -44,77 +44,80 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Given:
+class InputImages:
     """What the user gave besides prompts.
 
     Attributes:
         size: (height, width) asked for, or None.
-        picture: RGB, or None to draw without one.
-        mask: white where the picture is drawn anew, or None.
-        margins: pixels left, top, right, bottom to draw around it, or None.
+        image: RGB, or None to generate without one.
+        mask: white where the image is generated anew, or None.
+        margins: pixels left, top, right, bottom to generate around it, or None.
     """
 
     size: tuple[int, int] | None
-    picture: Image | None
+    image: Image | None
     mask: Image | None
     margins: tuple[int, int, int, int] | None
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """Draws tasks.
+class ImageGenerator:
+    """Generates tasks.
 
     Attributes:
-        draw: the pipeline, or what changes pictures with it.
-        given: arguments that come behind the prompts: pictures, masks, margins.
+        generate: the pipeline, or what changes images with it.
+        inputs: arguments that come behind the prompts: images, masks, margins.
         options: further arguments of each call.
         preview: folder for previews, or None.
         every: steps from one preview to the next.
-        settings: what decides how the pictures look, besides the tasks.
+        settings: what decides how the images look, besides the tasks.
     """
 
-    draw: Callable[..., Drawn]
-    given: tuple[Any, ...]
+    generate: Callable[..., GenerationOutput]
+    inputs: tuple[Any, ...]
     options: dict[str, Any]
     preview: Path | None
     every: int
     settings: dict[str, Any]
 
-    def __call__(self, tasks: Sequence[Task]) -> Tensor:
-        """[b, 3, H, W] in [0, 1], one picture a task."""
+    def __call__(self, jobs: Sequence[GenerationJob]) -> Tensor:
+        """[b, 3, H, W] in [0, 1], one image a task."""
         previews: dict[str, Any] = {}
         if self.preview is not None:
-            previews = {"on_preview": lambda shown: self._show(shown, tasks), "preview_every": self.every}
-        drawn = self.draw(
-            [task.prompt for task in tasks],
-            *self.given,
-            seed=[task.seed for task in tasks],
-            negative_prompt=[task.negative for task in tasks],
-            batch_size=len(tasks),
+            previews = {
+                "on_preview": lambda preview_images: self._show(preview_images, jobs),
+                "preview_every": self.every,
+            }
+        output = self.generate(
+            [job.prompt for job in jobs],
+            *self.inputs,
+            seed=[job.seed for job in jobs],
+            negative_prompt=[job.negative for job in jobs],
+            batch_size=len(jobs),
             **previews,
             **self.options,
         )
-        images: Tensor = drawn.images
+        images: Tensor = output.images
         return images
 
-    def _show(self, shown: Preview, tasks: Sequence[Task]) -> None:
+    def _show(self, preview_images: Preview, jobs: Sequence[GenerationJob]) -> None:
         assert self.preview is not None
-        for place, image in enumerate(shown.images, start=shown.first):
-            save_picture(image, self.preview / f"{tasks[place].name}-step-{shown.step + 1:03d}.png")
+        for number, image in enumerate(preview_images.images, start=preview_images.first):
+            save_image(image, self.preview / f"{jobs[number].name}-step-{preview_images.step + 1:03d}.png")
 
 
-def given_picture(options: Arguments) -> Given:
+def load_inputs(options: Arguments) -> InputImages:
     """Read what the flags name, before a model is loaded.
 
     Raises:
-        UserError: flags that do not go together, or a file that is no picture.
+        UserError: flags that do not go together, or a file that is no image.
     """
     if options.image is None:
         for flag in ("mask", "outpaint", "strength", "feather"):
             if getattr(options, flag) is not None:
-                raise UserError(f"--{flag} needs a picture to start from: add --image FILE")
+                raise UserError(f"--{flag} needs an image to start from: add --image FILE")
     if options.mask is not None and options.outpaint is not None:
-        raise UserError("give --mask to draw inside the picture or --outpaint to draw around it, one at a time")
+        raise UserError("give --mask to generate inside the image or --outpaint to generate around it, one at a time")
     if options.strength is not None and not 0 < options.strength <= 1:
         raise UserError(f"--strength {options.strength}: give a number above 0 and up to 1")
     if options.dilate < 0:
@@ -123,37 +126,37 @@ def given_picture(options: Arguments) -> Given:
         raise UserError(f"--feather {options.feather}: give 0 or more pixels, or -1 for no blending")
     margins = None if options.outpaint is None else _numbers("--outpaint", options.outpaint, ",", 4, "16,0,16,0")
     size = None if options.resolution is None else _numbers("--resolution", options.resolution, "x", 2, "64x96")
-    picture = None if options.image is None else _opened("--image", options.image)
+    image = None if options.image is None else _opened("--image", options.image)
     mask = None if options.mask is None else _opened("--mask", options.mask)
-    if picture is not None and mask is not None and picture.size != mask.size:
+    if image is not None and mask is not None and image.size != mask.size:
         raise UserError(
             f"--mask {options.mask} is {mask.width} x {mask.height} px and --image {options.image} "
-            f"{picture.width} x {picture.height}: both must have one size"
+            f"{image.width} x {image.height}: both must have one size"
         )
-    return Given(size, picture, mask, margins)  # type: ignore[arg-type]
+    return InputImages(size, image, mask, margins)  # type: ignore[arg-type]
 
 
-def drawing(pipeline: TextToImage, given: Given, options: Arguments) -> Drawing:
-    """What draws with these flags; prints to which size a picture is brought.
+def image_generator(pipeline: TextToImage, inputs: InputImages, options: Arguments) -> ImageGenerator:
+    """What generates with these flags; prints to which size per image is brought.
 
     Raises:
         UserError: sizes that do not divide into tokens.
     """
-    calls = _calls(pipeline.preset, given, options)
+    calls = _calls(pipeline.preset, inputs, options)
     fields = pipeline.preset.__dataclass_fields__
     changes = {name: value for name, value in calls.items() if name in fields}
     changed = pipeline.changed(**changes)
     settings = {**calls, **asdict(changed.preset), **_fingerprint(options), "n": options.n}
     arguments: tuple[Any, ...] = ()
-    if given.picture is not None:
-        arguments = _pictures(pipeline, given, options)
-        calls.pop("resolution", None)  # the picture has it
+    if inputs.image is not None:
+        arguments = _images(pipeline, inputs, options)
+        calls.pop("resolution", None)  # the image has it
     _ = changed.grid  # a size that does not divide is refused before anything is written
-    draw = _function(pipeline, given)
-    return Drawing(draw, arguments, calls, options.preview, options.preview_every, settings)
+    generate = _function(pipeline, inputs)
+    return ImageGenerator(generate, arguments, calls, options.preview, options.preview_every, settings)
 
 
-def _calls(preset: Preset, given: Given, options: Arguments) -> dict[str, Any]:
+def _calls(preset: Preset, inputs: InputImages, options: Arguments) -> dict[str, Any]:
     """The arguments of every call that the flags set."""
     from mimgen.generators import FeatureCache
 
@@ -163,37 +166,37 @@ def _calls(preset: Preset, given: Given, options: Arguments) -> dict[str, Any]:
         "order": options.order,
         "token_temperature": options.temperature,
         "score": options.score,
-        "resolution": given.size,
+        "resolution": inputs.size,
     }
     if options.cache is not None:
         calls["speed"] = replace(preset.speed, cache=FeatureCache(options.cache))
-    if given.picture is not None:
-        masked = given.mask is not None or given.margins is not None
+    if inputs.image is not None:
+        masked = inputs.mask is not None or inputs.margins is not None
         calls["strength"] = (None if masked else STRENGTH) if options.strength is None else options.strength
         if masked:
             calls |= {"dilate": options.dilate, "feather": options.feather}
     return {name: value for name, value in calls.items() if value is not None}
 
 
-def _function(pipeline: TextToImage, given: Given) -> Callable[..., Drawn]:
-    """What draws without a picture, over one, in it or around it."""
+def _function(pipeline: TextToImage, inputs: InputImages) -> Callable[..., GenerationOutput]:
+    """What generates without an image, over one, in it or around it."""
     from mimgen.pipelines import edit, inpaint, outpaint
 
-    if given.picture is None:
+    if inputs.image is None:
         return pipeline
-    if given.margins is not None:
+    if inputs.margins is not None:
         return partial(outpaint, pipeline)
-    return partial(edit if given.mask is None else inpaint, pipeline)
+    return partial(edit if inputs.mask is None else inpaint, pipeline)
 
 
-def _pictures(pipeline: TextToImage, given: Given, options: Arguments) -> tuple[Any, ...]:
-    """Picture, and mask or margins, as the functions of mimgen.pipelines take them."""
-    from mimgen.pipelines.pictures import fitted, to_mask, to_tensor
+def _images(pipeline: TextToImage, inputs: InputImages, options: Arguments) -> tuple[Any, ...]:
+    """Image, and mask or margins, as the functions of mimgen.pipelines take them."""
+    from mimgen.pipelines.images import fitted, to_mask, to_tensor
 
-    picture, mask = given.picture, given.mask
-    assert picture is not None
-    own = (picture.height, picture.width)
-    height, width = given.size or (own if given.margins is not None else pipeline.preset.resolution)
+    pil_image, mask = inputs.image, inputs.mask
+    assert pil_image is not None
+    own = (pil_image.height, pil_image.width)
+    height, width = inputs.size or (own if inputs.margins is not None else pipeline.preset.resolution)
     side = pipeline.vqvae.downsample
     if min(height, width) < 1:
         raise UserError(f"--resolution {options.resolution}: give a height and a width of at least {side} px")
@@ -204,16 +207,16 @@ def _pictures(pipeline: TextToImage, given: Given, options: Arguments) -> tuple[
         )
     if (height, width) != own:
         print(f"{options.image}: {own[1]} x {own[0]} px scaled and cut to {width} x {height}")
-        picture = fitted(picture, height, width)
+        pil_image = fitted(pil_image, height, width)
         mask = None if mask is None else fitted(mask, height, width, mask=True)
-    image = to_tensor(picture)
-    if given.margins is not None:
-        return image, given.margins
+    image = to_tensor(pil_image)
+    if inputs.margins is not None:
+        return image, inputs.margins
     return (image,) if mask is None else (image, to_mask(mask))
 
 
 def _fingerprint(options: Arguments) -> dict[str, Any]:
-    """Model and pictures by what their files hold, where pictures may be added later to others."""
+    """Model and images by what their files hold, where images may be added later to others."""
     if options.prompts is None:
         return {}
     weights = sorted(find_pipeline(options.model).rglob("*.safetensors"))
@@ -230,11 +233,11 @@ def _digest(files: Sequence[Path]) -> str:
     """16 hexadecimal digits that stand for what the files hold; empty without a file."""
     import hashlib
 
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()[:16] if files else ""
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16] if files else ""
 
 
 def _numbers(flag: str, text: str, sign: str, count: int, example: str) -> tuple[int, ...]:
@@ -245,11 +248,11 @@ def _numbers(flag: str, text: str, sign: str, count: int, example: str) -> tuple
 
 
 def _opened(flag: str, path: Path) -> Image:
-    from mimgen.data.sources.decode import CorruptPicture, decode_picture
+    from mimgen.data.sources.decode import CorruptImage, decode_image
 
     try:
-        return decode_picture(path.read_bytes())
+        return decode_image(path.read_bytes())
     except OSError as error:
         raise UserError(f"{flag} {path} cannot be read ({error.strerror})") from None
-    except CorruptPicture:
-        raise UserError(f"{flag} {path} is no picture that can be read: give a PNG or JPEG file") from None
+    except CorruptImage:
+        raise UserError(f"{flag} {path} is no image that can be read: give a PNG or JPEG file") from None

@@ -17,16 +17,16 @@ from torch import Tensor
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
 from mimgen.pipelines.editing import edit, inpaint, outpaint
+from mimgen.pipelines.images import to_mask, to_pil, to_tensor
 from mimgen.pipelines.memory import UNBOUNDED, Memory, apply_memory, move_parts
-from mimgen.pipelines.pictures import to_mask, to_pil, to_tensor
 from mimgen.pipelines.presets import Preset
 from mimgen.pipelines.previews import OnPreview
-from mimgen.pipelines.text_to_image import Drawn, TextEncoder, TextToImage
+from mimgen.pipelines.text_to_image import GenerationOutput, TextEncoder, TextToImage
 from mimgen.sampling.sampler import OnStep
 from mimgen.tokenizers import Tokenizer
 
 OutputType = Literal["pil", "pt"]
-Pictures = Image.Image | Sequence[Image.Image] | Tensor
+Images = Image.Image | Sequence[Image.Image] | Tensor
 # what diffusers calls an argument -> what the core calls it
 CORE_NAMES: Mapping[str, str] = {
     "num_images_per_prompt": "images_per_prompt",
@@ -40,16 +40,16 @@ class MeissonicOutput(BaseOutput):
     """What a call returns.
 
     Attributes:
-        images: B PIL pictures, or [B, 3, H, W] in [0, 1] for output_type "pt".
+        images: B PIL images, or [B, 3, H, W] in [0, 1] for output_type "pt".
         tokens: [B, h, w] int64 ids.
-        log_probs: [B, h, w] log probability of each drawn token (for preference tuning).
-        revealed_at: [B, h, w] int64 step in which a token was drawn, from 0; -1 where it was known or is masked.
+        log_probs: [B, h, w] log probability of each generated token (for preference tuning).
+        unmasked_at: [B, h, w] int64 step in which a token was generated, from 0; -1 where it was known or is masked.
     """
 
     images: list[Image.Image] | Tensor
     tokens: Tensor
     log_probs: Tensor
-    revealed_at: Tensor
+    unmasked_at: Tensor
 
 
 class MeissonicPipeline(DiffusionPipeline):
@@ -97,7 +97,7 @@ class MeissonicPipeline(DiffusionPipeline):
             variant: reads `*.<variant>.safetensors`, such as "fp16"; by default the plain files, or half precision
                 where there is nothing else.
             torch_dtype: number format in which the parts compute; float32 when None.
-            memory: gigabytes of the card, or settings of your own, which bound what drawing needs (see
+            memory: gigabytes of the card, or settings of your own, which bound what generating needs (see
                 `mimgen.pipelines.memory`); they have a number format, too.
             parts: transformer, vqvae or text_encoder that is taken instead of the folder's. The authors of
                 Meissonic advise the text encoder of the original CLIP ViT-H.
@@ -133,16 +133,16 @@ class MeissonicPipeline(DiffusionPipeline):
 
         Args:
             gpu_id: number of the card; 0 when None.
-            device: on which is drawn; the card when None.
+            device: on which is generated; the card when None.
 
         Raises:
             UserError: no device is given, and there is no card.
         """
         if device is None and not torch.cuda.is_available():
             raise UserError("offloading needs a graphics card, and there is none: pass device=, or leave it out")
-        place = torch.device("cuda" if device is None else device)
+        target_device = torch.device("cuda" if device is None else device)
         self.memory = replace(self.memory, offload=True)
-        self.to(place if gpu_id is None else torch.device(place.type, gpu_id))
+        self.to(target_device if gpu_id is None else torch.device(target_device.type, gpu_id))
 
     def enable_sequential_cpu_offload(self, *where: Any, **named: Any) -> None:
         """Not for this pipeline: the hooks of diffusers wait for calls of `forward`.
@@ -177,26 +177,26 @@ class MeissonicPipeline(DiffusionPipeline):
         preview_every: int = 1,
         **changes: Any,
     ) -> MeissonicOutput:
-        """Draw pictures for each prompt.
+        """Generate images for each prompt.
 
         Args:
             prompt: one caption or several.
-            negative_prompt: what the unconditional branch of the guidance reads; one, or one a prompt.
-            num_images_per_prompt: pictures of each prompt, which follow each other.
-            height, width: of the pictures in pixels, multiples of a token's side; by default the preset's.
-            seed: one for each picture, or one number from which each picture's is derived by its
-                place. A picture depends on its own seed only, not on the batch.
+            negative_prompt: what the unconditional branch of the guidance reads; one, or one per prompt.
+            num_images_per_prompt: images of each prompt, which follow each other.
+            height, width: of the images in pixels, multiples of a token's side; by default the preset's.
+            seed: one for each image, or one number from which each image's is derived by its
+                place. An image depends on its own seed only, not on the batch.
             steps, guidance_scale: override the saved preset, as do further fields of `Preset`
                 (order, schedule, token_temperature, crop, original_size, score, ...).
-            batch_size: pictures computed at a time.
+            batch_size: images computed at a time.
             output_type: "pil" or "pt".
             callback_on_step_end: called with (step, tokens [b, N]); returning True stops the sampling, and
-                pictures of later batches are left out.
-            callback_on_preview: called with a `Preview`, whose pictures are decoded; returning True stops likewise.
+                images of later batches are left out.
+            callback_on_preview: called with a `Preview`, whose images are decoded; returning True stops likewise.
             preview_every: steps from one preview to the next.
 
         Raises:
-            UserError: for an empty prompt list, fewer than one step, as many seeds as no pictures, or a size that does
+            UserError: for an empty prompt list, fewer than one step, as many seeds as no images, or a size that does
                 not divide into tokens.
         """
         own = self.preset.resolution
@@ -219,65 +219,65 @@ class MeissonicPipeline(DiffusionPipeline):
         )
 
     def edit(
-        self, prompt: str | Sequence[str], image: Pictures, *, strength: float = 0.6, **options: Any
+        self, prompt: str | Sequence[str], image: Images, *, strength: float = 0.6, **options: Any
     ) -> MeissonicOutput:
-        """Draw a picture again after a prompt (image to image); see `mimgen.pipelines.edit`.
+        """Generate an image again after a prompt (image to image); see `mimgen.pipelines.edit`.
 
         Args:
             prompt: one caption or several.
-            image: one picture, or one a prompt, of the size that the result has; tensors [B, 3, H, W] in [0, 1].
-            strength: in (0, 1]; the higher, the less is left of the picture.
-            options: as for drawing without a picture.
+            image: one image, or one per prompt, of the size that the result has; tensors [B, 3, H, W] in [0, 1].
+            strength: in (0, 1]; the higher, the less is left of the image.
+            options: as for generating without an image.
         """
         return self._run(partial(edit, self.core), prompt, to_tensor(image), strength=strength, **options)
 
     def inpaint(
-        self, prompt: str | Sequence[str], image: Pictures, mask: Pictures, **options: Any
+        self, prompt: str | Sequence[str], image: Images, mask: Images, **options: Any
     ) -> MeissonicOutput:
-        """Draw anew what is white in a mask; see `mimgen.pipelines.inpaint`.
+        """Generate anew what is white in a mask; see `mimgen.pipelines.inpaint`.
 
         Args:
-            prompt: one caption or several, of the whole picture.
+            prompt: one caption or several, of the whole image.
             image: as for `edit`.
-            mask: of the same size, white where the picture is drawn anew; tensors [B, H, W] in [0, 1].
-            options: strength, dilate, feather, and as for drawing without a picture.
+            mask: of the same size, white where the image is generated anew; tensors [B, H, W] in [0, 1].
+            options: strength, dilate, feather, and as for generating without an image.
         """
         return self._run(partial(inpaint, self.core), prompt, to_tensor(image), to_mask(mask), **options)
 
     def outpaint(
-        self, prompt: str | Sequence[str], image: Pictures, margins: tuple[int, int, int, int], **options: Any
+        self, prompt: str | Sequence[str], image: Images, margins: tuple[int, int, int, int], **options: Any
     ) -> MeissonicOutput:
-        """Draw what lies around a picture; see `mimgen.pipelines.outpaint`.
+        """Generate what lies around an image; see `mimgen.pipelines.outpaint`.
 
         Args:
-            prompt: one caption or several, of the whole picture.
+            prompt: one caption or several, of the whole image.
             image: as for `edit`.
             margins: pixels by which it grows on the left, top, right and bottom: multiples of a token's side.
-            options: dilate, feather, and as for drawing without a picture.
+            options: dilate, feather, and as for generating without an image.
         """
         return self._run(partial(outpaint, self.core), prompt, to_tensor(image), margins, **options)
 
     @torch.no_grad()
     def _run(
         self,
-        draw: Callable[..., Drawn],
+        generate: Callable[..., GenerationOutput],
         prompt: str | Sequence[str],
-        *given: Any,
+        *arguments: Any,
         output_type: OutputType = "pil",
         **options: Any,
     ) -> MeissonicOutput:
-        """Call `draw` with the options under the names of the core."""
+        """Call `generate` with the options under the names of the core."""
         if output_type not in ("pil", "pt"):
             raise UserError(f'output_type must be "pil" or "pt", got "{output_type}"')
         if options.keys() & {"height", "width"}:
-            raise UserError("height and width are those of the picture: scale the picture, and leave them out")
-        drawn = draw(
+            raise UserError("height and width are those of the image: scale the image, and leave them out")
+        output = generate(
             [prompt] if isinstance(prompt, str) else list(prompt),
-            *given,
+            *arguments,
             rows=self.progress_bar,
             **{CORE_NAMES.get(name, name): value for name, value in options.items() if value is not None},
         )
-        images = drawn.images if output_type == "pt" else to_pil(drawn.images)
+        images = output.images if output_type == "pt" else to_pil(output.images)
         return MeissonicOutput(
-            images=images, tokens=drawn.tokens, log_probs=drawn.log_probs, revealed_at=drawn.revealed_at
+            images=images, tokens=output.tokens, log_probs=output.log_probs, unmasked_at=output.unmasked_at
         )

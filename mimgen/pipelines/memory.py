@@ -1,7 +1,7 @@
-"""Drawing with little memory: number formats, quantised weights, parts that rest on the CPU, decoding in slices.
+"""Generating with little memory: number formats, quantised weights, parts that rest on the CPU, decoding in slices.
 
 Roughly, for the released size (1 billion weights, 1024 px): 2 GB of transformer in bfloat16 and half of it in int8,
-0.7 GB of text encoder, 0.3 GB of tokenizer; each picture then takes 0.7 GB while tokens are drawn (logits over 8192
+0.7 GB of text encoder, 0.3 GB of tokenizer; each image then takes 0.7 GB while tokens are generated (logits over 8192
 codes in float32) and 2 GB while it is decoded. The settings of `memory_preset` are reckoned from these numbers.
 """
 
@@ -29,8 +29,8 @@ class Memory:
         dtype: number format of all parts: "float32", "bfloat16" or "float16"; None leaves them as they are.
         weights: "int8" or "fp8" for the linear layers of the transformer, through torchao; None leaves them.
         offload: the text encoder rests on the CPU and visits the transformer's device only while it encodes.
-        decode_slice: pictures decoded at a time; None for all of a batch.
-        batch_size: most pictures drawn at a time; None for as many as a call says.
+        decode_slice: images decoded at a time; None for all of a batch.
+        batch_size: most images generated at a time; None for as many as a call says.
     """
 
     dtype: str | None = None
@@ -44,11 +44,11 @@ class Memory:
             raise UserError(f"dtype {self.dtype!r}: use one of {', '.join(DTYPES)}")
         for name in ("decode_slice", "batch_size"):
             if (value := getattr(self, name)) is not None and value < 1:
-                raise UserError(f"{name}={value}: give at least one picture")
+                raise UserError(f"{name}={value}: give at least one image")
 
-    def batch(self, asked: int) -> int:
-        """Pictures drawn at a time where a call asks for so many."""
-        return asked if self.batch_size is None else min(asked, self.batch_size)
+    def batch(self, requested: int) -> int:
+        """Images generated at a time where a call asks for so many."""
+        return requested if self.batch_size is None else min(requested, self.batch_size)
 
     @classmethod
     def of(cls, memory: int | float | Memory | None) -> Memory:
@@ -144,7 +144,7 @@ def visiting(part: Any, device: torch.device, offload: bool) -> Iterator[None]:
 
 
 def decode_in_slices(decode: Callable[[Tensor], Tensor], tokens: Tensor, count: int | None) -> Tensor:
-    """Decode ids [B, h, w] `count` pictures at a time, which bounds what the decoder needs; None takes all at once."""
+    """Decode ids [B, h, w] `count` images at a time, which bounds what the decoder needs; None takes all at once."""
     if count is None or count >= len(tokens):
         return decode(tokens)
     return torch.cat([decode(part) for part in tokens.split(count)])

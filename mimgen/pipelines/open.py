@@ -49,7 +49,7 @@ def open_pipeline(model: str, memory: float | None = None) -> TextToImage:
 def open_tokenizer(
     model: str, pixels: int | None = None, flag: str = "--pixels", *, codes: bool = True, named: str = "--model"
 ) -> tuple[Tokenizer, int]:
-    """The tokenizer meant by `model` on the best device, and the side of its pictures.
+    """The tokenizer meant by `model` on the best device, and the side of its images.
 
     Args:
         model: "bundled", a run folder, a pipeline folder, or the folder of a tokenizer.
@@ -59,15 +59,15 @@ def open_tokenizer(
         named: the flag with which the user names the tokenizer.
 
     Raises:
-        UserError: there is none, pictures do not come back from it, or nothing says at which size it was trained.
+        UserError: there is none, images do not come back from it, or nothing says at which size it was trained.
     """
     import torch
 
-    from mimgen.recipes import load_coder, load_tokenizer
+    from mimgen.recipes import load_image_quantizer, load_tokenizer
     from mimgen.tokenizers import Tokenizer
 
     if pixels is not None and pixels < 1:
-        raise UserError(f"{flag} {pixels}: give the side of the pictures in pixels, such as 64")
+        raise UserError(f"{flag} {pixels}: give the side of the images in pixels, such as 64")
     root = pipeline_folder() if model == BUNDLED else Path(model)
     if model == BUNDLED:
         find_pipeline(model)
@@ -75,10 +75,10 @@ def open_tokenizer(
         raise UserError(
             f"no such folder: {root}; {named} takes the folder of a run, a pipeline or a tokenizer, or {BUNDLED!r}"
         )
-    tokenizer = load_tokenizer(root) if codes else load_coder(root)
+    tokenizer = load_tokenizer(root) if codes else load_image_quantizer(root)
     if not isinstance(tokenizer, Tokenizer):
         raise UserError(
-            f"{root} holds a {type(tokenizer).__name__}, whose codes stand for features: no picture comes back from it"
+            f"{root} holds a {type(tokenizer).__name__}, whose codes stand for features: no image comes back from it"
         )
     if torch.cuda.is_available():
         cast(torch.nn.Module, tokenizer).to("cuda")
@@ -90,8 +90,8 @@ def open_tokenizer(
 
 def trained_at(root: Path) -> int | None:
     """Side in pixels that a pipeline folder, or the run that a tokenizer comes from, states."""
-    for place in (root, root / "pipeline", root.parent):
-        index, settings = place / "model_index.json", place / "settings.json"
+    for candidate in (root, root / "pipeline", root.parent):
+        index, settings = candidate / "model_index.json", candidate / "settings.json"
         try:
             if index.is_file():
                 return int(json.loads(index.read_text("utf-8"))["resolution"][0])

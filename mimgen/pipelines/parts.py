@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mimgen.errors import UserError
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 
 __all__ = [
     "FEATURES_ONLY", "KINDS", "PART_NAMES",
@@ -33,7 +33,7 @@ TOKENIZERS: Kinds = {
     "TiTokLegacy": ("mimgen.tokenizers.titok", "TiTokLegacy"),
     "CentroidTokenizer": ("mimgen.tokenizers.centroids", "CentroidTokenizer"),
 }
-# codes that stand for features, from which no picture comes back: targets, but nothing to draw with
+# codes that stand for features, from which no image comes back: targets, but nothing to generate with
 FEATURES_ONLY: Kinds = {
     "VqKd": ("mimgen.tokenizers.vqkd.model", "VqKd"),
     "TiTokProxy": ("mimgen.tokenizers.titok", "TiTokProxy"),
@@ -92,7 +92,7 @@ def open_part(folder: Path, kinds: Kinds, role: str, variant: str | None = None)
     """
     kind = class_in(folder)
     if kind not in kinds:
-        reason = ": its codes stand for features, from which no picture comes back" if kind in FEATURES_ONLY else ""
+        reason = ": its codes stand for features, from which no image comes back" if kind in FEATURES_ONLY else ""
         reason = ": it has latents and no codes" if kind in CONTINUOUS else reason
         raise UserError(
             f"{folder / 'config.json'} is of a {kind}{reason}. As {role} one of {', '.join(kinds)} is needed"
@@ -129,10 +129,10 @@ def save_part(name: str, part: Any, folder: Path, dtype: torch.dtype | None) -> 
     Raises:
         UserError: the part's class cannot be loaded back as `name`.
     """
-    known = [place[1] for place in KINDS[name].values()]
-    if type(part).__name__ not in known or type(part) is not _class(_place(name, type(part).__name__)):
+    known = [entry[1] for entry in KINDS[name].values()]
+    if type(part).__name__ not in known or type(part) is not _class(_entry(name, type(part).__name__)):
         raise UserError(f"a {type(part).__name__} cannot be saved as {name} of a pipeline folder")
-    if isinstance(part, Part):
+    if isinstance(part, PretrainedModule):
         part.save_pretrained(folder, dtype=dtype)
     else:
         part.save_pretrained(folder)
@@ -140,13 +140,13 @@ def save_part(name: str, part: Any, folder: Path, dtype: torch.dtype | None) -> 
 
 
 def token_grid(tokenizer: Any, height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of the ids of a picture.
+    """Rows and columns of the ids of an image.
 
     One id for each square of `downsample` pixels, or the tokenizer's own `grid`: a 1-D tokenizer has one
-    row of ids, whatever the size of the picture.
+    row of ids, whatever the size of the image.
 
     Raises:
-        UserError: the picture does not divide into tokens.
+        UserError: the image does not divide into tokens.
     """
     own = getattr(tokenizer, "grid", None)
     if own is not None:
@@ -154,10 +154,10 @@ def token_grid(tokenizer: Any, height: int, width: int) -> tuple[int, int]:
         return int(rows), int(columns)
     side = tokenizer.downsample
     if min(height, width) < 1:
-        raise UserError(f"pictures of {width} x {height} px: give a height and a width of at least {side} px")
+        raise UserError(f"images of {width} x {height} px: give a height and a width of at least {side} px")
     if height % side or width % side:
         raise UserError(
-            f"pictures of {width} x {height} px do not divide into tokens of {side} px: choose multiples of {side}"
+            f"images of {width} x {height} px do not divide into tokens of {side} px: choose multiples of {side}"
         )
     return height // side, width // side
 
@@ -179,16 +179,16 @@ def check_grid(transformer: Any, grid: tuple[int, int]) -> None:
     learned = None if transformer.places is None else tuple(transformer.places.shape[2:])
     if learned is not None and learned != grid:
         warnings.warn(
-            f"the model learned the places of {learned[0]} x {learned[1]} tokens; they are stretched to {rows} x "
+            f"the model learned the positions of {learned[0]} x {learned[1]} tokens; they are stretched to {rows} x "
             f"{columns}",
             stacklevel=4,
         )
 
 
-def _place(name: str, kind: str) -> tuple[str, str]:
-    return next(place for place in KINDS[name].values() if place[1] == kind)
+def _entry(name: str, kind: str) -> tuple[str, str]:
+    return next(entry for entry in KINDS[name].values() if entry[1] == kind)
 
 
-def _class(place: tuple[str, str]) -> Any:
-    module, name = place
+def _class(entry: tuple[str, str]) -> Any:
+    module, name = entry
     return getattr(importlib.import_module(module), name)

@@ -1,4 +1,4 @@
-"""How a pipeline samples; saved with the weights, so that a folder draws as it was measured."""
+"""How a pipeline samples; saved with the weights, so that a folder generates as it was measured."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ORDERS: Mapping[str, Order] = {
     "raster": Raster(),
 }
 SCHEDULES: Mapping[str, Schedule] = {"cosine": Cosine(), "linear": Linear(), "arccos": Arccos()}
-CLOCKS = ("rate", "steps")
+TIMESTEP_MODES = ("rate", "steps")
 PAIRS: Mapping[str, str] = {
     "resolution": "height and width", "guidance_interval": "start and end", "crop": "left and top",
     "original_size": "height and width",
@@ -31,7 +31,7 @@ class Preset:
     """Sampling settings.
 
     Attributes:
-        resolution: (height, width) in pixels of a picture.
+        resolution: (height, width) in pixels of an image.
         steps: unmasking steps.
         guidance_scale: classifier-free guidance u + w (c - u); 1 turns it off.
         guidance_interval: part of the steps in which guidance is on, as shares in [0, 1].
@@ -39,11 +39,11 @@ class Preset:
         schedule: "cosine", "linear" or "arccos".
         choice_temperature: Gumbel noise on the confidence at the first and at the last step; a single number
             falls to 0.01.
-        token_temperature: divides the logits before a token is drawn; 0 takes the likeliest.
-        clock: what the model is told of the progress: "rate", the share still masked, as in training;
+        token_temperature: divides the logits before a token is generated; 0 takes the likeliest.
+        timestep_mode: what the model is told of the progress: "rate", the share still masked, as in training;
             or "steps", the number of steps left, as the release of Meissonic samples.
-        crop: (left, top) corner in pixels that the model is told, as of a picture cut out of a larger one.
-        original_size: (height, width) that the model is told a picture had before it was scaled; None for `resolution`.
+        crop: (left, top) corner in pixels that the model is told, as of an image cut out of a larger one.
+        original_size: (height, width) that the model is told an image had before it was scaled; None for `resolution`.
         score: preference score that the model is told; the release of Meissonic samples with 6.
         speed: what sampling saves; the savings that are exact but for rounding are on.
     """
@@ -56,7 +56,7 @@ class Preset:
     schedule: str = "cosine"
     choice_temperature: float | tuple[float, float] = (2.0, 0.0)
     token_temperature: float = 1.0
-    clock: str = "rate"
+    timestep_mode: str = "rate"
     crop: tuple[int, int] = (0, 0)
     original_size: tuple[int, int] | None = None
     score: float = 6.0
@@ -66,8 +66,8 @@ class Preset:
         for what, name, known in (("order", self.order, ORDERS), ("schedule", self.schedule, SCHEDULES)):
             if name not in known:
                 raise UserError(f'{what} must be one of {", ".join(known)}, got "{name}"')
-        if self.clock not in CLOCKS:
-            raise UserError(f'clock must be one of {", ".join(CLOCKS)}, got "{self.clock}"')
+        if self.timestep_mode not in TIMESTEP_MODES:
+            raise UserError(f'timestep_mode must be one of {", ".join(TIMESTEP_MODES)}, got "{self.timestep_mode}"')
         if self.steps < 1:
             raise UserError(f"steps={self.steps}: at least one step is needed")
         for name, what in PAIRS.items():

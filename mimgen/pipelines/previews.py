@@ -1,4 +1,4 @@
-"""What a picture looks like while it is being drawn."""
+"""What an image looks like while it is being generated."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ GREY = 0.5
 
 @dataclass(frozen=True)
 class Preview:
-    """Pictures after a step.
+    """Images after a step.
 
     Attributes:
         step: from 0.
-        first: place of the first of these pictures among all that were asked for.
+        first: place of the first of these images among all that were asked for.
         images: [b, 3, H, W] in [0, 1]; grey where a token is still masked.
     """
 
@@ -41,8 +41,8 @@ def previewing(show: OnPreview, every: int, first: int, decode: Decode) -> OnSte
     Args:
         show: called with each `Preview`; returning True stops the sampling.
         every: 1 for all steps.
-        first: place of the batch's first picture.
-        decode: ids [b, N], some masked, to pictures.
+        first: place of the batch's first image.
+        decode: ids [b, N], some masked, to images.
 
     Raises:
         UserError: `every` below 1.
@@ -57,13 +57,13 @@ def previewing(show: OnPreview, every: int, first: int, decode: Decode) -> OnSte
 
 
 def greyed(images: Tensor, masked: Tensor) -> Tensor:
-    """Pictures [b, 3, H, W] with the cells of masked tokens [b, h, w] in grey.
+    """Images [b, 3, H, W] with the cells of masked tokens [b, h, w] in grey.
 
-    Codes that do not lie on a grid of the picture's shape, as of 1-D tokenizers, leave it as it is.
+    Codes that do not lie on a grid of the image's shape, as of 1-D tokenizers, leave it as it is.
     """
     height, width = images.shape[2:]
     rows, columns = masked.shape[1:]
     if height * columns != width * rows or height % rows:
         return images
-    hidden = F.interpolate(masked[:, None].float(), (height, width), mode="nearest").bool()
-    return images.masked_fill(hidden.to(images.device), GREY)
+    pixel_mask = F.interpolate(masked[:, None].float(), (height, width), mode="nearest").bool()
+    return images.masked_fill(pixel_mask.to(images.device), GREY)

@@ -12,14 +12,14 @@ from typing import Any
 from mimgen.errors import UserError
 from mimgen.types import mix_seed
 
-__all__ = ["Asked", "PromptLine", "asked", "picture_seeds", "read_prompts"]
+__all__ = ["PromptBatch", "PromptLine", "expand_prompts", "image_seeds", "read_prompts"]
 
 FIELDS = ("prompt", "seed", "negative", "name")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One entry a picture in each of the lists.
+class PromptBatch:
+    """One entry per image in each of the lists.
 
     Attributes:
         prompts: captions.
@@ -34,21 +34,21 @@ class Asked:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def part(self, rows: slice) -> Asked:
-        """The pictures `rows`."""
-        return Asked(self.prompts[rows], self.negatives[rows], self.seeds[rows])
+    def part(self, rows: slice) -> PromptBatch:
+        """The images `rows`."""
+        return PromptBatch(self.prompts[rows], self.negatives[rows], self.seeds[rows])
 
 
-def asked(
+def expand_prompts(
     prompts: Sequence[str], negative: str | Sequence[str], seed: int | Sequence[int], images_per_prompt: int
-) -> Asked:
+) -> PromptBatch:
     """From the arguments of a pipeline.
 
     Args:
         prompts: captions.
-        negative: one for all or one a prompt.
-        seed: one a picture, or one number from which each picture's is derived by its place.
-        images_per_prompt: how often each prompt is drawn; its pictures follow each other.
+        negative: one for all or one per prompt.
+        seed: one per image, or one number from which each image's is derived by its place.
+        images_per_prompt: how often each prompt is generated; its images follow each other.
 
     Raises:
         UserError: nothing is asked, or numbers that do not fit.
@@ -61,44 +61,44 @@ def asked(
             f"{len(negatives)} negative prompts for {len(prompts)} prompts: give one for each prompt, or a single one"
         )
     times = range(images_per_prompt)
-    return Asked(
+    return PromptBatch(
         [prompt for prompt in prompts for _ in times],
         [word for word in negatives for _ in times],
-        picture_seeds(seed, len(prompts), images_per_prompt),
+        image_seeds(seed, len(prompts), images_per_prompt),
     )
 
 
-def picture_seeds(seed: int | Sequence[int], prompts: int, images_per_prompt: int = 1) -> list[int]:
-    """One seed for each picture; a single picture takes a single number as it is.
+def image_seeds(seed: int | Sequence[int], prompts: int, images_per_prompt: int = 1) -> list[int]:
+    """One seed for each image; a single image takes a single number as it is.
 
     Args:
-        seed: one a picture, or one number from which each picture's is derived by its place; NumPy's numbers, too.
+        seed: one per image, or one number from which each image's is derived by its place; NumPy's numbers, too.
         prompts: how many there are.
-        images_per_prompt: how often each is drawn.
+        images_per_prompt: how often each is generated.
 
     Raises:
-        UserError: no picture is asked for, or seeds that are no whole numbers or not as many as pictures.
+        UserError: no image is asked for, or seeds that are no whole numbers or not as many as images.
     """
     if images_per_prompt < 1:
-        raise UserError(f"images_per_prompt={images_per_prompt}: ask for at least one picture")
+        raise UserError(f"images_per_prompt={images_per_prompt}: ask for at least one image")
     if prompts == 0:
         raise UserError("no prompt given: pass at least one caption")
     count = prompts * images_per_prompt
     if isinstance(seed, int) or not isinstance(seed, Sized):  # numbers of NumPy are no int
-        one = _whole(seed)
-        return [one] if count == 1 else [mix_seed(one, place) for place in range(count)]
+        one = _integer(seed)
+        return [one] if count == 1 else [mix_seed(one, number) for number in range(count)]
     if len(seed) != count:
         raise UserError(
-            f"{len(seed)} seeds for {count} pictures: give one for each picture, or a single number"
+            f"{len(seed)} seeds for {count} images: give one for each image, or a single number"
         )
-    return [_whole(each) for each in seed]
+    return [_integer(each) for each in seed]
 
 
-def _whole(seed: Any) -> int:
+def _integer(seed: Any) -> int:
     try:
         return operator.index(seed)
     except TypeError:
-        raise UserError(f"seed {seed!r}: give a whole number, or one for each picture") from None
+        raise UserError(f"seed {seed!r}: give a whole number, or one for each image") from None
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class PromptLine:
 
     Attributes:
         prompt: the caption.
-        name: of the picture's file, without its ending.
+        name: of the image's file, without its ending.
         seed: None where the line does not say.
         negative: None where the line does not say.
     """
@@ -119,7 +119,7 @@ class PromptLine:
 
 
 def read_prompts(path: Path) -> list[PromptLine]:
-    """Read a file of prompts: one a line, or in a file that ends in .jsonl an object a line.
+    """Read a file of prompts: one per line, or in a file that ends in .jsonl an object per line.
 
     Objects have "prompt" and may have "seed", "negative" and "name". A line without a name is called by its number
     in the file, such as 00012, so that lines added at the end leave the others' names. Empty lines are skipped.
@@ -138,7 +138,7 @@ def read_prompts(path: Path) -> list[PromptLine]:
     as_objects = path.suffix.lower() == ".jsonl"
     lines = [_object(row, number, path) if as_objects else PromptLine(row, f"{number:05d}") for number, row in rows]
     if not lines:
-        raise UserError(f"{path} holds no prompt: write one a line")
+        raise UserError(f"{path} holds no prompt: write one per line")
     _check_names(lines, path)
     return lines
 

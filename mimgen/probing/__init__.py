@@ -16,44 +16,42 @@ from mimgen.probing.knn import knn_probe, neighbours
 from mimgen.probing.linear import linear_probe
 from mimgen.probing.logistic import logistic_probe
 from mimgen.probing.mae_protocol import MaeProtocol, mae_probe
-from mimgen.probing.maps import PointingGame, attention_pictures, patch_maps, pointing_game, query_strips
-from mimgen.probing.problem import ProbeResult
-from mimgen.probing.repeats import draw_shots, few_shot, layerwise, repeated
+from mimgen.probing.maps import PointingGame, attention_images, patch_maps, pointing_game, query_strips
+from mimgen.probing.probe_split import ProbeResult
+from mimgen.probing.repeats import few_shot, layerwise, repeated, sample_shots
 from mimgen.probing.segmentation import SegmentationResult, knn_segmentation, linear_segmentation
 from mimgen.probing.sweep import Sweep, sweep_probe
 
 __all__ = [
     "POOLINGS",
-    "Encoder",
-    "Features",
-    "Pooling",
-    "ProbeResult",
-    "extract",
-    "linear_probe",
-    "raw_pixels",
     "AttentiveProbe",
     "AttentiveTraining",
     "CachedFeatures",
+    "Encoder",
     "FeatureKey",
+    "Features",
     "FineTune",
     "Interval",
     "MaeProtocol",
     "PointingGame",
+    "Pooling",
+    "ProbeResult",
     "SegmentationResult",
     "Sweep",
-    "attention_pictures",
+    "attention_images",
     "attentive_probe",
     "bootstrap",
     "bootstrap_difference",
     "cached_features",
     "check_comparable",
-    "draw_shots",
+    "extract",
     "few_shot",
     "fine_tune",
     "key_of",
     "knn_probe",
     "knn_segmentation",
     "layerwise",
+    "linear_probe",
     "linear_segmentation",
     "logistic_probe",
     "mae_probe",
@@ -63,6 +61,8 @@ __all__ = [
     "patch_maps",
     "pointing_game",
     "query_strips",
+    "raw_pixels",
     "repeated",
+    "sample_shots",
     "sweep_probe",
 ]

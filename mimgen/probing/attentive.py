@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.layers.pooling import Pooling, ProbeHead, pooling_named
-from mimgen.probing.problem import ProbeResult, Problem
+from mimgen.probing.probe_split import ProbeResult, ProbeSplit
 from mimgen.probing.stacked import HeadStack, Optimiser
 from mimgen.training.schedule import learning_rate
 
@@ -27,7 +27,7 @@ class AttentiveTraining:
         rates: peak learning rates to choose from.
         decays: weight decays to choose from; every pair of a rate and a decay is tried.
         steps: steps of the whole training.
-        batch_size: pictures a step; at most all of train.
+        batch_size: images per step; at most all of train.
         warmup: steps of linear warm-up, after which the rate falls to 0 as a half cosine.
         optimiser: "adam" or "lars".
     """
@@ -43,18 +43,18 @@ class AttentiveTraining:
         if self.steps < 1 or self.batch_size < 2 or not 0 <= self.warmup <= self.steps:
             raise UserError(
                 f"steps={self.steps}, batch_size={self.batch_size}, warmup={self.warmup}: at least 1 step, 2 "
-                "pictures a step (BatchNorm), and a warm-up no longer than the training"
+                "images per step (BatchNorm), and a warm-up no longer than the training"
             )
 
     @classmethod
-    def official(cls, pictures: int, batch_size: int = 4096) -> AttentiveTraining:
+    def official(cls, images: int, batch_size: int = 4096) -> AttentiveTraining:
         """The protocol of arXiv 2506.10178: LARS at 0.1 x batch / 256, 90 epochs, 10 of them warm-up, no decay.
 
         Args:
-            pictures: n of train, which sets the steps of an epoch.
-            batch_size: pictures a step.
+            images: n of train, which sets the steps of an epoch.
+            batch_size: images per step.
         """
-        epoch = max(1, pictures // batch_size)
+        epoch = max(1, images // batch_size)
         rate = 0.1 * batch_size / 256
         return cls((rate,), (0.0,), steps=90 * epoch, batch_size=batch_size, warmup=10 * epoch, optimiser="lars")
 
@@ -95,14 +95,14 @@ def attentive_probe(
 
     Where `training` names several settings, all are trained at once on the same batches of four fifths of
     train; the best on the last fifth (ties: the smaller rate, then the larger decay) is trained again on all
-    of train. Nothing is chosen by the test pictures.
+    of train. Nothing is chosen by the test images.
 
     Args:
         train_x: [n, N, D] tokens, a memory map if you like; the class token in front where it is to be read.
         train_y: [n] integer labels, none negative.
         test_x: [m, N, D].
         test_y: [m]; labels that train lacks count as wrong.
-        seed: draws the first weights, the held-out part and the batches.
+        seed: determines the first weights, the held-out part and the batches.
         pooling: a name of `POOLING_NAMES` with its defaults, or a function that builds one (called under `seed`).
         grid: rows and columns of the patch tokens; needed by name for what is not a square grid with at most
             one class token.
@@ -111,41 +111,41 @@ def attentive_probe(
 
     Raises:
         UserError: shapes do not fit, tokens are not finite, labels are missing, train holds one class or fewer
-            than 5 pictures (2 with a single setting), the pooling is unknown or does not fit the tokens, or
+            than 5 images (2 with a single setting), the pooling is unknown or does not fit the tokens, or
             training diverged.
     """
     settings = sorted(product(training.rates, training.decays), key=lambda pair: (pair[0], -pair[1]))
-    least = 5 if len(settings) > 1 else 2  # a fifth of train chooses; BatchNorm wants two pictures
-    problem = Problem.check(train_x, train_y, test_x, test_y, tokens=True, least=least)
+    minimum = 5 if len(settings) > 1 else 2  # a fifth of train chooses; BatchNorm wants two images
+    probe_split = ProbeSplit.check(train_x, train_y, test_x, test_y, tokens=True, minimum=minimum)
 
     def fresh() -> ProbeHead:
-        return _head(pooling, train_x, grid, problem.count, seed).to(device)
+        return _head(pooling, train_x, grid, probe_split.count, seed).to(device)
 
     scores: list[float] = []
     if len(settings) > 1:
-        held, kept = problem.part(seed, _VALIDATION)
-        stack = _trained(fresh(), train_x, problem.train, kept, settings, training, seed)
-        scores = _scores(stack, train_x, problem.train, held)
+        held, kept = probe_split.holdout(seed, _VALIDATION)
+        stack = _trained(fresh(), train_x, probe_split.train, kept, settings, training, seed)
+        scores = _scores(stack, train_x, probe_split.train, held)
     chosen = settings[scores.index(max(scores))] if scores else settings[0]
     everything = torch.arange(len(train_x))
     head = fresh()
-    _trained(head, train_x, problem.train, everything, [chosen], training, seed).copy_into(0, head)
+    _trained(head, train_x, probe_split.train, everything, [chosen], training, seed).copy_into(0, head)
     _check_finite(head, chosen[0])
     head = head.cpu().eval()
-    result = problem.grade(
+    result = probe_split.score(
         head.predict(test_x),
         pooling if isinstance(pooling, str) else type(head.pooling).__name__,
         regularisation=chosen[1],
         validation=max(scores) if scores else None,
         details=_details(head, training, chosen, settings, scores),
     )
-    return AttentiveProbe(result, head, problem.labels)
+    return AttentiveProbe(result, head, probe_split.labels)
 
 
 def _head(
     pooling: str | Callable[[], Pooling], x: Tensor, grid: tuple[int, int] | None, classes: int, seed: int
 ) -> ProbeHead:
-    """A head with the first weights of `seed`, the pooling's drawn first."""
+    """A head with the first weights of `seed`, the pooling's sampled first."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if not callable(pooling):

@@ -1,9 +1,9 @@
-"""Features that are computed once: a folder on disk for each model, layer, transform and set of pictures.
+"""Features that are computed once: a folder on disk for each model, layer, transform and set of images.
 
     <root>/<hash of the key>/key.json          what the features were made from
                              features.json     there once they are complete
                              layer-<l>.npy     [n, F] or [n, N, D], one for each layer
-                             label-<name>.npy  [n] int64, where the pictures came with labels
+                             label-<name>.npy  [n] int64, where the images came with labels
 
 Arrays are memory-mapped: reading a part of one reads that part of the file.
 """
@@ -29,9 +29,9 @@ from mimgen.probing.features import Encoder, Features, Pooling, resolve_layers
 
 Precision = Literal["float32", "float16"]
 _WORDS = {
-    "model": "model", "weights": "weights", "data": "data", "contents": "pictures", "split": "split",
-    "pixels": "size of the pictures", "layers": "layers", "pooling": "pooling", "precision": "number format",
-    "count": "number of pictures",
+    "model": "model", "weights": "weights", "data": "data", "contents": "images", "split": "split",
+    "pixels": "size of the images", "layers": "layers", "pooling": "pooling", "precision": "number format",
+    "count": "number of images",
 }  # fmt: skip
 _OF_A_SET = ("data", "contents", "split", "count")
 
@@ -44,13 +44,13 @@ class FeatureKey:
         model: name of the encoder.
         weights: digest of its weights and settings; see `mimgen.encoders.digest`.
         data: name of the data.
-        contents: digest of the pictures and of the transform that made them squares.
+        contents: digest of the images and of the transform that made them squares.
         split: part of the data.
-        pixels: side of the pictures.
+        pixels: side of the images.
         layers: blocks counted from 0, the encoder's depth meaning the output; none means the output.
         pooling: as of `extract`.
         precision: number format on disk.
-        count: number of pictures.
+        count: number of images.
     """
 
     model: str
@@ -75,7 +75,7 @@ class CachedFeatures(Features):
     """`Features` whose tensors are backed by files.
 
     Attributes:
-        labels: named labels [n] int64, in the order of the features; -1 where a picture has none.
+        labels: named labels [n] int64, in the order of the features; -1 where an image has none.
         folder: where they lie.
     """
 
@@ -84,7 +84,7 @@ class CachedFeatures(Features):
 
 
 def key_of(
-    pictures: Tensor | Dataset,
+    images: Tensor | Dataset,
     *,
     model: str,
     weights: str,
@@ -94,10 +94,10 @@ def key_of(
     pooling: Pooling = "mean",
     precision: Precision = "float32",
 ) -> FeatureKey:
-    """The key of some pictures under an encoder.
+    """The key of some images under an encoder.
 
     Args:
-        pictures: [n, 3, H, W] in [0, 1], or a data set.
+        images: [n, 3, H, W] in [0, 1], or a data set.
         model: name of the encoder.
         weights: digest of the encoder.
         data: name of the data; by default the data set's own.
@@ -107,17 +107,17 @@ def key_of(
         precision: number format on disk; "float16" halves the files.
 
     Raises:
-        UserError: no pictures, or pictures that are cropped or flipped at random.
+        UserError: no images, or images that are cropped or flipped at random.
     """
-    if isinstance(pictures, Tensor):
-        if pictures.dim() != 4 or not len(pictures):
-            raise UserError(f"features want pictures [n, 3, H, W], at least one, got {list(pictures.shape)}")
-        contents, name, pixels = _digest(pictures), data or "tensor", int(pictures.shape[-1])
+    if isinstance(images, Tensor):
+        if images.dim() != 4 or not len(images):
+            raise UserError(f"features want images [n, 3, H, W], at least one, got {list(images.shape)}")
+        contents, name, pixels = _digest(images), data or "tensor", int(images.shape[-1])
     else:
-        check_fixed(pictures)
-        contents, name, pixels = pictures.fingerprint, data or pictures.name, int(pictures[0].image.shape[-1])
+        check_fixed(images)
+        contents, name, pixels = images.fingerprint, data or images.name, int(images[0].image.shape[-1])
     return FeatureKey(
-        model, weights, name, contents, split or "all", pixels, tuple(layers), pooling, precision, len(pictures)
+        model, weights, name, contents, split or "all", pixels, tuple(layers), pooling, precision, len(images)
     )
 
 
@@ -125,7 +125,7 @@ def cached_features(
     root: str | Path,
     key: FeatureKey,
     encoder: Encoder,
-    pictures: Tensor | Dataset,
+    images: Tensor | Dataset,
     *,
     batch_size: int = 64,
     workers: int = 1,
@@ -133,26 +133,26 @@ def cached_features(
 ) -> CachedFeatures:
     """Features from the cache, computed first where they are not there yet.
 
-    Interrupted at any point, the same call goes on where it stopped, with any number of processes. Under
+    Interrupted at any point, the same call resumes where it stopped, with any number of processes. Under
     torchrun every process takes its share of the blocks and all return when the last block is there.
 
     Args:
         root: folder of the cache.
         key: of `key_of`.
         encoder: frozen; its mode is put back afterwards. Not touched where the features are there.
-        pictures: what the key was made from.
-        batch_size: pictures at a time.
+        images: what the key was made from.
+        batch_size: images at a time.
         workers: processes; more than 1 starts that many with a copy of the encoder each.
-        on_block: called with (pictures done, pictures in all).
+        on_block: called with (images done, images in all).
 
     Raises:
         UserError: a layer or pooling that does not exist, features that are not finite, or a full disk.
     """
     layers = resolve_layers(key.layers, encoder.depth, key.pooling)
-    key = replace(key, layers=layers, count=len(pictures))
+    key = replace(key, layers=layers, count=len(images))
     folder = Path(root) / key.folder
     if not (folder / COMPLETE).is_file():
-        fill(folder, asdict(key), encoder, pictures, batch_size=batch_size, workers=workers, on_block=on_block)
+        fill(folder, asdict(key), encoder, images, batch_size=batch_size, workers=workers, on_block=on_block)
     return open_features(folder, key)
 
 
@@ -168,7 +168,7 @@ def open_features(folder: str | Path, key: FeatureKey | None = None) -> CachedFe
     """
     folder = Path(folder)
     if not (folder / COMPLETE).is_file():
-        raise UserError(f"{folder} holds no complete features: extract them again, extraction goes on where it stopped")
+        raise UserError(f"{folder} holds no complete features: extract them again, extraction resumes where it stopped")
     try:
         facts, kept = (json.loads((folder / name).read_text("utf-8")) for name in (COMPLETE, KEY))
         found = FeatureKey(**{**kept, "layers": tuple(kept["layers"])})
@@ -177,20 +177,20 @@ def open_features(folder: str | Path, key: FeatureKey | None = None) -> CachedFe
     except (OSError, ValueError, EOFError, LookupError, TypeError) as error:
         raise UserError(f"{folder} is damaged ({error}): remove it and extract the features again") from error
     if key is not None:
-        check_comparable(found, key, same_pictures=True)
+        check_comparable(found, key, same_images=True)
     grid = None if facts["grid"] is None else (facts["grid"][0], facts["grid"][1])
     return CachedFeatures(levels, found.pooling, grid, facts["prefix"], labels, folder)
 
 
-def check_comparable(first: FeatureKey, second: FeatureKey, *, same_pictures: bool = False) -> None:
+def check_comparable(first: FeatureKey, second: FeatureKey, *, same_images: bool = False) -> None:
     """Raise a `UserError` that names what differs, unless a probe may be fitted on one and tested on the other.
 
     Args:
         first: of the one set, such as train.
         second: of the other.
-        same_pictures: the pictures must be equal too.
+        same_images: the images must be equal too.
     """
-    ignored = () if same_pictures else _OF_A_SET
+    ignored = () if same_images else _OF_A_SET
     names = [each.name for each in fields(FeatureKey) if each.name not in ignored]
     differing = [
         f"{_WORDS[name]} ({getattr(first, name)} and {getattr(second, name)})"

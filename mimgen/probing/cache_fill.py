@@ -28,7 +28,7 @@ from mimgen.probing.features import Encoder, evaluating, pooled
 
 COMPLETE, KEY = "features.json", "key.json"
 _PARTIAL, _DONE, _LOCK = "partial.json", "done.npy", "lock"
-_BLOCK = 256  # pictures
+_BLOCK = 256  # images
 _PATIENCE = 60.0  # seconds without progress after which another process's blocks are taken over
 
 Watch = Callable[[int, int], None]
@@ -60,7 +60,7 @@ def fill(
     folder: Path,
     key: Mapping[str, Any],
     encoder: Encoder,
-    pictures: Tensor | Dataset,
+    image_set: Tensor | Dataset,
     *,
     batch_size: int,
     workers: int,
@@ -72,23 +72,23 @@ def fill(
         folder: of one key; made here.
         key: the key's fields, with `layers` resolved.
         encoder: the encoder.
-        pictures: [n, 3, H, W] in [0, 1], or a data set.
-        batch_size: pictures at a time.
+        image_set: [n, 3, H, W] in [0, 1], or a data set.
+        batch_size: images at a time.
         workers: processes on this machine; under torchrun (RANK, WORLD_SIZE) that launch's are taken instead.
-        on_block: called with (pictures done, pictures in all).
+        on_block: called with (images done, images in all).
 
     Raises:
         UserError: a batch or workers below 1, features that are not finite, a full disk, or what the encoder raises.
     """
     if batch_size < 1 or workers < 1:
         raise UserError(f"batch_size {batch_size} and workers {workers}: give at least 1 of each")
-    if _open(folder, key, encoder, pictures) is None:
+    if _open(folder, key, encoder, image_set) is None:
         return
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if workers > 1 and world == 1:
-        _in_processes(folder, key, encoder, pictures, batch_size, workers, on_block)
+        _in_processes(folder, key, encoder, image_set, batch_size, workers, on_block)
     else:
-        _share(rank, world, folder, key, encoder, pictures, batch_size, on_block)
+        _share(rank, world, folder, key, encoder, image_set, batch_size, on_block)
 
 
 def _share(
@@ -97,22 +97,22 @@ def _share(
     folder: Path,
     key: Mapping[str, Any],
     encoder: Encoder,
-    pictures: Tensor | Dataset,
+    image_set: Tensor | Dataset,
     batch_size: int,
     on_block: Watch,
 ) -> None:
     """Every `world`-th block from `rank` on, then whatever nobody else finishes."""
-    arrays = _open(folder, key, encoder, pictures)
+    arrays = _open(folder, key, encoder, image_set)
     if arrays is None:
         return
     with evaluating(encoder) as device:
         for number in range(rank, len(arrays.done), world):
-            _block(arrays, number, key, encoder, pictures, batch_size, device)
-            on_block(_pictures_done(arrays), len(pictures))
+            _block(arrays, number, key, encoder, image_set, batch_size, device)
+            on_block(_images_done(arrays), len(image_set))
         _wait(arrays.done)
         for number in range(len(arrays.done)):
-            _block(arrays, number, key, encoder, pictures, batch_size, device)
-    on_block(len(pictures), len(pictures))
+            _block(arrays, number, key, encoder, image_set, batch_size, device)
+    on_block(len(image_set), len(image_set))
     _finish(folder, arrays.facts)
 
 
@@ -121,17 +121,17 @@ def _block(
     number: int,
     key: Mapping[str, Any],
     encoder: Encoder,
-    pictures: Tensor | Dataset,
+    image_set: Tensor | Dataset,
     batch_size: int,
     device: torch.device,
 ) -> None:
     if arrays.done[number]:
         return
     first = number * arrays.facts["block"]
-    last = min(first + arrays.facts["block"], len(pictures))
+    last = min(first + arrays.facts["block"], len(image_set))
     for start in range(first, last, batch_size):
         rows = slice(start, min(start + batch_size, last))
-        images, labels = _read(pictures, range(rows.start, rows.stop))
+        images, labels = _read(image_set, range(rows.start, rows.stop))
         found = pooled(encoder, images.to(device), tuple(key["layers"]), key["pooling"])
         for layer, values in found.levels.items():
             _check_finite(values, layer, key["model"])
@@ -143,11 +143,11 @@ def _block(
     arrays.done[number] = 1
 
 
-def _read(pictures: Tensor | Dataset, rows: range) -> tuple[Tensor, list[Mapping[str, int]]]:
-    if isinstance(pictures, Tensor):
-        return pictures[rows.start : rows.stop], []
-    # labels come with the picture that was really read: another one where a file is corrupt
-    samples = [pictures[row] for row in rows]
+def _read(image_set: Tensor | Dataset, rows: range) -> tuple[Tensor, list[Mapping[str, int]]]:
+    if isinstance(image_set, Tensor):
+        return image_set[rows.start : rows.stop], []
+    # labels come with the image that was really read: another one where a file is corrupt
+    samples = [image_set[row] for row in rows]
     return torch.stack([sample.image for sample in samples]).float() / 255, [each.labels for each in samples]
 
 
@@ -155,13 +155,13 @@ def _check_finite(values: Tensor, layer: int, model: str) -> None:
     broken = int((~torch.isfinite(values.flatten(1))).any(1).sum())
     if broken:
         raise UserError(
-            f"features of layer {layer} of {model} are NaN or infinite for {broken} of {len(values)} pictures: "
+            f"features of layer {layer} of {model} are NaN or infinite for {broken} of {len(values)} images: "
             "the encoder has diverged; measure an earlier checkpoint"
         )
 
 
 def _open(
-    folder: Path, key: Mapping[str, Any], encoder: Encoder, pictures: Tensor | Dataset
+    folder: Path, key: Mapping[str, Any], encoder: Encoder, image_set: Tensor | Dataset
 ) -> _Arrays | None:
     """The arrays of an unfinished folder, made where there are none; None for a finished one."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -169,7 +169,7 @@ def _open(
         if (folder / COMPLETE).is_file():
             return None
         if not (folder / _PARTIAL).is_file():
-            _create(folder, key, encoder, pictures)
+            _create(folder, key, encoder, image_set)
         try:
             facts = json.loads((folder / _PARTIAL).read_text("utf-8"))
             levels = {layer: _writable(folder / layer_file(layer)) for layer in key["layers"]}
@@ -179,16 +179,16 @@ def _open(
             raise UserError(f"{folder} is damaged ({error}): remove it and extract the features again") from error
 
 
-def _create(folder: Path, key: Mapping[str, Any], encoder: Encoder, pictures: Tensor | Dataset) -> None:
-    """Empty arrays of the shapes that the first picture has; partial.json is written last."""
-    images, samples = _read(pictures, range(1))
+def _create(folder: Path, key: Mapping[str, Any], encoder: Encoder, image_set: Tensor | Dataset) -> None:
+    """Empty arrays of the shapes that the first image has; partial.json is written last."""
+    images, samples = _read(image_set, range(1))
     with evaluating(encoder) as device:
         first = pooled(encoder, images.to(device), tuple(key["layers"]), key["pooling"])
-    total, width = len(pictures), np.dtype(key["precision"]).itemsize
+    total, width = len(image_set), np.dtype(key["precision"]).itemsize
     needed, free = total * width * sum(each.numel() for each in first.levels.values()), shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"features of {total} pictures need {needed / 2**30:.1f} GiB and {folder} has {free / 2**30:.1f} GiB free: "
+            f"features of {total} images need {needed / 2**30:.1f} GiB and {folder} has {free / 2**30:.1f} GiB free: "
             "ask for fewer layers, for pooling mean, for precision float16, or choose another folder"
         )
     for layer, values in first.levels.items():
@@ -223,7 +223,7 @@ def _in_processes(
     folder: Path,
     key: Mapping[str, Any],
     encoder: Encoder,
-    pictures: Tensor | Dataset,
+    image_set: Tensor | Dataset,
     batch_size: int,
     workers: int,
     on_block: Watch,
@@ -231,19 +231,19 @@ def _in_processes(
     from torch import multiprocessing
 
     threads = max(1, torch.get_num_threads() // workers)
-    arguments = (workers, threads, folder, dict(key), encoder, pictures, batch_size)
-    arrays = _open(folder, key, encoder, pictures)
+    arguments = (workers, threads, folder, dict(key), encoder, image_set, batch_size)
+    arrays = _open(folder, key, encoder, image_set)
     context = multiprocessing.spawn(_work, args=arguments, nprocs=workers, join=False)
     try:
         while not context.join(timeout=0.2):
             if arrays is not None:
-                on_block(_pictures_done(arrays), len(pictures))
+                on_block(_images_done(arrays), len(image_set))
     except multiprocessing.ProcessRaisedException as error:
         _, found, message = str(error).strip().rpartition("mimgen.errors.UserError: ")
         if found:
             raise UserError(message) from None
         raise
-    on_block(len(pictures), len(pictures))
+    on_block(len(image_set), len(image_set))
 
 
 def _work(
@@ -253,15 +253,15 @@ def _work(
     folder: Path,
     key: Mapping[str, Any],
     encoder: Encoder,
-    pictures: Tensor | Dataset,
+    image_set: Tensor | Dataset,
     batch_size: int,
 ) -> None:
     """What each process of `_in_processes` does."""
     torch.set_num_threads(threads)
-    _share(rank, world, folder, key, encoder, pictures, batch_size, lambda done, total: None)
+    _share(rank, world, folder, key, encoder, image_set, batch_size, lambda done, total: None)
 
 
-def _pictures_done(arrays: _Arrays) -> int:
+def _images_done(arrays: _Arrays) -> int:
     return min(int(arrays.done.sum()) * arrays.facts["block"], arrays.facts["n"])
 
 

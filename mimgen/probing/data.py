@@ -1,4 +1,4 @@
-"""The pictures, labels and masks that `mimgen probe` fits on and tests on."""
+"""The images, labels and masks that `mimgen probe` fits on and tests on."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-__all__ = ["Part", "ProbeData", "masks_of", "own_masks", "probe_data"]
+__all__ = ["ProbeData", "SplitPart", "masks_of", "own_masks", "probe_data"]
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
-class Part(Subset):
-    """Some pictures of a data set."""
+class SplitPart(Subset):
+    """Some images of a data set."""
 
     @cached_property
     def images(self) -> Tensor:
         """[n, 3, S, S] in [0, 1], decoded once."""
-        from mimgen.evaluation import load_pictures
+        from mimgen.evaluation import load_images
 
-        return load_pictures(self, range(len(self)))
+        return load_images(self, range(len(self)))
 
 
 @dataclass(frozen=True)
 class ProbeData:
-    """Two splits with one label of each picture.
+    """Two splits with one label of each image.
 
     Attributes:
-        train: the pictures that fit a probe.
+        train: the images that fit a probe.
         test: those that it is tested on.
         label: name of the label set.
         names: names of the classes.
         train_y: [n] int64.
         test_y: [m] int64.
         facts: JSON: everything two results must share to be comparable, as far as it concerns the data.
-        notes: what a reader must be told, such as pictures that were left out.
+        notes: what a reader must be told, such as images that were left out.
     """
 
-    train: Part
-    test: Part
+    train: SplitPart
+    test: SplitPart
     label: str
     names: Sequence[str]
     train_y: Tensor
@@ -68,13 +68,13 @@ def probe_data(
 
     Args:
         spec: the data, as `mimgen.data.open_data` takes it.
-        size: side of the pictures.
+        size: side of the images.
         label: name of the label set; by default the last, which is the finest.
         splits: of train and test.
-        limit: only so many pictures of each split, evenly spread.
+        limit: only so many images of each split, evenly spread.
 
     Raises:
-        UserError: streamed data, no such label, or a split in which no picture has it.
+        UserError: streamed data, no such label, or a split in which no image has it.
     """
     from mimgen.data import Dataset, open_data
 
@@ -87,13 +87,13 @@ def probe_data(
         ids = dataset.labels[label]
         known = [row for row, value in enumerate(ids.tolist()) if value >= 0]
         if not known:
-            raise UserError(f"no picture of {spec}, split {split}, has a label {label!r}; choose another with --label")
+            raise UserError(f"no image of {spec}, split {split}, has a label {label!r}; choose another with --label")
         if len(known) < len(ids):
             missing = len(ids) - len(known)
-            notes.append(f"{missing} of {len(ids)} pictures of {split} have no {label!r} and were left out")
+            notes.append(f"{missing} of {len(ids)} images of {split} have no {label!r} and were left out")
         step = 1 if limit is None else max(1, len(known) // limit)
         rows = tuple(known[::step][:limit])
-        parts.append(Part(dataset, rows))
+        parts.append(SplitPart(dataset, rows))
         labels.append(ids[list(rows)])
     facts = {
         "data": spec, "label": label, "train": splits[0], "test": splits[1], "limit": limit, "pixels": size,
@@ -104,7 +104,7 @@ def probe_data(
     return ProbeData(parts[0], parts[1], label, names, labels[0], labels[1], facts, tuple(notes))
 
 
-def own_masks(part: Part, spec: str) -> Tensor:
+def own_masks(part: SplitPart, spec: str) -> Tensor:
     """[n, S, S] int64 classes of pixels that come with the data themselves, as in the scenes.
 
     Raises:
@@ -119,13 +119,13 @@ def own_masks(part: Part, spec: str) -> Tensor:
     return torch.stack(masks).long()
 
 
-def masks_of(folder: Path, part: Part) -> Tensor:
-    """[n, S, S] int64 classes of pixels, -1 where a mask says 255: FOLDER/KEY.png of each picture.
+def masks_of(folder: Path, part: SplitPart) -> Tensor:
+    """[n, S, S] int64 classes of pixels, -1 where a mask says 255: FOLDER/KEY.png of each image.
 
     The key of a file is its path, whose own suffix is replaced: cats/one.jpg has the mask FOLDER/cats/one.png.
 
-    A mask is a greyscale or palette picture of class numbers, as ADE20K and Pascal VOC have them. It is
-    brought to the size of the pictures as they are (shorter side, centre crop) without mixing classes.
+    A mask is a greyscale or palette image of class numbers, as ADE20K and Pascal VOC have them. It is
+    brought to the size of the images as they are (shorter side, centre crop) without mixing classes.
 
     Raises:
         UserError: no folder, or a mask is missing or not of class numbers.
@@ -133,7 +133,7 @@ def masks_of(folder: Path, part: Part) -> Tensor:
     import torch
 
     if not folder.is_dir():
-        raise UserError(f"--masks {folder}: no such folder; give one with a PNG of class numbers a picture, KEY.png")
+        raise UserError(f"--masks {folder}: no such folder; give one with a PNG of class numbers per image, KEY.png")
     size = int(part[0].image.shape[-1])
     keys = [part[row].key for row in range(len(part))]
     stems = [key.rsplit(".", 1)[0] if key.lower().endswith(_SUFFIXES) else key for key in keys]
@@ -146,10 +146,10 @@ def _mask(path: Path, size: int) -> Tensor:
     from PIL import Image
 
     if not path.is_file():
-        raise UserError(f"--masks: {path} is missing; every picture needs a mask named by its key")
+        raise UserError(f"--masks: {path} is missing; every image needs a mask named by its key")
     with Image.open(path) as stored:
         if stored.mode not in ("L", "P", "1", "I;16", "I"):
-            raise UserError(f"--masks: {path} is a {stored.mode} picture; class numbers are greyscale or palette")
+            raise UserError(f"--masks: {path} is a {stored.mode} image; class numbers are greyscale or palette")
         width, height = stored.size
         scale = size / min(width, height)
         sides = (max(size, round(width * scale)), max(size, round(height * scale)))
@@ -159,9 +159,9 @@ def _mask(path: Path, size: int) -> Tensor:
     return torch.where(values == 255, -1, values)
 
 
-def _label(known: dict[str, list[str]], asked: str | None, spec: str) -> str:
+def _label(known: dict[str, list[str]], requested: str | None, spec: str) -> str:
     from mimgen.cli.options import choose
 
     if not known:
-        raise UserError(f"{spec} has no labels to probe; a folder with one sub-folder a class has, and so has emoji")
-    return next(reversed(known)) if asked is None else choose(asked, list(known), "label")
+        raise UserError(f"{spec} has no labels to probe; a folder with one sub-folder per class has, and so has emoji")
+    return next(reversed(known)) if requested is None else choose(requested, list(known), "label")

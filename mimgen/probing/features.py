@@ -1,4 +1,4 @@
-"""Features of a frozen encoder: one vector a picture, or all of its tokens."""
+"""Features of a frozen encoder: one vector per image, or all of its tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GRID = 4
 
 @dataclass(frozen=True)
 class Features:
-    """Pooled features of a set of pictures.
+    """Pooled features of a set of images.
 
     Attributes:
         levels: for each layer asked for, [n, F] float32 on the CPU; layer `depth` is the output. With pooling
@@ -52,7 +52,7 @@ def extract(
     pooling: Pooling = "mean",
     batch_size: int = 64,
 ) -> Features:
-    """Run a frozen encoder over pictures, in eval mode and without gradient.
+    """Run a frozen encoder over images, in eval mode and without gradient.
 
     Args:
         encoder: the encoder; if a module, its mode is put back afterwards.
@@ -63,14 +63,14 @@ def extract(
             things are [n, 16 D]; "prefix", the first class or register token [n, D], of the
             output only; "tokens", all patches [n, N, D]; "all", class and register tokens in
             front of them [n, P + N, D], of the output only.
-        batch_size: pictures at a time.
+        batch_size: images at a time.
 
     Raises:
-        UserError: unknown pooling, a layer that does not exist, no pictures, or prefix pooling of
+        UserError: unknown pooling, a layer that does not exist, no images, or prefix pooling of
             an encoder without prefix tokens.
     """
     if images.dim() != 4 or not len(images):
-        raise UserError(f"probing wants pictures [n, 3, H, W], at least one, got {list(images.shape)}")
+        raise UserError(f"probing wants images [n, 3, H, W], at least one, got {list(images.shape)}")
     wanted = resolve_layers(layers, encoder.depth, pooling)
     with evaluating(encoder) as device:
         parts = [pooled(encoder, part.to(device), wanted, pooling) for part in images.split(batch_size)]
@@ -89,7 +89,7 @@ def raw_pixels(images: Tensor, side: int = 16) -> Tensor:
         [n, 3 * side * side] float32.
     """
     if images.dim() != 4 or not len(images):
-        raise UserError(f"raw pixels want pictures [n, 3, H, W], at least one, got {list(images.shape)}")
+        raise UserError(f"raw pixels want images [n, 3, H, W], at least one, got {list(images.shape)}")
     small = [
         F.interpolate(part.float(), (side, side), mode="bilinear", antialias=True, align_corners=False)
         for part in images.split(256)

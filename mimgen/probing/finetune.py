@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mimgen.errors import UserError
 from mimgen.layers.blocks.vit import DropPath
 from mimgen.probing.layer_decay import block_lists, parameter_groups
-from mimgen.probing.problem import ProbeResult, Problem
+from mimgen.probing.probe_split import ProbeResult, ProbeSplit
 from mimgen.training.schedule import learning_rate
 
 __all__ = ["FineTune", "fine_tune"]
@@ -28,13 +28,13 @@ class FineTune:
 
     Attributes:
         epochs: passes over train.
-        batch_size: pictures of a step.
+        batch_size: images of a step.
         base_lr: peak rate of the head at batch 256; the rate grows linearly with the batch.
         layer_decay: factor of the rate from one layer to the one before it.
         weight_decay: AdamW's, on matrices only.
         warmup_epochs: linear warm-up, then a half cosine to 0.
         label_smoothing: share of the target spread over all classes.
-        mixup: a of Beta(a, a), from which the share of the other picture is drawn; 0 for none.
+        mixup: a of Beta(a, a), from which the share of the other image is sampled; 0 for none.
         drop_path: rate of the last block, rising linearly from 0; None leaves the encoder's own rates.
         pool: what the head reads: the mean over patches, or the first class or register token.
         clip: largest norm of the gradient; 0 for no limit.
@@ -107,20 +107,20 @@ def fine_tune(
         were trained) and losses (mean training loss of each epoch).
 
     Raises:
-        UserError: pictures and labels do not fit, labels are missing or all the same, settings out of
+        UserError: images and labels do not fit, labels are missing or all the same, settings out of
             range, an encoder without blocks or without gradient, or a loss that is not finite.
     """
     settings = settings or FineTune()
     _check_settings(settings)
     _check_data(train_images, train_y, "train")
     _check_data(test_images, test_y, "test")
-    problem = Problem.check(train_images.flatten(1), train_y, test_images.flatten(1), test_y, least=2)
+    probe_split = ProbeSplit.check(train_images.flatten(1), train_y, test_images.flatten(1), test_y, minimum=2)
     device = next((part.device for part in encoder.parameters()), torch.device("cpu"))
-    # drop path and initial weights draw from torch's own stream, which is put back afterwards
+    # drop path and initial weights sample from torch's own stream, which is put back afterwards
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        model = _model(encoder, settings, problem.count).to(device)
-        losses = _train(model, train_images, problem.train, settings, seed, device)
+        model = _model(encoder, settings, probe_split.count).to(device)
+        losses = _train(model, train_images, probe_split.train, settings, seed, device)
     predicted = _predict(model, test_images, settings.batch_size, device)
     found = {
         "steps": settings.epochs * -(-len(train_images) // settings.batch_size),
@@ -128,7 +128,8 @@ def fine_tune(
         "losses": losses,
         **asdict(settings),
     }
-    return replace(problem.grade(predicted, "fine-tuning", details=found), features=int(model.head[0].weight.numel()))  # type: ignore[union-attr, operator]
+    scores = probe_split.score(predicted, "fine-tuning", details=found)
+    return replace(scores, features=int(model.head[0].weight.numel()))  # type: ignore[union-attr, operator]
 
 
 def _model(encoder: nn.Module, settings: FineTune, classes: int) -> _Classifier:
@@ -205,7 +206,7 @@ def _step(
 
 
 def _mixed(batch: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Each picture with the one at its place from the end (mixup, arXiv 1710.09412, equations 1 and 2)."""
+    """Each image with the one at its place from the end (mixup, arXiv 1710.09412, equations 1 and 2)."""
     return torch.lerp(batch.flip(0), batch, share), torch.lerp(targets.flip(0), targets, share)
 
 
@@ -227,8 +228,8 @@ def _check_settings(settings: FineTune) -> None:
 def _check_data(images: Tensor, labels: Tensor, what: str) -> None:
     if images.dim() != 4 or labels.dim() != 1 or len(images) != len(labels) or not len(images):
         raise UserError(
-            f"fine-tuning: {what} wants pictures [n, 3, H, W] and labels [n], at least one, "
+            f"fine-tuning: {what} wants images [n, 3, H, W] and labels [n], at least one, "
             f"got {list(images.shape)} and {list(labels.shape)}"
         )
     if not all(bool(torch.isfinite(part).all()) for part in images.split(256)):
-        raise UserError(f"fine-tuning: some {what} pictures hold NaN or infinite values; leave them out")
+        raise UserError(f"fine-tuning: some {what} images hold NaN or infinite values; leave them out")

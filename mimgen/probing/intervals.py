@@ -1,4 +1,4 @@
-"""How sure a score is: intervals over seeds and over test pictures."""
+"""How sure a score is: intervals over seeds and over test images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Interval:
         low: lower end.
         high: upper end.
         level: confidence, for example 0.95.
-        over: what varied: "seeds" or "test pictures".
+        over: what varied: "seeds" or "test images".
         values: what was averaged over seeds; empty for the bootstrap.
     """
 
@@ -48,7 +48,7 @@ def over_seeds(values: Sequence[float], level: float = 0.95) -> Interval:
     """Student's t interval of the mean over runs: mean -+ t(level, k - 1) s / sqrt(k).
 
     Args:
-        values: one score a seed, at least one; with one the interval is infinitely wide, since nothing
+        values: one score per seed, at least one; with one the interval is infinitely wide, since nothing
             is known of the spread.
         level: confidence, between 0 and 1.
 
@@ -65,56 +65,56 @@ def over_seeds(values: Sequence[float], level: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, level, "seeds", tuple(float(value) for value in values))
 
 
-def bootstrap(hits: Tensor, level: float = 0.95, *, seed: int, draws: int = 2000) -> Interval:
-    """Percentile bootstrap of an accuracy over test pictures.
+def bootstrap(correct: Tensor, level: float = 0.95, *, seed: int, resamples: int = 2000) -> Interval:
+    """Percentile bootstrap of an accuracy over test images.
 
     Args:
-        hits: [m] or [seeds, m], 1 where a picture is right (`ProbeResult.hits`); seeds are averaged first,
-            since they share their test pictures.
+        correct: [m] or [seeds, m], 1 where an image is right (`ProbeResult.correct`); seeds are averaged first,
+            since they share their test images.
         level: confidence, between 0 and 1.
-        seed: draws the resamples.
-        draws: number of resamples.
+        seed: determines the resamples.
+        resamples: number of resamples.
 
     Raises:
-        UserError: no picture, or a level out of range.
+        UserError: no image, or a level out of range.
     """
     _check_level(level)
-    if not hits.numel():
-        raise UserError("an interval needs at least one test picture")
-    pictures = hits.double().reshape(-1, hits.shape[-1]).mean(0).cpu()
+    if not correct.numel():
+        raise UserError("an interval needs at least one test image")
+    images = correct.double().reshape(-1, correct.shape[-1]).mean(0).cpu()
     generator = torch.Generator().manual_seed(seed)
     means = torch.stack([
-        pictures[torch.randint(len(pictures), (len(pictures),), generator=generator)].mean()
-        for _ in range(draws)
+        images[torch.randint(len(images), (len(images),), generator=generator)].mean()
+        for _ in range(resamples)
     ])  # fmt: skip
     ends = means.quantile(torch.tensor([0.5 - level / 2, 0.5 + level / 2], dtype=torch.float64))
-    return Interval(float(pictures.mean()), float(ends[0]), float(ends[1]), level, "test pictures")
+    return Interval(float(images.mean()), float(ends[0]), float(ends[1]), level, "test images")
 
 
 def bootstrap_difference(
-    first: Tensor, second: Tensor, level: float = 0.95, *, seed: int, draws: int = 2000
+    first: Tensor, second: Tensor, level: float = 0.95, *, seed: int, resamples: int = 2000
 ) -> Interval:
-    """Bootstrap of how much better `first` is than `second` on the same test pictures, resampled in pairs.
+    """Bootstrap of how much better `first` is than `second` on the same test images, resampled in pairs.
 
     Args:
         first: [m] or [seeds, m] hits of one probe.
-        second: [m] or [seeds, m] hits of another, for the same pictures in the same order.
+        second: [m] or [seeds, m] hits of another, for the same images in the same order.
         level: confidence, between 0 and 1.
-        seed: draws the resamples.
-        draws: number of resamples.
+        seed: determines the resamples.
+        resamples: number of resamples.
 
     Returns:
-        the interval; where it excludes 0 the difference is more than the choice of test pictures.
+        the interval; where it excludes 0 the difference is more than the choice of test images.
 
     Raises:
-        UserError: the numbers of test pictures differ.
+        UserError: the numbers of test images differ.
     """
     if first.shape[-1] != second.shape[-1]:
         raise UserError(
-            f"probes on {first.shape[-1]} and {second.shape[-1]} test pictures cannot be compared in pairs"
+            f"probes on {first.shape[-1]} and {second.shape[-1]} test images cannot be compared in pairs"
         )
-    a, b = (hits.double().reshape(-1, hits.shape[-1]).mean(0) for hits in (first, second))
-    return bootstrap(a - b, level, seed=seed, draws=draws)
+    a, b = (correct.double().reshape(-1, correct.shape[-1]).mean(0) for correct in (first, second))
+    return bootstrap(a - b, level, seed=seed, resamples=resamples)
 
 
 def student_t(probability: float, freedom: int) -> float:

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mimgen.layers.pooling import ProbeHead
-    from mimgen.probing.problem import ProbeResult
+    from mimgen.probing.probe_split import ProbeResult
 
-__all__ = ["PATCHES", "PICTURES", "VECTORS", "Probed", "attentive", "check_probes", "counts", "run", "segment"]
+__all__ = ["IMAGES", "PATCHES", "VECTORS", "Probed", "attentive", "check_probes", "counts", "run", "segment"]
 
-VECTORS = ("knn", "linear", "logistic", "sweep", "mae")  # read one vector a picture
-PICTURES = ("fine-tune",)  # train the whole encoder
+VECTORS = ("knn", "linear", "logistic", "sweep", "mae")  # read one vector per image
+IMAGES = ("fine-tune",)  # train the whole encoder
 PATCHES = ("segment-knn", "segment-linear")  # label pixels
 
 
 def attentive() -> tuple[str, ...]:
-    """Names of the probes that read all tokens of a picture."""
+    """Names of the probes that read all tokens of an image."""
     from mimgen.layers.pooling import POOLING_NAMES
 
     return POOLING_NAMES
@@ -49,7 +49,7 @@ def check_probes(text: str) -> tuple[str, ...]:
     Raises:
         UserError: an unknown name, or none.
     """
-    known = (*VECTORS, *attentive(), *PICTURES, *PATCHES)
+    known = (*VECTORS, *attentive(), *IMAGES, *PATCHES)
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names:
         raise UserError(f"--probes is empty; choose from {', '.join(known)}")
@@ -70,10 +70,10 @@ def run(
     Args:
         name: of `VECTORS` or `attentive()`.
         train: features [n, F], for attentive probes [n, N, D], and labels [n].
-        test: the same of the test pictures.
+        test: the same of the test images.
         seed: of the probe.
         grid: rows and columns of the patch tokens.
-        few: train is a handful of pictures, too few to choose settings on.
+        few: train is a handful of images, too few to choose settings on.
     """
     from mimgen.probing.knn import knn_probe
     from mimgen.probing.linear import linear_probe
@@ -111,7 +111,7 @@ def _trained(name: str, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor
 def segment(
     name: str, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], *, grid: tuple[int, int], seed: int
 ) -> Any:
-    """Label the pixels of the test pictures from patch tokens [n, N, D] and masks [n, H, W]."""
+    """Label the pixels of the test images from patch tokens [n, N, D] and masks [n, H, W]."""
     from mimgen.probing.segmentation import knn_segmentation, linear_segmentation
 
     if name == "segment-knn":
@@ -123,5 +123,5 @@ def counts(text: str, flag: str) -> Sequence[int]:
     """ "1,5,10" as positive numbers; "" as none."""
     found = numbers(text, flag) if text.strip() else []
     if 0 in found:
-        raise UserError(f"--{flag} {text}: give at least 1 picture a class")
+        raise UserError(f"--{flag} {text}: give at least 1 image a class")
     return found

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.probing.problem import ProbeResult, Problem
+from mimgen.probing.probe_split import ProbeResult, ProbeSplit
 
 __all__ = ["Neighbours", "knn_probe", "neighbours", "vote"]
 
@@ -21,7 +21,7 @@ _VALIDATED = 2000
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The nearest pictures of each query, nearest first.
+    """The nearest images of each query, nearest first.
 
     Attributes:
         similarity: [m, k] float32 cosine.
@@ -42,10 +42,10 @@ def knn_probe(
     ks: Sequence[int] = (20,),
     temperatures: Sequence[float] = (0.07,),
 ) -> ProbeResult:
-    """Weighted vote of the k nearest training pictures by cosine (Wu et al. 2018, section 3.4).
+    """Weighted vote of the k nearest training images by cosine (Wu et al. 2018, section 3.4).
 
     A neighbour with similarity s votes with weight exp(s / temperature). k and temperature are those
-    with the best leave-one-out accuracy on at most 2000 training pictures (ties go to the first
+    with the best leave-one-out accuracy on at most 2000 training images (ties go to the first
     listed); that accuracy is the result's `validation`.
 
     Args:
@@ -53,29 +53,29 @@ def knn_probe(
         train_y: [n] integer labels, none negative.
         test_x: [m, F].
         test_y: [m]; labels that train lacks count as wrong.
-        seed: draws the training pictures of the leave-one-out accuracy, if there are more than 2000.
+        seed: determines the training images of the leave-one-out accuracy, if there are more than 2000.
         ks: numbers of neighbours to choose from; more than n - 1 means n - 1.
         temperatures: to choose from.
 
     Raises:
-        UserError: as `Problem.check`; k or temperature not above 0.
+        UserError: as `ProbeSplit.check`; k or temperature not above 0.
     """
     if not ks or not temperatures or min(ks) < 1 or min(temperatures) <= 0:
         raise UserError(f"k-NN: k must be at least 1 and temperatures above 0, got {ks} and {temperatures}")
-    problem = Problem.check(train_x, train_y, test_x, test_y, least=2)
-    most = min(max(ks), len(train_x) - 1)
-    held, _ = problem.part(seed, 1.0, _VALIDATED)
-    near = neighbours(train_x[held], train_x, most, skip=held)
-    found, classes = neighbours(test_x, train_x, most), problem.train
-    best, chosen, limit = -1.0, temperatures[0], most
+    probe_split = ProbeSplit.check(train_x, train_y, test_x, test_y, minimum=2)
+    maximum = min(max(ks), len(train_x) - 1)
+    held, _ = probe_split.holdout(seed, 1.0, _VALIDATED)
+    near = neighbours(train_x[held], train_x, maximum, skip=held)
+    found, classes = neighbours(test_x, train_x, maximum), probe_split.train
+    best, chosen, limit = -1.0, temperatures[0], maximum
     for k in ks:
         for temperature in temperatures:
-            guess = vote(near, classes, problem.count, temperature, k)
-            share = float((guess == classes[held]).double().mean())
+            voted = vote(near, classes, probe_split.count, temperature, k)
+            share = float((voted == classes[held]).double().mean())
             if share > best:
-                best, chosen, limit = share, temperature, min(k, most)
-    predicted = vote(found, classes, problem.count, chosen, limit)
-    return problem.grade(predicted, "knn", validation=best, details={"k": limit, "temperature": chosen})
+                best, chosen, limit = share, temperature, min(k, maximum)
+    predicted = vote(found, classes, probe_split.count, chosen, limit)
+    return probe_split.score(predicted, "knn", validation=best, details={"k": limit, "temperature": chosen})
 
 
 @torch.no_grad()
@@ -127,10 +127,10 @@ def vote(near: Neighbours, classes: Tensor, count: int, temperature: float, k: i
     similarity, index = near.similarity[:, :k], near.index[:, :k]
     # Less the row's largest, which changes no winner, so that low temperatures do not overflow.
     weights = ((similarity - similarity[:, :1]) / temperature).exp()
-    said = classes.to(index.device)[index]
+    neighbour_classes = classes.to(index.device)[index]
     winners = [
         torch.zeros(len(part), count, device=part.device).scatter_add_(1, names, part).argmax(1)
-        for part, names in zip(weights.split(4096), said.split(4096))
+        for part, names in zip(weights.split(4096), neighbour_classes.split(4096))
     ]
     return torch.cat(winners)
 
@@ -145,13 +145,13 @@ def _normal(keys: Tensor, length: int, device: torch.device) -> Tensor:
 
 
 def _best(similarity: Tensor, k: int, blocks: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row and their places; block j holds the places j, j + blocks, ..."""
+    """The k largest of each row and their positions; block j holds the positions j, j + blocks, ..."""
     if blocks <= k:
         best = similarity.topk(k, dim=1)
         return best.values, best.indices
     grouped = similarity.unflatten(1, (-1, blocks))
     chosen = grouped.amax(1).topk(k, dim=1, sorted=False).indices
     inside = torch.arange(grouped.shape[1], device=similarity.device) * blocks
-    places = (chosen[:, :, None] + inside).flatten(1)
-    best = similarity.gather(1, places).topk(k, dim=1)
-    return best.values, places.gather(1, best.indices)
+    positions = (chosen[:, :, None] + inside).flatten(1)
+    best = similarity.gather(1, positions).topk(k, dim=1)
+    return best.values, positions.gather(1, best.indices)

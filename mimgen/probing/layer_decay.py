@@ -1,4 +1,4 @@
-"""Layer-wise decay of the learning rate: what lies near the pictures changes slowest."""
+"""Layer-wise decay of the learning rate: what lies near the images changes slowest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mimgen.training.optim import decay_split
 
 __all__ = ["block_lists", "layer_of", "parameter_groups"]
 
-# Parameters that turn pictures into the first tokens, by a word of their name.
+# Parameters that turn images into the first tokens, by a word of their name.
 _INPUT_WORDS = ("embed", "token", "position", "patch", "stem")
 # Words of the name of a list of blocks.
 _BLOCK_WORDS = ("block", "layer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mimgen.probing.problem import ProbeResult, Problem, standardise
+from mimgen.probing.probe_split import ProbeResult, ProbeSplit, standardise
 
 __all__ = ["ProbeResult", "linear_probe"]
 
@@ -19,7 +19,7 @@ def linear_probe(
     """Ridge regression on one-hot labels in closed form; the largest output is the prediction.
 
     Features are standardised with the mean and deviation of train. lambda minimises the error on
-    a fifth of train, drawn by `seed`, among 19 values from 1e-6 to 1e3 (ties go to the larger);
+    a fifth of train, sampled by `seed`, among 19 values from 1e-6 to 1e3 (ties go to the larger);
     then W = argmin |Y - X W|^2 / n + lambda |W|^2 is fitted on all of train.
 
     Args:
@@ -27,22 +27,22 @@ def linear_probe(
         train_y: [n] integer labels, none negative.
         test_x: [m, F].
         test_y: [m]; labels that train lacks count as wrong.
-        seed: draws the validation part.
+        seed: determines the validation part.
 
     Raises:
         UserError: shapes do not fit, features are not finite, labels are missing (negative), train
-            is smaller than 5 pictures or holds a single class.
+            is smaller than 5 images or holds a single class.
     """
-    problem = Problem.check(train_x, train_y, test_x, test_y)
-    held, kept = problem.part(seed)
-    classes = problem.train
+    probe_split = ProbeSplit.check(train_x, train_y, test_x, test_y)
+    held, kept = probe_split.holdout(seed)
+    classes = probe_split.train
     x = train_x.cpu().double()
-    tried = _predictions(x[kept], classes[kept], x[held], problem.count, _REGULARISATIONS)
+    tried = _predictions(x[kept], classes[kept], x[held], probe_split.count, _REGULARISATIONS)
     right = (tried == classes[held]).double().mean(1)
     best = max(range(len(_REGULARISATIONS)), key=lambda i: (float(right[i]), i))
     chosen = _REGULARISATIONS[best]
-    predicted = _predictions(x, classes, test_x.cpu().double(), problem.count, (chosen,))[0]
-    return problem.grade(predicted, "linear", regularisation=chosen, validation=float(right[best]))
+    predicted = _predictions(x, classes, test_x.cpu().double(), probe_split.count, (chosen,))[0]
+    return probe_split.score(predicted, "linear", regularisation=chosen, validation=float(right[best]))
 
 
 def _predictions(
@@ -51,7 +51,7 @@ def _predictions(
     """[R, m] predicted class for each regularisation, from one eigendecomposition.
 
     With X^T X / n = V diag(e) V^T, W = V (V^T X^T Y / n) / (e + lambda). Where features outnumber
-    pictures the same through X X^T.
+    images the same through X X^T.
     """
     x, points = standardise(train_x, test_x)
     targets = torch.nn.functional.one_hot(classes, count).double()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.probing.problem import ProbeResult, Problem, standardise
+from mimgen.probing.probe_split import ProbeResult, ProbeSplit, standardise
 
 __all__ = ["fit_logistic", "logistic_probe"]
 
@@ -28,39 +28,44 @@ def logistic_probe(
     """Logistic regression on standardised features, the regularisation chosen on a fifth of train.
 
     The settings are fitted from the strongest to the weakest, each from the last one's weights. With a
-    single regularisation nothing is held out, so that a handful of pictures is enough.
+    single regularisation nothing is held out, so that a handful of images is enough.
 
     Args:
         train_x: [n, F] features.
         train_y: [n] integer labels, none negative.
         test_x: [m, F].
         test_y: [m]; labels that train lacks count as wrong.
-        seed: draws the validation part.
+        seed: determines the validation part.
         regularisations: values of lambda, see `fit_logistic`; ties go to the larger.
         iterations: most L-BFGS iterations of a fit.
 
     Raises:
-        UserError: as `Problem.check`; a negative regularisation, or none.
+        UserError: as `ProbeSplit.check`; a negative regularisation, or none.
     """
     if not regularisations or min(regularisations) < 0:
         raise UserError(f"logistic probe: regularisations must be 0 or more, got {regularisations}")
     ordered = sorted(regularisations, reverse=True)
     several = len(ordered) > 1
-    problem = Problem.check(train_x, train_y, test_x, test_y, least=5 if several else 2)
+    probe_split = ProbeSplit.check(train_x, train_y, test_x, test_y, minimum=5 if several else 2)
     x, points = standardise(train_x.cpu().double(), test_x.cpu().double())
     chosen, validation = ordered[0], None
     if several:
-        held, kept = problem.part(seed)
+        held, kept = probe_split.holdout(seed)
         weights = None
         for regularisation in ordered:
             weights = fit_logistic(
-                x[kept], problem.train[kept], problem.count, regularisation, start=weights, iterations=iterations
+                x[kept],
+                probe_split.train[kept],
+                probe_split.count,
+                regularisation,
+                start=weights,
+                iterations=iterations,
             )
-            share = float((_logits(x[held], weights).argmax(1) == problem.train[held]).double().mean())
+            share = float((_logits(x[held], weights).argmax(1) == probe_split.train[held]).double().mean())
             if validation is None or share > validation:
                 chosen, validation = regularisation, share
-    weights = fit_logistic(x, problem.train, problem.count, chosen, iterations=iterations)
-    return problem.grade(
+    weights = fit_logistic(x, probe_split.train, probe_split.count, chosen, iterations=iterations)
+    return probe_split.score(
         _logits(points, weights).argmax(1), "logistic", regularisation=chosen, validation=validation
     )
 

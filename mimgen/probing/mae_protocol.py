@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.probing.problem import ProbeResult, Problem
+from mimgen.probing.probe_split import ProbeResult, ProbeSplit
 from mimgen.training.lars import Lars
 
 __all__ = ["MaeProtocol", "mae_probe"]
@@ -26,8 +26,8 @@ class MaeProtocol:
     """Settings of the linear probe of He et al. 2022, appendix A.1, table 10.
 
     Attributes:
-        base_rate: learning rate for 256 pictures a step; the rate is base_rate * batch / 256.
-        batch: pictures a step; all of train where it holds fewer.
+        base_rate: learning rate for 256 images per step; the rate is base_rate * batch / 256.
+        batch: images per step; all of train where it holds fewer.
         epochs: passes over train.
         warmup: epochs in which the rate rises linearly from 0.
         weight_decay: none.
@@ -53,17 +53,17 @@ class MaeProtocol:
             )
 
     @classmethod
-    def small(cls, pictures: int) -> MaeProtocol:
-        """The protocol for data smaller than ImageNet: its peak rate, and where it can its 78 steps an epoch.
+    def small(cls, images: int) -> MaeProtocol:
+        """The protocol for data smaller than ImageNet: its peak rate, and where it can its 78 steps per epoch.
 
         LARS moves weights by a share of their length that is proportional to the rate, and the rate to the
-        batch: with a few thousand pictures in one batch an epoch the head would hardly leave its start.
+        batch: with a few thousand images in one batch an epoch the head would hardly leave its start.
 
         Args:
-            pictures: n of train.
+            images: n of train.
         """
         official = cls()
-        batch = min(pictures, official.batch, max(64, pictures // 78))
+        batch = min(images, official.batch, max(64, images // 78))
         return cls(base_rate=official.rate(official.warmup, official.batch) * 256 / batch, batch=batch)
 
     def rate(self, epoch: float, batch: int) -> float:
@@ -86,7 +86,7 @@ def mae_probe(
 ) -> ProbeResult:
     """BatchNorm without affine part (eps 1e-6), then a linear head, trained by LARS on cross-entropy.
 
-    The paper feeds the class token of a fresh random crop of every picture; what is fed here is the
+    The paper feeds the class token of a fresh random crop of every image; what is fed here is the
     caller's choice (and so is `MaeProtocol.small` for small data): the class token (pooling "prefix") or the
     mean over patches, and in `views` features of further crops. The figure is that of the last epoch, never
     of the best on test.
@@ -96,31 +96,31 @@ def mae_probe(
         train_y: [n] integer labels, none negative.
         test_x: [m, F].
         test_y: [m]; labels that train lacks count as wrong.
-        seed: of the head's first weights and of the order of the pictures.
+        seed: of the head's first weights and of the order of the images.
         protocol: MAE's own by default.
-        views: each [n, F], of other crops and flips of the same training pictures; the epochs take turns.
+        views: each [n, F], of other crops and flips of the same training images; the epochs take turns.
 
     Raises:
-        UserError: as `Problem.check`, a view whose shape is not that of `train_x`, or a loss that is not finite.
+        UserError: as `ProbeSplit.check`, a view whose shape is not that of `train_x`, or a loss that is not finite.
     """
     protocol = protocol or MaeProtocol()
-    problem = Problem.check(train_x, train_y, test_x, test_y)
+    probe_split = ProbeSplit.check(train_x, train_y, test_x, test_y)
     for view in views:
         if view.shape != train_x.shape or not bool(torch.isfinite(view).all()):
             raise UserError(f"MAE probe: a view must be finite and {list(train_x.shape)}, got {list(view.shape)}")
     if len(train_x) < protocol.batch:
         warnings.warn(
-            f"MAE probe: {len(train_x)} training pictures do not fill a batch of {protocol.batch}, so the rate is "
+            f"MAE probe: {len(train_x)} training images do not fill a batch of {protocol.batch}, so the rate is "
             "lower and the steps fewer than in the paper; use MaeProtocol.small",
             stacklevel=2,
         )
-    head = _head(train_x.shape[1], problem.count, protocol.standard, seed)
-    batch = _train(head, [train_x, *views], problem.train, protocol, seed)
+    head = _head(train_x.shape[1], probe_split.count, protocol.standard, seed)
+    batch = _train(head, [train_x, *views], probe_split.train, protocol, seed)
     head.eval()
     with torch.no_grad():
         predicted = torch.cat([head(rows.float()).argmax(1) for rows in test_x.cpu().split(_ROWS)])
     details = asdict(protocol) | {"batch": batch, "views": 1 + len(views)}
-    return problem.grade(predicted, "mae", details=details)
+    return probe_split.score(predicted, "mae", details=details)
 
 
 def _head(width: int, count: int, standard: float, seed: int) -> nn.Sequential:

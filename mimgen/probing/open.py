@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mimgen.probing import Encoder, Pooling
     from mimgen.probing.cache import CachedFeatures
 
-__all__ = ["FORMS", "Opened", "default_cache", "features_of", "open_encoder"]
+__all__ = ["ENCODER_SPECS", "LoadedEncoder", "default_cache", "features_of", "open_encoder"]
 
-FORMS = """  pixels, pixels:PATCH        raw pixels: the whole picture as one token, or patches of PATCH pixels
+ENCODER_SPECS = """  pixels, pixels:PATCH        raw pixels: the whole image as one token, or patches of PATCH pixels
   hog, hog:PATCH              histograms of oriented gradients, likewise
   random-vit, random-vit:SEED an untrained vision transformer
   bundled                     the bundled generator; bundled-tokenizer: its tokenizer
@@ -38,13 +38,13 @@ _USUAL = 64  # pixels for encoders that take any size
 
 
 @dataclass(frozen=True)
-class Opened:
+class LoadedEncoder:
     """An encoder with what results say about it.
 
     Attributes:
         encoder: images [B, 3, H, W] in [0, 1] to `Tokens`; in evaluation mode, on the best device.
         name: short name for tables.
-        pixels: side of the pictures it is measured at.
+        pixels: side of the images it is measured at.
         digest: 16 hexadecimal digits that stand for its weights and settings.
         facts: JSON: source, kind, class, parameters, dim, depth, patch, attention (whether it has maps).
     """
@@ -57,7 +57,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _FoundEncoder:
     encoder: Any
     name: str
     pixels: int
@@ -65,20 +65,20 @@ class _Found:
     settings: tuple[object, ...] = ()
 
 
-def open_encoder(spec: str, pixels: int | None = None) -> Opened:
+def open_encoder(spec: str, pixels: int | None = None) -> LoadedEncoder:
     """The encoder meant by `spec`, on the best device.
 
     Args:
-        spec: one of `FORMS`.
-        pixels: side of the pictures; by default the one that the encoder was trained at, else 64.
+        spec: one of `ENCODER_SPECS`.
+        pixels: side of the images; by default the one that the encoder was trained at, else 64.
 
     Raises:
         UserError: no such encoder (the message lists the forms), or a size that it does not take.
     """
     if pixels is not None and pixels < 1:
-        raise UserError(f"--pixels {pixels}: give the side of the pictures in pixels, such as 64")
+        raise UserError(f"--pixels {pixels}: give the side of the images in pixels, such as 64")
     word, _, rest = spec.partition(":")
-    openers: dict[str, Callable[[str, int | None], _Found]] = {
+    openers: dict[str, Callable[[str, int | None], _FoundEncoder]] = {
         "pixels": _plain, "hog": _plain, "random-vit": _random, "timm": _timm, "hf": _transformers,
     }  # fmt: skip
     if word in openers:
@@ -100,8 +100,8 @@ def default_cache() -> Path:
 
 
 def features_of(
-    opened: Opened,
-    pictures: Tensor | Dataset,
+    loaded: LoadedEncoder,
+    images: Tensor | Dataset,
     *,
     data: str | None = None,
     split: str | None = None,
@@ -112,34 +112,34 @@ def features_of(
     workers: int = 1,
     on_block: Callable[[int, int], None] = lambda done, total: None,
 ) -> CachedFeatures:
-    """Features of pictures under an encoder, from the cache where they are there; see `mimgen.probing.cache`.
+    """Features of images under an encoder, from the cache where they are there; see `mimgen.probing.cache`.
 
     Args:
-        opened: of `open_encoder`.
-        pictures: [n, 3, H, W] in [0, 1], or a data set, of the encoder's size.
+        loaded: of `open_encoder`.
+        images: [n, 3, H, W] in [0, 1], or a data set, of the encoder's size.
         data: what the user calls the data.
         split: part of it.
         layers: as of `mimgen.probing.extract`.
         pooling: as of `mimgen.probing.extract`.
         cache: folder of the cache; `default_cache()` when None.
-        batch_size: pictures at a time.
+        batch_size: images at a time.
         workers: processes.
-        on_block: called with (pictures done, pictures in all).
+        on_block: called with (images done, images in all).
     """
     from mimgen.probing.cache import cached_features, key_of
 
     key = key_of(
-        pictures, model=opened.name, weights=opened.digest, data=data, split=split, layers=layers, pooling=pooling
+        images, model=loaded.name, weights=loaded.digest, data=data, split=split, layers=layers, pooling=pooling
     )
-    if key.pixels != opened.pixels:
-        raise UserError(f"{opened.name} was opened for {opened.pixels} pixels, the pictures have {key.pixels}")
+    if key.pixels != loaded.pixels:
+        raise UserError(f"{loaded.name} was opened for {loaded.pixels} pixels, the images have {key.pixels}")
     return cached_features(
-        cache or default_cache(), key, opened.encoder, pictures,
+        cache or default_cache(), key, loaded.encoder, images,
         batch_size=batch_size, workers=workers, on_block=on_block,
     )  # fmt: skip
 
 
-def _opened(spec: str, found: _Found) -> Opened:
+def _opened(spec: str, found: _FoundEncoder) -> LoadedEncoder:
     import inspect
 
     import torch
@@ -165,97 +165,97 @@ def _opened(spec: str, found: _Found) -> Opened:
         "attention": "attention" in inspect.signature(call).parameters and getattr(encoder, "with_blocks", True),
     }  # fmt: skip
     settings = (found.kind, encoder.dim, encoder.depth, encoder.patch, *found.settings)
-    return Opened(encoder, found.name, found.pixels, digest_of(encoder, *settings), facts)
+    return LoadedEncoder(encoder, found.name, found.pixels, digest_of(encoder, *settings), facts)
 
 
-def _plain(spec: str, pixels: int | None) -> _Found:
+def _plain(spec: str, pixels: int | None) -> _FoundEncoder:
     from mimgen.encoders.plain import HogEncoder, PixelEncoder
 
     word, _, rest = spec.partition(":")
-    patch, side = _whole(rest, spec), pixels or _USUAL
+    patch, side = _integer(rest, spec), pixels or _USUAL
     encoder = PixelEncoder(side, patch) if word == "pixels" else HogEncoder(side, patch)
-    return _Found(encoder, spec, side, word, (side,))
+    return _FoundEncoder(encoder, spec, side, word, (side,))
 
 
-def _random(rest: str, pixels: int | None) -> _Found:
+def _random(rest: str, pixels: int | None) -> _FoundEncoder:
     import torch
 
     from mimgen.encoders import VitEncoder
 
-    seed, side = _whole(rest, f"random-vit:{rest}") or 0, pixels or _USUAL
+    seed, side = _integer(rest, f"random-vit:{rest}") or 0, pixels or _USUAL
     if side % 4:
         raise UserError(f"--pixels {side}: the random ViT wants a multiple of 4, such as 64")
     patch = next((each for each in (16, 8) if side % each == 0 and side // each >= 8), 4)
-    with torch.random.fork_rng(devices=[]):  # drawn on the CPU: the same weights on every machine
+    with torch.random.fork_rng(devices=[]):  # sampled on the CPU: the same weights on every machine
         torch.manual_seed(seed)
         encoder = VitEncoder(side, patch, width=192, depth=12, heads=3)
     name = f"random-vit:{seed}" if rest else "random-vit"
-    return _Found(encoder, name, side, "random vision transformer", (seed,))
+    return _FoundEncoder(encoder, name, side, "random vision transformer", (seed,))
 
 
-def _timm(rest: str, pixels: int | None) -> _Found:
+def _timm(rest: str, pixels: int | None) -> _FoundEncoder:
     from mimgen.encoders.foreign_hf import usual_side
     from mimgen.encoders.foreign_timm import open_timm
 
     name, _, weights = rest.partition("@")
     encoder = open_timm(name, weights or None)
     label = f"timm:{name}" + (f"@{Path(weights).stem}" if weights else "")
-    return _Found(encoder, label, pixels or usual_side(encoder), "timm", (name,))
+    return _FoundEncoder(encoder, label, pixels or usual_side(encoder), "timm", (name,))
 
 
-def _transformers(rest: str, pixels: int | None) -> _Found:
+def _transformers(rest: str, pixels: int | None) -> _FoundEncoder:
     from mimgen.encoders.foreign_hf import open_transformers, usual_side
 
     encoder = open_transformers(rest)
-    return _Found(encoder, _name(Path(rest)), pixels or usual_side(encoder), encoder.kind, (encoder.settings,))
+    return _FoundEncoder(encoder, _name(Path(rest)), pixels or usual_side(encoder), encoder.kind, (encoder.settings,))
 
 
-def _generator(spec: str, pixels: int | None) -> _Found:
+def _generator(spec: str, pixels: int | None) -> _FoundEncoder:
     from mimgen.generators import GeneratorEncoder
 
     pipeline = open_pipeline(spec)
     encoder = GeneratorEncoder(pipeline.transformer, pipeline.vqvae, pipeline.text_encoder)
     side = pixels or pipeline.preset.resolution[0]
-    return _Found(encoder, spec if spec == BUNDLED else _name(Path(spec)), side, "generator")
+    return _FoundEncoder(encoder, spec if spec == BUNDLED else _name(Path(spec)), side, "generator")
 
 
-def _tokenizer(folder: Path, pixels: int | None, name: str, codes: bool = False) -> _Found:
-    from mimgen.recipes import load_coder
+def _tokenizer(folder: Path, pixels: int | None, name: str, codes: bool = False) -> _FoundEncoder:
+    from mimgen.recipes import load_image_quantizer
     from mimgen.tokenizers import TokenizerEncoder
 
-    coder = load_coder(folder)
+    coder = load_image_quantizer(folder)
     side = pixels or trained_at(folder) or getattr(coder, "image_size", None)
     if side is None:
         raise UserError(f"{folder} does not say at which size it was trained; pass --pixels")
     encoder = TokenizerEncoder(coder, after="codes" if codes else "quantised")
-    return _Found(encoder, name + ("@codes" if codes else ""), int(side), "tokenizer", (encoder.after,))
+    return _FoundEncoder(encoder, name + ("@codes" if codes else ""), int(side), "tokenizer", (encoder.after,))
 
 
-def _folder(spec: str, pixels: int | None) -> _Found:
+def _folder(spec: str, pixels: int | None) -> _FoundEncoder:
     """A run, a pipeline, an encoder of ours, a model of transformers, or a tokenizer."""
     from mimgen.encoders.own import saved_encoder
 
     path, _, after = spec.partition("@") if not Path(spec).exists() else (spec, "", "")
     root = Path(path)
     if not root.is_dir():
-        raise UserError(f"no encoder {spec!r}{path_like(root, _WORDS)}; an encoder is one of\n{FORMS}")
+        raise UserError(f"no encoder {spec!r}{path_like(root, _WORDS)}; an encoder is one of\n{ENCODER_SPECS}")
     if after == "codes":
         return _tokenizer(root, pixels, _name(root), codes=True)
-    if any((place / "model_index.json").is_file() for place in (root, root / "pipeline")):
+    if any((candidate / "model_index.json").is_file() for candidate in (root, root / "pipeline")):
         return _generator(spec, pixels)
-    for place in (root, root / "encoder"):
-        config = _config(place)
-        encoder = saved_encoder(config, place)
+    for candidate in (root, root / "encoder"):
+        config = _config(candidate)
+        encoder = saved_encoder(config, candidate)
         if encoder is not None:
             made_for = config.get("image_size", config.get("pixels", trained_at(root)))
             side = made_for if isinstance(made_for, int) else max(made_for or [_USUAL])
-            return _Found(encoder, _name(place), pixels or side, "encoder")
+            return _FoundEncoder(encoder, _name(candidate), pixels or side, "encoder")
         if "model_type" in config and "_class_name" not in config:
-            return _transformers(str(place), pixels)
+            return _transformers(str(candidate), pixels)
     try:
         return _tokenizer(root, pixels, _name(root))
     except UserError as error:
-        raise UserError(f"{spec} holds no encoder ({error}); an encoder is one of\n{FORMS}") from error
+        raise UserError(f"{spec} holds no encoder ({error}); an encoder is one of\n{ENCODER_SPECS}") from error
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -275,10 +275,10 @@ def _name(folder: Path) -> str:
     return folder.parent.name if folder.name in common and folder.parent.name else folder.name
 
 
-def _whole(word: str, spec: str) -> int | None:
+def _integer(word: str, spec: str) -> int | None:
     """The number behind a colon, None where there is none."""
     if not word:
         return None
     if not word.isdecimal():
-        raise UserError(f"{spec}: {word!r} is no whole number; an encoder is one of\n{FORMS}")
+        raise UserError(f"{spec}: {word!r} is no whole number; an encoder is one of\n{ENCODER_SPECS}")
     return int(word)

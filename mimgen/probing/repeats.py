@@ -1,4 +1,4 @@
-"""Probes repeated: over seeds, over layers, and with a few pictures a class."""
+"""Probes repeated: over seeds, over layers, and with a few images per class."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.probing.intervals import Interval, over_seeds
-from mimgen.probing.problem import ProbeResult
+from mimgen.probing.probe_split import ProbeResult
 
-__all__ = ["FewShot", "Layerwise", "Probe", "draw_shots", "few_shot", "layerwise", "repeated"]
+__all__ = ["FewShot", "Layerwise", "Probe", "few_shot", "layerwise", "repeated", "sample_shots"]
 
 
 class Probe(Protocol):
@@ -29,12 +29,12 @@ class Probe(Protocol):
 
 @dataclass(frozen=True)
 class FewShot:
-    """Accuracy with a few pictures a class.
+    """Accuracy with a few images per class.
 
     Attributes:
-        shots: pictures a class.
-        accuracy: over the draws of pictures.
-        results: one a draw.
+        shots: images per class.
+        accuracy: over the random numbers of images.
+        results: one a sample.
     """
 
     shots: int
@@ -54,7 +54,7 @@ class Layerwise:
     """The same probe on every layer.
 
     Attributes:
-        results: for each layer one result a seed.
+        results: for each layer one result per seed.
         best: the layer with the best mean validation accuracy, which test had no say in; None for a probe
             that validates nothing.
     """
@@ -81,7 +81,7 @@ class Layerwise:
 def repeated(
     probe: Probe, train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, *, seeds: Sequence[int]
 ) -> tuple[ProbeResult, ...]:
-    """One result a seed; arguments as of the probe.
+    """One result per seed; arguments as of the probe.
 
     Raises:
         UserError: no seed, the same seed twice, or what the probe raises.
@@ -135,47 +135,47 @@ def few_shot(
     shots: Sequence[int] = (1, 2, 5, 10),
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
 ) -> dict[int, FewShot]:
-    """Probe with few training pictures, several times, since which ones they are decides much.
+    """Probe with few training images, several times, since which ones they are decides much.
 
     Args:
-        probe: one that works on a handful of pictures: `knn_probe`, or `logistic_probe` with a single
-            regularisation. Those that hold out a part of train want five pictures at least.
-        train_x: [n, F] features to draw from.
+        probe: one that works on a handful of images: `knn_probe`, or `logistic_probe` with a single
+            regularisation. Those that hold out a part of train want five images at least.
+        train_x: [n, F] features to sample from.
         train_y: [n] labels.
         test_x: [m, F].
         test_y: [m].
-        shots: pictures a class.
-        seeds: one draw each.
+        shots: images per class.
+        seeds: one sample each.
 
     Raises:
-        UserError: no seed, fewer than 1 picture a class, missing labels, or what the probe raises.
+        UserError: no seed, fewer than 1 image a class, missing labels, or what the probe raises.
     """
     _check_seeds(seeds)
     found = {}
     for count in shots:
         runs = []
         for seed in seeds:
-            rows = draw_shots(train_y, count, seed)
+            rows = sample_shots(train_y, count, seed)
             runs.append(probe(train_x[rows], train_y[rows], test_x, test_y, seed=seed))
         found[count] = FewShot(count, over_seeds([result.accuracy for result in runs]), tuple(runs))
     return found
 
 
-def draw_shots(labels: Tensor, shots: int, seed: int) -> Tensor:
-    """Positions of `shots` random pictures of every class, ascending.
+def sample_shots(labels: Tensor, shots: int, seed: int) -> Tensor:
+    """Positions of `shots` random images of every class, ascending.
 
-    A class with fewer pictures gives all of them, with a warning. More shots with the same seed contain
+    A class with fewer images gives all of them, with a warning. More shots with the same seed contain
     the fewer ones.
 
     Args:
         labels: [n] integers, none negative.
-        shots: pictures a class, at least 1.
-        seed: of the draw.
+        shots: images per class, at least 1.
+        seed: of the sample.
     """
     if shots < 1:
-        raise UserError(f"few-shot probe: {shots} pictures a class; at least 1 is needed")
+        raise UserError(f"few-shot probe: {shots} images per class; at least 1 is needed")
     if bool((labels < 0).any()):
-        raise UserError(f"few-shot probe: {int((labels < 0).sum())} pictures have no label; leave them out")
+        raise UserError(f"few-shot probe: {int((labels < 0).sum())} images have no label; leave them out")
     labels = labels.cpu()
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     taken, short = [], 0
@@ -185,7 +185,7 @@ def draw_shots(labels: Tensor, shots: int, seed: int) -> Tensor:
         taken.append(rows)
     if short:
         warnings.warn(
-            f"few-shot probe: {short} of {len(taken)} classes have fewer than {shots} pictures and give all of theirs",
+            f"few-shot probe: {short} of {len(taken)} classes have fewer than {shots} images and give all of theirs",
             stacklevel=2,
         )
     return torch.cat(taken).sort().values

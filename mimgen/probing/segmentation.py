@@ -1,4 +1,4 @@
-"""What patch tokens know about places: labels of pixels read off frozen patches, by k-NN or by one linear map."""
+"""What patch tokens know about positions: labels of pixels read off frozen patches, by k-NN or by one linear map."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _ROWS = 4096  # patches handled together
 
 @dataclass(frozen=True)
 class SegmentationResult:
-    """Outcome of labelling the pixels of the test pictures.
+    """Outcome of labelling the pixels of the test images.
 
     Attributes:
         miou: mean over classes of intersection over union, counted over all test pixels together.
         accuracy: share of pixels whose class is predicted.
         majority: that share for always saying the most frequent class of train.
         iou: intersection over union of each class that occurs in the test masks or the predictions.
-        n: training pictures.
-        test_n: test pictures.
+        n: training images.
+        test_n: test images.
         probe: which probe it was.
         details: the probe's own settings.
         predicted: [test_n, H, W] int64 class of each pixel; not part of the JSON form.
@@ -68,7 +68,7 @@ def patch_shares(masks: Tensor, grid: tuple[int, int], classes: int) -> Tensor:
     if height % rows or width % columns:
         raise UserError(
             f"segmentation: masks of {height} x {width} pixels do not divide into {rows} x {columns} patches; "
-            "give masks at the size of the pictures"
+            "give masks at the size of the images"
         )
     parts = []
     for part in masks.split(64):
@@ -88,7 +88,7 @@ def knn_segmentation(
     k: int = 20,
     temperature: float = 0.07,
     seed: int = 0,
-    most: int = 100_000,
+    maximum: int = 100_000,
 ) -> SegmentationResult:
     """Each test patch takes the classes of the k most similar training patches.
 
@@ -104,8 +104,8 @@ def knn_segmentation(
         grid: rows and columns of the patches.
         k: neighbours.
         temperature: of the votes.
-        seed: draws the training patches where there are more than `most`.
-        most: training patches at most.
+        seed: determines the training patches where there are more than `maximum`.
+        maximum: training patches at most.
 
     Raises:
         UserError: shapes do not fit, features that are not finite, masks with a single class, k or
@@ -115,16 +115,16 @@ def knn_segmentation(
         raise UserError(f"segmentation: k = {k} and temperature = {temperature} must be positive")
     classes = _check(train_x, train_masks, test_x, test_masks, grid)
     bank, shares = _labelled_patches(train_x, patch_shares(train_masks, grid, classes))
-    if len(bank) > most:
-        rows = torch.randperm(len(bank), generator=torch.Generator().manual_seed(seed))[:most]
+    if len(bank) > maximum:
+        rows = torch.randperm(len(bank), generator=torch.Generator().manual_seed(seed))[:maximum]
         bank, shares = bank[rows], shares[rows]
     k = min(k, len(bank))
     bank = F.normalize(bank, dim=-1)
     scores = []
     for part in test_x.reshape(-1, test_x.shape[-1]).split(1024):
-        similar, places = _nearest(F.normalize(part.float(), dim=-1), bank, k)
+        similar, positions = _nearest(F.normalize(part.float(), dim=-1), bank, k)
         weights = ((similar - similar[:, :1]) / temperature).exp()
-        votes = (weights[..., None] * shares[places]).sum(1)
+        votes = (weights[..., None] * shares[positions]).sum(1)
         scores.append(votes / weights.sum(1, keepdim=True))
     details = {"k": k, "temperature": temperature, "patches": len(bank)}
     return _graded(torch.cat(scores), train_masks, test_masks, grid, classes, "knn", details)
@@ -198,16 +198,16 @@ def _labelled_patches(x: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _nearest(queries: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Cosines and places [q, k] of the k nearest rows of `bank`, looked through in slices."""
+    """Cosines and positions [q, k] of the k nearest rows of `bank`, looked through in slices."""
     best = queries.new_full((len(queries), 0), 0.0)
-    places = torch.zeros(len(queries), 0, dtype=torch.int64)
+    positions = torch.zeros(len(queries), 0, dtype=torch.int64)
     for start in range(0, len(bank), 4 * _ROWS):
         part = queries @ bank[start : start + 4 * _ROWS].T
         values, found = part.topk(min(k, part.shape[1]), dim=1)
-        values, found = torch.cat([best, values], 1), torch.cat([places, found + start], 1)
+        values, found = torch.cat([best, values], 1), torch.cat([positions, found + start], 1)
         best, order = values.topk(min(k, values.shape[1]), dim=1)
-        places = found.gather(1, order)
-    return best, places
+        positions = found.gather(1, order)
+    return best, positions
 
 
 def _graded(
@@ -248,12 +248,12 @@ def _check(
     for x, masks, what in ((train_x, train_masks, "train"), (test_x, test_masks, "test")):
         if x.dim() != 3 or masks.dim() != 3 or len(x) != len(masks) or not len(x):
             raise UserError(
-                f"segmentation: {what} wants tokens [n, N, D] and masks [n, H, W], at least one picture, "
+                f"segmentation: {what} wants tokens [n, N, D] and masks [n, H, W], at least one image, "
                 f"got {list(x.shape)} and {list(masks.shape)}"
             )
         if x.shape[1] != grid[0] * grid[1]:
             raise UserError(
-                f"segmentation: {what} has {x.shape[1]} tokens a picture on a grid of {grid[0]} x {grid[1]}; "
+                f"segmentation: {what} has {x.shape[1]} tokens per image on a grid of {grid[0]} x {grid[1]}; "
                 "pass patch tokens only, all of them"
             )
         if not all(bool(torch.isfinite(part).all()) for part in x.split(256)):

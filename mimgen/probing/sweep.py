@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.probing.problem import ProbeResult, Problem, standardise
+from mimgen.probing.probe_split import ProbeResult, ProbeSplit, standardise
 
 __all__ = ["Sweep", "sweep_probe"]
 
@@ -22,7 +22,7 @@ class Sweep:
         rates: learning rates, as multiples of the step that is safe without momentum (see `train_all`).
         regularisations: values of lambda: loss + lambda / 2 |W|^2, relative to features of variance 1.
         epochs: passes over train.
-        batch: pictures a step; at least twice the rank of the features is taken.
+        batch: images per step; at least twice the rank of the features is taken.
         momentum: Nesterov momentum.
     """
 
@@ -64,17 +64,17 @@ def sweep_probe(
         train_y: [n] integer labels, none negative.
         test_x: [m, F].
         test_y: [m]; labels that train lacks count as wrong.
-        seed: draws the validation part and the order of the pictures.
+        seed: determines the validation part and the order of the images.
         sweep: the settings; 30 by default.
 
     Raises:
-        UserError: as `Problem.check`, or every setting diverged.
+        UserError: as `ProbeSplit.check`, or every setting diverged.
     """
     sweep = sweep or Sweep()
-    problem = Problem.check(train_x, train_y, test_x, test_y)
+    probe_split = ProbeSplit.check(train_x, train_y, test_x, test_y)
     x, points, curvature = principal(*standardise(train_x.cpu().float(), test_x.cpu().float()))
-    held, kept = problem.part(seed)
-    classes, count = problem.train, problem.count
+    held, kept = probe_split.holdout(seed)
+    classes, count = probe_split.train, probe_split.count
     weights = train_all(x[kept], classes[kept], count, curvature, sweep.settings, sweep, seed)
     shares = accuracies(x[held], classes[held], weights)
     best = max(range(len(shares)), key=lambda i: (shares[i], sweep.settings[i][1], -sweep.settings[i][0]))
@@ -82,7 +82,7 @@ def sweep_probe(
         raise UserError("sweep: every setting diverged; give smaller rates")
     rate, regularisation = sweep.settings[best]
     final = train_all(x, classes, count, curvature, [sweep.settings[best]], sweep, seed)
-    return problem.grade(
+    return probe_split.score(
         _logits(points, final[0]).argmax(1),
         "sweep",
         regularisation=regularisation,
@@ -97,7 +97,7 @@ def sweep_probe(
 def principal(x: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rotate features to their principal axes, where their covariance is diagonal.
 
-    A rotation changes neither logits nor |W|^2. Axes along which no training picture lies are left out,
+    A rotation changes neither logits nor |W|^2. Axes along which no training image lies are left out,
     since no gradient ever points there.
 
     Args:
@@ -140,7 +140,7 @@ def train_all(
         curvature: [R] variances e.
         settings: S pairs (rate, regularisation).
         sweep: epochs, batch and momentum.
-        seed: draws the order of the pictures.
+        seed: determines the order of the images.
     """
     x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
     width, number = x.shape[1], len(settings)
@@ -191,5 +191,5 @@ def _logits(x: Tensor, weights: Tensor) -> Tensor:
 
 
 def _batch(sweep: Sweep, x: Tensor) -> int:
-    # Batches with fewer pictures than axes would overshoot along axes that they happen to miss.
+    # Batches with fewer images than axes would overshoot along axes that they happen to miss.
     return min(len(x), max(sweep.batch, 2 * x.shape[1]))

@@ -1,43 +1,49 @@
 """Typed runs: what a config returns and the command line carries out.
 
 A run holds a builder, not a built model, so that looking at a config costs nothing and the weights
-are drawn after the run's seed is set.
+are sampled after the run's seed is set.
 """
 
 from mimgen.recipes.build import Build
-from mimgen.recipes.common import USUAL, Common, changed
+from mimgen.recipes.common import DEFAULT_FLAGS, TrainFlags, overrides
+from mimgen.recipes.data_config import DataConfig, choose_size, value_or
 from mimgen.recipes.generation_fid import FidWatch
 from mimgen.recipes.generator import TrainGenerator
-from mimgen.recipes.pictures import Pictures, choose_size, given
+from mimgen.recipes.init_from import InitFrom, open_text_encoder
 from mimgen.recipes.pretrain import Pretrain
-from mimgen.recipes.start import Start, open_text_encoder
 from mimgen.recipes.tokenizer import TrainTokenizer
-from mimgen.recipes.tokenizers import DiscreteTokenizer, encoder_of, load_coder, load_tokenizer, tokenize
+from mimgen.recipes.tokenizers import (
+    DiscreteTokenizer,
+    encoder_of,
+    load_image_quantizer,
+    load_tokenizer,
+    tokenize,
+)
 from mimgen.recipes.volumes import Volumes
 
 TrainingRun = TrainTokenizer | TrainGenerator | Pretrain
 Run = TrainingRun | Build
 
 __all__ = [
-    "USUAL",
+    "DEFAULT_FLAGS",
     "Build",
-    "Common",
+    "DataConfig",
     "DiscreteTokenizer",
     "FidWatch",
-    "Pictures",
+    "InitFrom",
     "Pretrain",
     "Run",
-    "Start",
+    "TrainFlags",
     "TrainGenerator",
     "TrainTokenizer",
     "TrainingRun",
     "Volumes",
-    "changed",
     "choose_size",
     "encoder_of",
-    "given",
-    "load_coder",
+    "load_image_quantizer",
     "load_tokenizer",
     "open_text_encoder",
+    "overrides",
     "tokenize",
+    "value_or",
 ]

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypedDict, Unpack
 
-from mimgen.recipes.pictures import Pictures, given
+from mimgen.recipes.data_config import DataConfig, value_or
 from mimgen.training import Settings
 
 
-class Numbers(Protocol):
+class SizeConfig(Protocol):
     """What an entry of a config's table of sizes says at least; `warmup`, where it says that too, is read as well."""
 
     @property
     def pixels(self) -> int:
-        """Side of the pictures."""
+        """Side of the images."""
 
     @property
     def steps(self) -> int:
@@ -23,14 +23,14 @@ class Numbers(Protocol):
 
     @property
     def batch(self) -> int:
-        """Pictures a step."""
+        """Images per step."""
 
     @property
     def base_lr(self) -> float:
-        """Learning rate for 256 pictures."""
+        """Learning rate for 256 images."""
 
 
-class Fixed(TypedDict, total=False):
+class FixedSettings(TypedDict, total=False):
     """Settings that a config fixes, see `Settings`; what it leaves out is as there."""
 
     accumulation: int
@@ -44,21 +44,21 @@ class Fixed(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Common:
+class TrainFlags:
     """Flags of every training.
 
     The command line shows them beside a config's own; a config that describes one of them anew says what is
-    peculiar about it there.
+    specific to it there.
 
     Attributes:
         steps: optimiser steps; by default the size's own.
-        pixels: side of the pictures; by default the size's own.
-        batch_size: pictures a step; by default the size's own.
-        base_lr: learning rate for 256 pictures; by default the size's own.
+        pixels: side of the images; by default the size's own.
+        batch_size: images per step; by default the size's own.
+        base_lr: learning rate for 256 images; by default the size's own.
         precision: auto is bf16 where the device has instructions for it, else fp32.
         time_limit: seconds after which training stops with a checkpoint.
         tracker: where curves go besides log.jsonl.
-        seed: of weights, data order and all that is drawn, such as masks and noise.
+        seed: of weights, data order and all that is sampled, such as masks and noise.
     """
 
     steps: int | None = None
@@ -70,7 +70,7 @@ class Common:
     tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard"
     seed: int = 0
 
-    def settings(self, size: Numbers, **fixed: Unpack[Fixed]) -> Settings:
+    def settings(self, size: SizeConfig, **fixed: Unpack[FixedSettings]) -> Settings:
         """The settings of the loop at a size: what the flags say, else the size, and what the config has `fixed`.
 
         Raises:
@@ -80,9 +80,9 @@ class Common:
         if warmup is not None:
             fixed.setdefault("warmup", warmup)
         return Settings(
-            steps=given(self.steps, size.steps),
-            batch_size=given(self.batch_size, size.batch),
-            base_lr=given(self.base_lr, size.base_lr),
+            steps=value_or(self.steps, size.steps),
+            batch_size=value_or(self.batch_size, size.batch),
+            base_lr=value_or(self.base_lr, size.base_lr),
             precision=self.precision,
             time_limit=self.time_limit,
             tracker=self.tracker,
@@ -90,14 +90,14 @@ class Common:
             **fixed,
         )
 
-    def pictures(self, data: str, size: Numbers) -> Pictures:
-        """The pictures of `data`, with the side that the flag says, else the size."""
-        return Pictures(data, given(self.pixels, size.pixels))
+    def data_config(self, data: str, size: SizeConfig) -> DataConfig:
+        """The images of `data`, with the side that the flag says, else the size."""
+        return DataConfig(data, value_or(self.pixels, size.pixels))
 
 
-USUAL = Common()  # nothing is told: all is as the size says
+DEFAULT_FLAGS = TrainFlags()  # nothing is told: all is as the size says
 
 
-def changed(**arguments: tuple[Any, Any]) -> Mapping[str, Any]:
+def overrides(**arguments: tuple[Any, Any]) -> Mapping[str, Any]:
     """Of the arguments, each with its usual value, those that have another: the `options` of a run."""
     return {name: value for name, (value, usual) in arguments.items() if value != usual}

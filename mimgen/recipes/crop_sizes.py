@@ -1,4 +1,4 @@
-"""What iBOT and the systems on it share: crops of a picture, a student and its head."""
+"""What iBOT and the systems on it share: crops of an image, a student and its head."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mimgen.methods.ibot.head import PrototypeHead
 class CropSize:
     """Numbers of one size of self-distillation from crops.
 
-    Crops have `crop` and `small_crop` pixels, cut from pictures of `pixels`; `small` is the number of small ones.
+    Crops have `crop` and `small_crop` pixels, cut from images of `pixels`; `small` is the number of small ones.
     The temperature of patches rises for `rise` steps, and prototypes do not move for `freeze`.
     """
 
@@ -57,7 +57,7 @@ def head_of(size: CropSize, *, separate: bool = False) -> PrototypeHead:
 
 
 def views_of(size: CropSize, small: int, colours: bool) -> MultiCrop:
-    """The crops of a size; without small ones a large one may show less of the picture."""
+    """The crops of a size; without small ones a large one may show less of the image."""
     views = MultiCrop(size.crop, size.small_crop, small=small, large_scale=(0.25 if small else 0.14, 1.0))
     changes = tuple(replace(change, sigma=(0.1, size.blur)) for change in views.colours) if colours else ()
     return replace(views, colours=changes)

@@ -10,15 +10,15 @@ from torch import nn
 
 from mimgen.data import Dataset, Subset, with_codes
 from mimgen.recipes import TrainGenerator
-from mimgen.recipes.pictures import loader
+from mimgen.recipes.data_config import loader
 
 __all__ = ["operations"]
 
-COUNTED = 8  # pictures of the batch on which is counted
+COUNTED = 8  # images of the batch on which is counted
 
 
 def operations(run: Any) -> float:
-    """Operations of a training step for one picture, forward and backward, those of frozen networks included.
+    """Operations of a training step for one image, forward and backward, those of frozen networks included.
 
     Matrix products, convolutions and attention are counted, as torch's counter does; the rest is little.
 
@@ -28,7 +28,7 @@ def operations(run: Any) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     torch.manual_seed(0)
-    data = Subset(cast(Dataset, run.pictures.open()), tuple(range(COUNTED)))
+    data = Subset(cast(Dataset, run.data_config.open()), tuple(range(COUNTED)))
     objective: nn.Module
     shown: Dataset = data
     if isinstance(run, TrainGenerator):

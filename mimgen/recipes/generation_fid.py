@@ -1,4 +1,4 @@
-"""FID in the course of a generator's training: every so many steps, of a stated number of pictures."""
+"""FID in the course of a generator's training: every so many steps, of a stated number of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mimgen.data import Dataset, StreamedDataset
 from mimgen.errors import UserError
 from mimgen.files import write_atomically
 from mimgen.ops.distributed import world_size
-from mimgen.ops.launch import first_process
+from mimgen.ops.launch import is_main_process
 from mimgen.types import mix_seed
 
 if TYPE_CHECKING:  # at run time these would import torch-fidelity's neighbours before they are needed
@@ -28,21 +28,21 @@ REFERENCE = "fid-reference.safetensors"
 class FidWatch:
     """When and how a run measures its FID. It changes no weight, so it may be added to a run at any time.
 
-    Values over few pictures are biased upwards (by about tr(S) / n) and compare with values of the
+    Values over few images are biased upwards (by about tr(S) / n) and compare with values of the
     same n only, which is why n stands in every line.
 
     Attributes:
         every: steps between two measurements, which also come at the end; 0 turns them off.
-        pictures: generated for each, rounded up to a multiple of the processes.
-        references: true pictures at most, spread over the training data.
+        images: generated for each, rounded up to a multiple of the processes.
+        references: true images at most, spread over the training data.
         extractor: "lab-hog" (no weights) or "inception-v3-compat".
         weights: Inception's; see `mimgen.evaluation.fid`.
-        seed: of the generated pictures, the same at every step so that curves show the model alone.
-        batch_size: pictures at a time.
+        seed: of the generated images, the same at every step so that curves show the model alone.
+        batch_size: images at a time.
     """
 
     every: int = 0
-    pictures: int = 500
+    images: int = 500
     references: int = 10_000
     extractor: str = "lab-hog"
     weights: str | None = None
@@ -52,8 +52,8 @@ class FidWatch:
     def __post_init__(self) -> None:
         if self.every < 0:
             raise UserError(f"FID every {self.every} steps: give a positive number, or 0 for never")
-        if min(self.pictures, self.references) < 2 or self.batch_size < 1:
-            raise UserError("FID in training needs at least 2 pictures and 2 references, and a batch of at least 1")
+        if min(self.images, self.references) < 2 or self.batch_size < 1:
+            raise UserError("FID in training needs at least 2 images and 2 references, and a batch of at least 1")
 
     def start(self, dataset: Dataset | StreamedDataset, out: Path) -> Measure:
         """Ready the measurement of a run, so that what is missing is said before the training.
@@ -89,52 +89,52 @@ class Measure:
     extractor: Extractor
 
     def __call__(self, pipeline: TextToImage, step: int) -> dict[str, Any]:
-        """Measure and add a line to `fid.jsonl`; on every process, which share the pictures.
+        """Measure and add a line to `fid.jsonl`; on every process, which share the images.
 
         Returns:
             the line: step, fid, n, references_n, the extractor's key and warnings.
         """
-        from mimgen.evaluation.generation import PictureSource, generation_scores, measure_pictures
+        from mimgen.evaluation.generation import ImageSource, generation_scores, measure_images
 
         watch = self.watch
         # equal shares: parts that are split over processes must be run equally often by each
-        n = -(-watch.pictures // world_size()) * world_size()
-        places = spread(n, len(self.dataset))
+        n = -(-watch.images // world_size()) * world_size()
+        indices = evenly_spaced(n, len(self.dataset))
 
         def read(start: int, stop: int) -> Tensor:
-            return _made(pipeline, self.dataset, places, range(start, stop), watch.seed)
+            return _made(pipeline, self.dataset, indices, range(start, stop), watch.seed)
 
-        source = PictureSource("generated", f"step {step}, seed {watch.seed}", n, read)
-        samples = measure_pictures(source, self.extractor, batch_size=watch.batch_size)
+        source = ImageSource("generated", f"step {step}, seed {watch.seed}", n, read)
+        samples = measure_images(source, self.extractor, batch_size=watch.batch_size)
         found = generation_scores(samples, self._references(), ("fid",))
         line = {"step": step, **found.scores, "n": n, "references_n": found.protocol["references_n"],
                 **self.extractor.key, "warnings": list(found.warnings)}  # fmt: skip
-        if first_process():
+        if is_main_process():
             add_line(self.out / HISTORY, line)
         return line
 
     def _references(self) -> FeatureSet:
         """The training data's statistics: from the run folder if they fit, else made and kept there."""
-        from mimgen.evaluation.generation import from_dataset, load_features, measure_pictures, save_features
+        from mimgen.evaluation.generation import from_dataset, load_features, measure_images, save_features
 
         count = min(self.watch.references, len(self.dataset))
-        source = from_dataset(self.dataset, spread(count, len(self.dataset)))
+        source = from_dataset(self.dataset, evenly_spaced(count, len(self.dataset)))
         file = self.out / REFERENCE
         if file.is_file():
             kept = load_features(file)
             if kept.key == self.extractor.key and kept.source.get("fingerprint") == source.fingerprint:
                 return kept
-        made = measure_pictures(source, self.extractor)
-        if first_process():
+        made = measure_images(source, self.extractor)
+        if is_main_process():
             save_features(made, file)
         return made
 
 
-def spread(count: int, size: int) -> tuple[int, ...]:
-    """`count` places of a set of `size`: spread over it, or round and round where there are not so many."""
+def evenly_spaced(count: int, size: int) -> tuple[int, ...]:
+    """`count` positions of a set of `size`: spread over it, or round and round where there are not so many."""
     if count <= size:
-        return tuple(place * size // count for place in range(count))
-    return tuple(place % size for place in range(count))
+        return tuple(index * size // count for index in range(count))
+    return tuple(index % size for index in range(count))
 
 
 def add_line(path: Path, line: dict[str, Any]) -> None:
@@ -150,8 +150,8 @@ def add_line(path: Path, line: dict[str, Any]) -> None:
     write_atomically(path, "".join(json.dumps(each) + "\n" for each in [*kept, line]))
 
 
-def _made(pipeline: TextToImage, dataset: Dataset, places: tuple[int, ...], rows: range, seed: int) -> Tensor:
+def _made(pipeline: TextToImage, dataset: Dataset, indices: tuple[int, ...], rows: range, seed: int) -> Tensor:
     from mimgen.evaluation.generation import eight_bit
 
-    captions = [dataset.captions[places[row]] for row in rows]
+    captions = [dataset.captions[indices[row]] for row in rows]
     return eight_bit(pipeline(captions, seed=[mix_seed(seed, row) for row in rows], batch_size=len(rows)).images)

@@ -17,13 +17,13 @@ from mimgen.encoders.text_cache import encoder_hash
 from mimgen.errors import UserError
 from mimgen.generators.meissonic.objective import MaskedTokens
 from mimgen.layers.recompute import recompute
-from mimgen.ops.launch import first_process
+from mimgen.ops.launch import is_main_process
 from mimgen.pipelines import Preset, TextToImage
 from mimgen.pipelines.parts import token_grid
+from mimgen.recipes.data_config import DataConfig, class_balanced, loader, preview_samples, record
 from mimgen.recipes.generation_fid import FidWatch
-from mimgen.recipes.generator_data import Data, bucketed, check_scored, coded
-from mimgen.recipes.pictures import Pictures, first, loader, rarer_shown_more, record
-from mimgen.recipes.start import Start, open_text_encoder
+from mimgen.recipes.generator_data import Data, bucketed, check_has_scores, coded
+from mimgen.recipes.init_from import InitFrom, open_text_encoder
 from mimgen.recipes.tokenizers import DiscreteTokenizer, load_tokenizer
 from mimgen.training import Result, Settings, fit, load_ema
 from mimgen.training.checkpoint import newest
@@ -45,20 +45,20 @@ class TrainGenerator:
         size: name of the size.
         build: makes the objective around a tokenizer, with fresh weights.
         tokenizer: folder of the tokenizer; None until one is chosen or trained.
-        pictures: the data.
+        data_config: the data.
         settings: of the loop.
-        sampling: how pictures are sampled; saved with the pipeline.
+        sampling: how images are sampled; saved with the pipeline.
         codes: folder of `mimgen data cache-codes`; without it the ids are computed when the run starts.
-        flips: mirror half of the pictures, drawn anew for each sample.
-        options: further arguments of the config that differ from its defaults; a run goes on with the same only.
-        balance: name of the labels by whose classes rare pictures are shown more often; None for all alike.
+        flips: mirror half of the images, generated anew for each sample.
+        options: further arguments of the config that differ from its defaults; a run resumes with the same only.
+        balance: name of the labels by whose classes rare images are shown more often; None for all alike.
         fid: measure the FID to the training data in the course of the run, into `<out>/fid.jsonl`; None for never.
-        start: the pipeline whose weights `build` takes; None for fresh ones.
+        init_from: the pipeline whose weights `build` takes; None for fresh ones.
         lora: adapters are trained in the place of the weights, and the text encoder is not; None trains all.
         recomputed: gradient checkpointing: blocks keep their inputs only.
-        cell: tokens that the generator takes together along a side where pictures of other shapes than squares
-            are trained on, in buckets of equal token count; 0 crops every picture to a square.
-        scored: the data must tell preference scores.
+        cell: tokens that the generator takes together along a side where images of other shapes than squares
+            are trained on, in buckets of equal token count; 0 crops every image to a square.
+        needs_scores: the data must tell preference scores.
         tokenizer_size: size of the tokenizer that is trained where none is given; None for this size's name.
         text_encoder: folder of the text encoder that `build` freezes; None where it is trained along.
     """
@@ -67,7 +67,7 @@ class TrainGenerator:
     size: str
     build: Callable[[DiscreteTokenizer], MaskedTokens]
     tokenizer: str | None
-    pictures: Pictures
+    data_config: DataConfig
     settings: Settings
     sampling: Preset
     codes: str | None = None
@@ -75,34 +75,34 @@ class TrainGenerator:
     options: Mapping[str, Any] = field(default_factory=dict)
     balance: str | None = None
     fid: FidWatch | None = None
-    start: Start | None = None
+    init_from: InitFrom | None = None
     lora: Lora | None = None
     recomputed: bool = False
     cell: int = 0
-    scored: bool = False
+    needs_scores: bool = False
     tokenizer_size: str | None = None
     text_encoder: Path | None = None
 
     def run(self, out: Path, watch: Watch | None = None) -> Result:
-        """Train or go on training in the run folder `out`; returns the loop's result.
+        """Train or resume training in the run folder `out`; returns the loop's result.
 
         Args:
             out: the run folder.
             watch: called with the pipeline under averaged weights and the step whenever samples are logged.
 
         Raises:
-            UserError: no tokenizer, one that does not divide the pictures, cached codes of something else, data
+            UserError: no tokenizer, one that does not divide the images, cached codes of something else, data
                 without the scores or shapes that are asked for, an FID that cannot be measured, or a run in `out` that
-                was begun otherwise.
+                was started with other settings.
         """
         if self.tokenizer is None:
             raise UserError(f"{self.name} needs a tokenizer; train one (mimgen train vqgan) and pass --tokenizer")
         tokenizer = load_tokenizer(self.tokenizer)
-        token_grid(tokenizer, self.pictures.size, self.pictures.size)
+        token_grid(tokenizer, self.data_config.size, self.data_config.size)
         squares = self._open()
         dataset = self._bucketed(squares, tokenizer)
-        prompts = [sample.caption for sample in first(squares)]
-        # squares are drawn, whatever shapes are trained on, and so squares are what they are measured against
+        prompts = [sample.caption for sample in preview_samples(squares)]
+        # squares are generated, whatever shapes are trained on, and so squares are what they are measured against
         measure = self.fid.start(squares, out) if self.fid is not None and self.fid.every else None
 
         def images(objective: nn.Module, step: int) -> dict[str, Tensor]:
@@ -115,24 +115,24 @@ class TrainGenerator:
                 watch(pipeline, step)
             return {"samples": pipeline(prompts).images}
 
-        def whole(objective: nn.Module, step: int) -> dict[str, Tensor]:
+        def previews(objective: nn.Module, step: int) -> dict[str, Tensor]:
             with gathered(objective):
                 return images(objective, step)
 
         objective = self.objective(tokenizer)
-        told = self._told(objective, out)
+        recorded = self._record_of_parts(objective, out)
         ids = self._coded(dataset, tokenizer)
         settings = self.settings
-        if measure is not None:  # the loop asks for pictures whenever grids or the FID are due
+        if measure is not None:  # the loop asks for images whenever grids or the FID are due
             settings = replace(settings, sample_every=math.gcd(settings.sample_every, measure.watch.every))
-        result = fit(objective, loader(ids, settings), settings, out, images=whole, record=told)
-        if first_process():
+        result = fit(objective, loader(ids, settings), settings, out, images=previews, record=recorded)
+        if is_main_process():
             # weights that are split over processes cannot be written by one of them
             self._leave(self.objective(tokenizer) if is_split(objective) else objective, out)
         return result
 
     def objective(self, tokenizer: DiscreteTokenizer) -> MaskedTokens:
-        """What is trained, as it is before the first step; the run's seed draws what is new."""
+        """What is trained, as it is before the first step; the run's seed generates what is new."""
         torch.manual_seed(self.settings.seed)
         objective = self.build(tokenizer)
         transformer = objective.transformer
@@ -156,16 +156,16 @@ class TrainGenerator:
             objective.transformer,
             objective.tokenizer,
             objective.text_encoder,
-            replace(self.sampling, resolution=(self.pictures.size, self.pictures.size), speed=speed),
+            replace(self.sampling, resolution=(self.data_config.size, self.data_config.size), speed=speed),
         )
 
     def record(self) -> dict[str, Any]:
         """What the checkpoints say about the run."""
-        facts = record(self.name, self.size, self.pictures, self.options, tokenizer=self.tokenizer)
-        # left out where it says nothing, so that runs begun before it existed go on
+        facts = record(self.name, self.size, self.data_config, self.options, tokenizer=self.tokenizer)
+        # left out where it says nothing, so that runs started before it existed resume
         more: dict[str, Any] = {"flips": True} if self.flips else {}
         more |= {"buckets": True} if self.cell else {}
-        more |= {"init": str(self.start.folder)} if self.start else {}
+        more |= {"init": str(self.init_from.folder)} if self.init_from else {}
         more |= {"lora": asdict(self.lora)} if self.lora else {}
         more |= {"text_encoder": encoder_hash(self.text_encoder)} if self.text_encoder else {}
         return {**facts, **more}
@@ -174,28 +174,33 @@ class TrainGenerator:
         """The same run on the tokenizer in `folder`."""
         return replace(self, tokenizer=str(folder))
 
-    def _told(self, objective: MaskedTokens, out: Path) -> dict[str, Any]:
-        """`record`, without the text encoder where the run in `out` was begun before it was recorded.
+    def _record_of_parts(self, objective: MaskedTokens, out: Path) -> dict[str, Any]:
+        """`record`, without the text encoder where the run in `out` was started before it was recorded.
 
         Raises:
             UserError: that run has another text encoder, or cached text states where this one has none or the reverse.
         """
-        record, begun = self.record(), _begun(out)
-        if begun is None:
+        record, run_folder = self.record(), _resumed_run(out)
+        if run_folder is None:
             return record
         now = record.get("text_encoder")
-        if now != begun.encoder and (begun.encoder is not None or begun.trained):
+        if now != run_folder.encoder and (run_folder.encoder is not None or run_folder.trained):
             raise UserError(
-                f"{out} was begun with another text encoder ({begun.encoder or 'trained along'}, now "
-                f"{now or 'trained along'}): pass --clip and --init as it was begun with, or choose another --out"
+                f"{out} was started with another text encoder ({run_folder.encoder or 'trained along'}, now "
+                f"{now or 'trained along'}): pass --clip and --init as it was started with, or choose another --out"
             )
-        if isinstance(objective.text_encoder, CachedText) == begun.holds:
-            how, fix = ("without", "leave it out") if begun.holds else ("with", "pass states of the same text encoder")
+        if isinstance(objective.text_encoder, CachedText) == run_folder.holds:
+            how, fix = (
+                ("without", "leave it out")
+                if run_folder.holds
+                else ("with", "pass states of the same text encoder")
+            )
             raise UserError(
-                f"{out} was begun {how} --text-states, and a run goes on as it was begun, since its checkpoints hold "
+                f"{out} was started {how} --text-states, and a run resumes as it was started, since its "
+                f"checkpoints hold "
                 f"the text encoder or do not: {fix}, or choose another --out"
             )
-        if begun.encoder is None:
+        if run_folder.encoder is None:
             record.pop("text_encoder", None)
         return record
 
@@ -213,31 +218,31 @@ class TrainGenerator:
         self.pipeline(objective).save(out / "pipeline")
 
     def _open(self) -> Data:
-        """The pictures; what does not suit the run is refused before anything is computed."""
-        dataset = self.pictures.open()
-        if self.scored:
-            check_scored(dataset)
+        """The images; what does not suit the run is refused before anything is computed."""
+        dataset = self.data_config.open()
+        if self.needs_scores:
+            check_has_scores(dataset)
         if self.balance is not None:
             if self.cell:
-                raise UserError("pictures in buckets are not balanced: leave out --balance or --buckets")
-            rarer_shown_more(dataset, self.balance)
+                raise UserError("images in buckets are not balanced: leave out --balance or --buckets")
+            class_balanced(dataset, self.balance)
         return dataset
 
     def _bucketed(self, dataset: Data, tokenizer: DiscreteTokenizer) -> Data:
-        """The pictures in the shapes that are trained on, each of at least half a batch of them."""
+        """The images in the shapes that are trained on, each of at least half a batch of them."""
         if not self.cell:
             return dataset
-        least = -(-self.settings.batch_size // 2)
-        return bucketed(dataset, tokenizer, self.pictures.size, self.cell, flips=self.flips, least=least)
+        minimum = -(-self.settings.batch_size // 2)
+        return bucketed(dataset, tokenizer, self.data_config.size, self.cell, flips=self.flips, minimum=minimum)
 
     def _coded(self, dataset: Data, tokenizer: DiscreteTokenizer) -> Data:
-        size, spec = self.pictures.size, self.pictures.spec
+        size, spec = self.data_config.size, self.data_config.spec
         ids = coded(dataset, tokenizer, spec=spec, size=size, codes=self.codes, flips=self.flips)
-        return ids if self.balance is None else rarer_shown_more(ids, self.balance)
+        return ids if self.balance is None else class_balanced(ids, self.balance)
 
 
 @dataclass(frozen=True)
-class _Begun:
+class _ResumedRun:
     """What the newest checkpoint of a run says of its text encoder.
 
     Attributes:
@@ -251,7 +256,7 @@ class _Begun:
     trained: bool
 
 
-def _begun(out: Path) -> _Begun | None:
+def _resumed_run(out: Path) -> _ResumedRun | None:
     """None without a checkpoint, or with a damaged one, of which the loop says what to do."""
     from safetensors import SafetensorError
 
@@ -264,7 +269,7 @@ def _begun(out: Path) -> _Begun | None:
     except (OSError, ValueError, KeyError, SafetensorError):
         return None
     holds, trained = (any(name.startswith(TEXT) for name in names) for names in (model, moments))
-    return _Begun(record.get("text_encoder"), holds, trained)
+    return _ResumedRun(record.get("text_encoder"), holds, trained)
 
 
 def _names(file: Path) -> list[str]:

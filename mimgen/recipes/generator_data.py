@@ -1,4 +1,4 @@
-"""The pictures of a generator's run, as their token ids."""
+"""The images of a generator's run, as their token ids."""
 
 from __future__ import annotations
 
@@ -7,51 +7,51 @@ from typing import cast
 
 from torch import nn
 
-from mimgen.data import Dataset, PictureDataset, StreamedDataset, with_codes
+from mimgen.data import Dataset, ImageDataset, StreamedDataset, with_codes
 from mimgen.data.cache.codes import codes_of, key_of
 from mimgen.data.cache.codes_folder import open_codes
-from mimgen.data.transforms.buckets import BucketedPictures, bucket_shapes, bucketed_codes
+from mimgen.data.transforms.buckets import BucketedImages, bucket_shapes, bucketed_codes
 from mimgen.errors import UserError
 from mimgen.recipes.tokenizers import DiscreteTokenizer, encoder_of, tokenize
 
 Data = Dataset | StreamedDataset
 
 
-def check_scored(dataset: Data) -> None:
+def check_has_scores(dataset: Data) -> None:
     """Refuse data on disk that tell no preference scores; of a stream they are not known beforehand.
 
     Raises:
         UserError: no scores.
     """
-    if isinstance(dataset, Dataset) and not getattr(dataset, "scored", False):
+    if isinstance(dataset, Dataset) and not getattr(dataset, "has_scores", False):
         raise UserError(
-            f"{dataset.name} tells no preference scores, which this size trains with: give each picture a number "
+            f"{dataset.name} tells no preference scores, which this size trains with: give each image a number "
             '"score", in metadata.jsonl, in the .json of shards or as a column'
         )
 
 
 def bucketed(
-    dataset: Data, tokenizer: DiscreteTokenizer, side: int, cell: int, *, flips: bool, least: int
-) -> BucketedPictures:
-    """The pictures in shapes of as many tokens as the square has.
+    dataset: Data, tokenizer: DiscreteTokenizer, side: int, cell: int, *, flips: bool, minimum: int
+) -> BucketedImages:
+    """The images in shapes of as many tokens as the square has.
 
     Args:
-        dataset: one's own pictures.
+        dataset: one's own images.
         tokenizer: what they are turned into tokens with.
         side: of the square in pixels.
         cell: tokens that the generator's trunk takes together along a side, 1 or 2.
-        flips: mirror half of the pictures, drawn anew for each sample.
-        least: pictures that a shape needs to be one of them; see `BucketedPictures`.
+        flips: mirror half of the images, generated anew for each sample.
+        minimum: images that a shape needs to be one of them; see `BucketedImages`.
 
     Raises:
-        UserError: pictures that have one shape, or a tokenizer that has one grid.
+        UserError: images that have one shape, or a tokenizer that has one grid.
     """
-    if not isinstance(dataset, PictureDataset):
-        raise UserError(f"{dataset.name} cannot be put into buckets: leave out --buckets, or pass your own pictures")
+    if not isinstance(dataset, ImageDataset):
+        raise UserError(f"{dataset.name} cannot be put into buckets: leave out --buckets, or pass your own images")
     if getattr(tokenizer, "grid", None) is not None:
         raise UserError(f"a {type(tokenizer).__name__} reads squares only: leave out --buckets")
     shapes = bucket_shapes(side, cell * tokenizer.downsample)
-    return BucketedPictures(dataset.listing, shapes, least=least, flip=flips)
+    return BucketedImages(dataset.listing, shapes, minimum=minimum, flip=flips)
 
 
 def coded(
@@ -60,21 +60,21 @@ def coded(
     """The data with ids: from the cache, or computed here and kept in memory.
 
     Args:
-        dataset: the pictures.
+        dataset: the images.
         tokenizer: what makes the ids.
         spec: what the user called the data.
-        size: side of the pictures.
+        size: side of the images.
         codes: folder of `mimgen data cache-codes`; None to compute them.
-        flips: mirror half of the pictures, drawn anew for each sample.
+        flips: mirror half of the images, generated anew for each sample.
 
     Raises:
-        UserError: a stream, or pictures that must not be flipped, or cached ids of something else.
+        UserError: a stream, or images that must not be flipped, or cached ids of something else.
     """
     if not isinstance(dataset, Dataset):
         if codes or flips:
             raise UserError(f"{dataset.name} is a stream: leave out --codes and --flips, or keep the data on disk")
         return dataset
-    if isinstance(dataset, BucketedPictures):
+    if isinstance(dataset, BucketedImages):
         if codes is not None:
             raise UserError("cached codes are of squares: leave out --codes or --buckets")
         return dataset if dataset.augments else bucketed_codes(dataset, encoder_of(tokenizer))

@@ -1,4 +1,4 @@
-"""Pretraining an encoder on pictures alone."""
+"""Pretraining an encoder on images alone."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from mimgen.ops.launch import first_process
-from mimgen.recipes.pictures import Pictures, loader, record
+from mimgen.ops.launch import is_main_process
+from mimgen.recipes.data_config import DataConfig, loader, record
 from mimgen.training import Result, Settings, fit, load_ema
 
 
@@ -23,29 +23,29 @@ class Pretrain:
         name: name of the config.
         size: name of the size.
         build: makes the objective with fresh weights; its `encoder` is what is trained.
-        pictures: the data.
+        data_config: the data.
         settings: of the loop.
-        options: further arguments of the config that differ from its defaults; a run goes on with the same only.
+        options: further arguments of the config that differ from its defaults; a run resumes with the same only.
     """
 
     name: str
     size: str
     build: Callable[[], nn.Module]
-    pictures: Pictures
+    data_config: DataConfig
     settings: Settings
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, out: Path) -> Result:
-        """Train or go on training in the run folder `out`; returns the loop's result."""
-        dataset = self.pictures.open()
+        """Train or resume training in the run folder `out`; returns the loop's result."""
+        dataset = self.data_config.open()
         torch.manual_seed(self.settings.seed)
         objective: Any = self.build()
         result = fit(objective, loader(dataset, self.settings), self.settings, out, record=self.record())
-        if first_process():
+        if is_main_process():
             load_ema(out, objective)
             objective.encoder.save_pretrained(out / "encoder")
         return result
 
     def record(self) -> dict[str, Any]:
         """What the checkpoints say about the run."""
-        return record(self.name, self.size, self.pictures, self.options)
+        return record(self.name, self.size, self.data_config, self.options)

@@ -18,21 +18,21 @@ def reconstruction(out: Path, data: str, seed: int) -> dict[str, Any]:
 
 
 def composition(out: Path, data: str, seed: int) -> dict[str, Any]:
-    """Composition score and FID of the same pictures, which are kept in pictures.safetensors."""
+    """Composition score and FID of the same images, which are kept in images.safetensors."""
     import torch
     from safetensors.torch import save_file
 
-    from mimgen.evaluation import load_pictures
+    from mimgen.evaluation import load_images
 
     pipeline = open_pipeline(str(out / "generator"))
     scored = measure.composition(pipeline, data, seed=seed)
     found = measure.split_of(data, measure.size_of(pipeline), ())
-    true = load_pictures(found.everything, scored.numbers)
+    true = load_images(found.everything, scored.numbers)
     with torch.no_grad():
         again = measure.through(pipeline, true)
     parts = {"true": true, "reconstructed": again, "generated": scored.made}
     save_file({name: part.mul(255).round().byte().contiguous() for name, part in parts.items()},
-              out / "pictures.safetensors")  # fmt: skip
+              out / "images.safetensors")  # fmt: skip
     pipeline.save(out / "pipeline")
     return {
         **scored.result,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.release import StateDictAdapter
 
 __all__ = ["releases"]
 
 
-def releases() -> dict[str, Release]:
+def releases() -> dict[str, StateDictAdapter]:
     """Every release by its name, in the order in which they are listed."""
     # Imported here because each brings the classes that it fills.
     from mimgen.generators.mage import adapter as mage
@@ -44,4 +44,4 @@ def releases() -> dict[str, Release]:
         a2mim, satvision, hap,
         maskgit, mage, titok_maskgit,
     )  # fmt: skip
-    return {module.RELEASE.name: module.RELEASE for module in modules}
+    return {module.ADAPTER.name: module.ADAPTER for module in modules}

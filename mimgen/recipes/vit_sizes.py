@@ -18,7 +18,7 @@ class MaeShape:
     """Numbers of a network like MAE's.
 
     Attributes:
-        pixels: side of the pictures.
+        pixels: side of the images.
         patch: side of a patch in pixels.
         width: of the encoder.
         depth: its blocks.
@@ -43,8 +43,8 @@ class MaeSize(MaeShape):
     """Numbers of one size of such a network, and of its training.
 
     Attributes:
-        batch: pictures a step.
-        base_lr: learning rate for 256 pictures.
+        batch: images per step.
+        base_lr: learning rate for 256 images.
         warmup: steps of warm-up.
         steps: optimiser steps.
     """
@@ -91,10 +91,10 @@ class Decoding(Protocol):
 
 
 def vit_of(size: Encoding, side: Side) -> VitEncoder:
-    """A fresh encoder as MAE starts it, for pictures of `side` pixels."""
+    """A fresh encoder as MAE starts it, for images of `side` pixels."""
     return mae_vit(image_size=side, patch=size.patch, width=size.width, depth=size.depth, heads=size.heads)
 
 
 def decoder_of(kind: Callable[..., Decoder], size: Decoding, side: Side) -> Decoder:
-    """A fresh decoder of a `kind` whose first arguments are `MaeDecoder`'s, for pictures of `side` pixels."""
+    """A fresh decoder of a `kind` whose first arguments are `MaeDecoder`'s, for images of `side` pixels."""
     return kind(side, size.patch, size.width, size.decoder_width, size.decoder_depth, size.decoder_heads)

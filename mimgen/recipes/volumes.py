@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from mimgen.data import Dataset, StreamedDataset
 from mimgen.data.sources.volumes import open_volumes
-from mimgen.recipes.pictures import Pictures
+from mimgen.recipes.data_config import DataConfig
 
 
 @dataclass(frozen=True)
-class Volumes(Pictures):
-    """Volumes in the place of pictures.
+class Volumes(DataConfig):
+    """Volumes in the place of images.
 
     Attributes:
         spec: "volumes" (built-in phantoms) or a folder; see `mimgen.data.sources.volumes.open_volumes`.

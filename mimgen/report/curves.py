@@ -13,7 +13,7 @@ Points = Sequence[tuple[float, float]]
 
 _WIDTH, _HEIGHT = 440, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 34
-_MOST_POINTS = 300
+_MAX_POINTS = 300
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,23 @@ def curve_svg(curve: Curve) -> str:
     x_ticks, y_ticks = _ticks(x_low, x_high), _ticks(y_low, y_high)
     y_low, y_high = min(y_low, y_ticks[0]), max(y_high, y_ticks[-1])
 
-    def place(x: float, y: float) -> tuple[float, float]:
+    def position(x: float, y: float) -> tuple[float, float]:
         across = (x - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
         up = (y - y_low) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM)
         return round(_LEFT + across, 1), round(_HEIGHT - _BOTTOM - up, 1)
 
     parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(curve.title)}">']
     for value in y_ticks:
-        _, y = place(x_low, value)
+        _, y = position(x_low, value)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{value:g}</text>')
     for value in x_ticks:
-        x, _ = place(value, y_low)
+        x, _ = position(value, y_low)
         parts.append(f'<text x="{x}" y="{_HEIGHT - _BOTTOM + 15}" text-anchor="middle">{value:g}</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 3}" text-anchor="middle">{escape(curve.x)}</text>')
     for index, points in enumerate(lines.values()):
-        path = " ".join("{},{}".format(*place(x, y)) for x, y in points)
+        path = " ".join("{},{}".format(*position(x, y)) for x, y in points)
         parts.append(f'<polyline class="curve s{index % 4}" points="{path}"/>')
     return f"<h3>{escape(curve.title)}</h3>{''.join(parts)}</svg>{_legend(list(lines))}"
 
@@ -69,8 +69,8 @@ def _finite(points: Points) -> list[tuple[float, float]]:
 
 
 def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most `_MOST_POINTS` points, each the mean of its neighbours, so that noise does not hide the trend."""
-    bucket = max(1, math.ceil(len(points) / _MOST_POINTS))
+    """At most `_MAX_POINTS` points, each the mean of its neighbours, so that noise does not mask the trend."""
+    bucket = max(1, math.ceil(len(points) / _MAX_POINTS))
     groups = [points[start : start + bucket] for start in range(0, len(points), bucket)]
     return [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups]
 

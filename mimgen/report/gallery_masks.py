@@ -1,4 +1,4 @@
-"""Every masking strategy at work on a few pictures, for `mimgen gallery masks`."""
+"""Every masking strategy at work on a few images, for `mimgen gallery masks`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mimgen.analysis.mask_pictures import centredness, edge_energy, guide_picture, masked
+from mimgen.analysis.mask_images import centredness, edge_energy, guide_image, masked_images
 from mimgen.errors import UserError
 from mimgen.ops.discover import classes_below, is_masking
 from mimgen.report.page import Gallery, Item
-from mimgen.types import Draws, Mask
+from mimgen.types import Mask, SampleRNG
 
-__all__ = ["galleries", "shown", "strategies"]
+__all__ = ["galleries", "mask_gallery", "strategies"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def strategies(grid: tuple[int, int]) -> dict[str, Any]:
     patches = grid[0] * grid[1]
     given: dict[str, dict[str, Any]] = {
         "Random": {"": {}, "squares": {"ratio": 0.6, "unit": 2}},
-        "Block": {"": {"count": round(0.4 * patches), "least": max(1, patches // 12)}},
+        "Block": {"": {"count": round(0.4 * patches), "minimum": max(1, patches // 12)}},
         "Hard": {"": {}, "all hard": {"share": 1.0}},
         "AttentionMasking": {mode: {"mode": mode, "ratio": (0.4, 0.4), "chance": 1.0} for mode in ("high", "low")}
         | {"hints": {"mode": "hints", "ratio": (0.4, 0.4), "chance": 1.0}},
@@ -73,7 +73,7 @@ def _first(kind: type) -> str:
 
 
 def guides(images: Tensor, patch: int) -> Guides:
-    """Guides of pictures [B, 3, H, W] in [0, 1]."""
+    """Guides of images [B, 3, H, W] in [0, 1]."""
     grid = (images.shape[-2] // patch, images.shape[-1] // patch)
     thirds = torch.arange(grid[0])[:, None].expand(grid).flatten() * 3 // grid[0]
     return Guides(
@@ -84,14 +84,14 @@ def guides(images: Tensor, patch: int) -> Guides:
     )
 
 
-def shown(strategy: Any, grid: tuple[int, int], draws: Draws, given: Guides) -> list[Mask]:
-    """The masks of a strategy, several where it makes several for one picture.
+def mask_gallery(strategy: Any, grid: tuple[int, int], rng: SampleRNG, given: Guides) -> list[Mask]:
+    """The masks of a strategy, several where it makes several for one image.
 
     Args:
         strategy: one of `strategies`.
         grid: rows and columns.
-        draws: one stream a picture.
-        given: what informed ones follow; edges where one score a patch is asked for, the centre for attention.
+        rng: one stream per image.
+        given: what informed ones follow; edges where one score per patch is asked for, the centre for attention.
     """
     names = _words(type(strategy).__call__)
     more: dict[str, Any] = {}
@@ -100,32 +100,32 @@ def shown(strategy: Any, grid: tuple[int, int], draws: Draws, given: Guides) -> 
         more["guide"] = given.parts if type(strategy).__name__ == "Parts" else scores
     if "tokens" in names and "grid" in names:
         more["tokens"] = given.tokens
-    made = strategy(grid if "grid" in names else grid[0] * grid[1], draws, **more)
+    made = strategy(grid if "grid" in names else grid[0] * grid[1], rng, **more)
     return [each for each in (made if isinstance(made, tuple) else (made,)) if isinstance(each, Mask)]
 
 
 def galleries(images: Tensor, captions: tuple[str, ...], patch: int, seed: int = 0) -> list[Gallery]:
-    """Guides of the pictures [B, 3, H, W], then one gallery a strategy.
+    """Guides of the images [B, 3, H, W], then one gallery a strategy.
 
     Raises:
-        UserError: pictures that do not divide into patches.
+        UserError: images that do not divide into patches.
     """
     height, width = images.shape[-2:]
     if height % patch or width % patch:
-        raise UserError(f"pictures of {width} x {height} do not divide into patches of {patch} pixels: change --patch")
+        raise UserError(f"images of {width} x {height} do not divide into patches of {patch} pixels: change --patch")
     grid, given = (height // patch, width // patch), guides(images, patch)
     followed = [
-        Item({"picture": image, "edges": guide_picture(edges, grid, patch),
-              "centre": guide_picture(centre, grid, patch)}, caption)
+        Item({"image": image, "edges": guide_image(edges, grid, patch),
+              "centre": guide_image(centre, grid, patch)}, caption)
         for image, edges, centre, caption in zip(images, given.edges, given.centre, captions, strict=True)
     ]  # fmt: skip
     text = (
         "Informed strategies follow a map of the patches. In training a teacher gives it; here the energy of "
-        "gradients stands for hardness, nearness to the centre for attention, thirds of the picture for parts."
+        "gradients stands for hardness, nearness to the centre for attention, thirds of the image for parts."
     )
     found = [Gallery("Guides", text, followed, width=320)]
     for name, strategy in strategies(grid).items():
-        masks = shown(strategy, grid, Draws([seed + row for row in range(len(images))]), given)
+        masks = mask_gallery(strategy, grid, SampleRNG([seed + row for row in range(len(images))]), given)
         found.append(_gallery(name, strategy, masks, images, captions, patch))
     return found
 
@@ -133,13 +133,13 @@ def galleries(images: Tensor, captions: tuple[str, ...], patch: int, seed: int =
 def _gallery(
     name: str, strategy: Any, masks: list[Mask], images: Tensor, captions: tuple[str, ...], patch: int
 ) -> Gallery:
-    """Each picture with its masks; grey is hidden, nearly black hidden but not scored."""
-    pictures = [masked(images, mask, patch) for mask in masks]
+    """Each image with its masks; grey is masked, nearly black masked but not scored."""
+    panels = [masked_images(images, mask, patch) for mask in masks]
     items = []
     for row, caption in enumerate(captions):
         labels = [f"view {view + 1}" for view in range(len(masks))] if len(masks) > 1 else ["masked"]
-        shares = ", ".join(f"{float(mask.hidden[row].float().mean()):.0%} hidden" for mask in masks)
-        views = {label: each[row] for label, each in zip(labels, pictures, strict=True)}
+        shares = ", ".join(f"{float(mask.masked[row].float().mean()):.0%} masked" for mask in masks)
+        views = {label: each[row] for label, each in zip(labels, panels, strict=True)}
         items.append(Item(views, caption, shares))
     first = (inspect.getdoc(type(strategy)) or "").splitlines()[0]
     return Gallery(name, f"{first} Here: {_settings(strategy)}.", items, width=150 * len(masks))

@@ -1,4 +1,4 @@
-"""What a pretraining run hides, tells and looks at, for `mimgen gallery RUN`."""
+"""What a pretraining run masks, predicts and attends to, for `mimgen gallery RUN`."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mimgen.analysis import has_attention, looked_at, overlay, resting
+from mimgen.analysis import attention_heatmap, has_attention, overlay, resting
 from mimgen.analysis.encoder import level_grid
-from mimgen.analysis.mask_pictures import masked, pixels_told, reconstructed
+from mimgen.analysis.mask_images import masked_images, predicted_pixels, reconstructed
 from mimgen.cli import configs
 from mimgen.cli.options import parse
 from mimgen.errors import UserError
-from mimgen.methods import MaskedModelling
-from mimgen.methods.a2mim.objective import PixelsAndFrequencies
+from mimgen.methods import MIM
+from mimgen.methods.a2mim.objective import A2MIM
 from mimgen.methods.attmask.masking import class_attention
-from mimgen.methods.hpm.objective import HardPatches
+from mimgen.methods.hpm.objective import HPM
 from mimgen.recipes import Pretrain
 from mimgen.report.page import Gallery, Item
 from mimgen.targets import PixelTarget
 from mimgen.training import load_ema
-from mimgen.types import Draws, Mask
+from mimgen.types import Mask, SampleRNG
 
-__all__ = ["Finished", "attention_maps", "gallery", "mask_of", "open_run", "told"]
+__all__ = ["FinishedRun", "attention_maps", "gallery", "mask_of", "open_run", "predicted_images"]
 
-NOT_PIXELS = "it tells no pixels of a single picture, so only masks and attention are shown"
+NOT_PIXELS = "it predicts no pixels of a single image, so only masks and attention are shown"
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedRun:
     """A run's objective with averaged weights, in evaluation mode.
 
     Attributes:
@@ -49,14 +49,18 @@ class Finished:
     step: int
 
 
-def open_run(folder: Path) -> Finished:
+def open_run(folder: Path) -> FinishedRun:
     """Rebuild what `mimgen train` trained in `folder`, by the command that it keeps there.
 
     Raises:
         UserError: no run, one of another kind, or one without a checkpoint.
     """
-    told = folder / "command.json"
-    words = shlex.split(json.loads(told.read_text("utf-8")).get("command", "")) if told.is_file() else []
+    command_file = folder / "command.json"
+    words = (
+        shlex.split(json.loads(command_file.read_text("utf-8")).get("command", ""))
+        if command_file.is_file()
+        else []
+    )
     if words[:2] != ["mimgen", "train"] or len(words) < 3:
         raise UserError(f"{folder} holds no training run; pass the --out folder of `mimgen train`, or the word masks")
     name, flags = words[2], words[3:]
@@ -69,33 +73,38 @@ def open_run(folder: Path) -> Finished:
         raise UserError(f"{folder} is a run of {name}, which pretrains no encoder: look at its samples/ instead")
     objective = run.build()
     step = load_ema(folder, objective)
-    return Finished(run, objective.eval(), step)
+    return FinishedRun(run, objective.eval(), step)
 
 
 @torch.no_grad()
-def gallery(finished: Finished, images: Tensor, captions: Sequence[str], seed: int = 0) -> Gallery:
-    """Each of the pictures [B, 3, H, W] in [0, 1] beside its mask, what is told of it, and where the encoder looks."""
+def gallery(finished: FinishedRun, images: Tensor, captions: Sequence[str], seed: int = 0) -> Gallery:
+    """Each of the images [B, 3, H, W] in [0, 1] beside its mask, what is predicted of it, and where the
+    encoder looks.
+    """
     objective: Any = finished.objective
-    mask = mask_of(objective, images, Draws([seed + row for row in range(len(images))]))
-    columns = {"picture": images}
+    mask = mask_of(objective, images, SampleRNG([seed + row for row in range(len(images))]))
+    columns = {"image": images}
     notes = []
     if mask is None:
-        notes.append("its masks cannot be drawn for single pictures")
+        notes.append("its masks cannot be sampled for single images")
     else:
         patch = _side_of(mask, images)
-        columns["masked"] = masked(images, mask, patch)
-        drawn = told(objective, images, mask)
-        if drawn is None:
+        columns["masked"] = masked_images(images, mask, patch)
+        reconstructed_images = predicted_images(objective, images, mask)
+        if reconstructed_images is None:
             notes.append(NOT_PIXELS)
         else:
-            columns |= {"reconstruction": reconstructed(images, drawn, mask, patch), "all it tells": drawn}
-    looks = attention_maps(objective.encoder, images)
-    if looks is None:
+            columns |= {
+                "reconstruction": reconstructed(images, reconstructed_images, mask, patch),
+                "all predictions": reconstructed_images,
+            }
+    attention = attention_maps(objective.encoder, images)
+    if attention is None:
         notes.append("its encoder shows no attention")
     else:
-        columns["attention"] = looks
+        columns["attention"] = attention
     items = [
-        Item({name: each[row] for name, each in columns.items()}, caption or f"picture {row}")
+        Item({name: each[row] for name, each in columns.items()}, caption or f"image {row}")
         for row, caption in enumerate(captions)
     ]
     return Gallery(f"{finished.run.name}, step {finished.step}", _reading(objective, columns, notes), items,
@@ -103,20 +112,22 @@ def gallery(finished: Finished, images: Tensor, captions: Sequence[str], seed: i
 
 
 def _reading(objective: Any, columns: dict[str, Tensor], notes: list[str]) -> str:
-    said = ["Grey: hidden; nearly black: hidden and not scored."] if "masked" in columns else []
+    notes_shown = ["Grey: masked; nearly black: masked and not scored."] if "masked" in columns else []
     if "reconstruction" in columns:
-        said.append("Reconstruction: visible patches are pasted; all it tells: they are not.")
+        notes_shown.append("Reconstruction: visible patches are pasted; all predictions: they are not.")
         if getattr(getattr(objective, "target", None), "normalise", False):
-            said.append("The target is normalised by patch: mean and variance are those of the true patch.")
+            notes_shown.append("The target is normalised by patch: mean and variance are those of the true patch.")
     if "attention" in columns:
-        said.append("Attention: bright is what the class token, or without one all patches, look at in the last block.")
-    return " ".join([*said, *(f"Note: {note}." for note in notes)])
+        notes_shown.append(
+            "Attention: bright is what the class token, or without one all patches, look at in the last block."
+        )
+    return " ".join([*notes_shown, *(f"Note: {note}." for note in notes)])
 
 
-def mask_of(objective: Any, images: Tensor, draws: Draws) -> Mask | None:
-    """The objective's mask of pictures; of two views the first; None where it wants more than pictures."""
-    if hasattr(objective, "mask") and [*inspect.signature(objective.mask).parameters] == ["images", "draws"]:
-        made: Mask = objective.mask(images, draws)
+def mask_of(objective: Any, images: Tensor, rng: SampleRNG) -> Mask | None:
+    """The objective's mask of images; of two views the first; None where it wants more than images."""
+    if hasattr(objective, "mask") and [*inspect.signature(objective.mask).parameters] == ["images", "rng"]:
+        made: Mask = objective.mask(images, rng)
         return made
     masking: Any = getattr(objective, "masking", None)
     encoder: Any = objective.encoder
@@ -125,38 +136,38 @@ def mask_of(objective: Any, images: Tensor, draws: Draws) -> Mask | None:
     own: int = encoder.mask_patch if hasattr(encoder, "mask_patch") else encoder.patch
     patch: int = target.patch if hasattr(target, "patch") else own
     grid = (images.shape[-2] // patch, images.shape[-1] // patch)
-    if names == {"grid", "draws"}:
-        found = masking(grid, draws)
-    elif names == {"grid", "draws", "guide"} and has_attention(encoder) and bool(getattr(encoder, "prefix", 0)):
+    if names == {"grid", "rng"}:
+        found = masking(grid, rng)
+    elif names == {"grid", "rng", "guide"} and has_attention(encoder) and bool(getattr(encoder, "prefix", 0)):
         # the kept encoder stands for the teacher, which it is or which it resembles
-        found = masking(grid, draws, class_attention(encoder(images, attention=(encoder.depth - 1,)).attention[0]))
+        found = masking(grid, rng, class_attention(encoder(images, attention=(encoder.depth - 1,)).attention[0]))
     else:
         return None
     return found[0] if isinstance(found, tuple) else found
 
 
-def told(objective: Any, images: Tensor, mask: Mask) -> Tensor | None:
-    """What an objective tells of pictures [B, 3, H, W], as pictures in [0, 1]; None where it tells no pixels."""
-    if isinstance(objective, PixelsAndFrequencies):
-        drawn = objective.draw(objective.shown(images, mask), mask)
-        return (drawn * objective.encoder.std + objective.encoder.mean).clamp(0, 1)  # type: ignore[operator]
+def predicted_images(objective: Any, images: Tensor, mask: Mask) -> Tensor | None:
+    """What an objective tells of images [B, 3, H, W], as images in [0, 1]; None where it predicts no pixels."""
+    if isinstance(objective, A2MIM):
+        reconstructed_images = objective.reconstruct(objective.corrupt(images, mask), mask)
+        return (reconstructed_images * objective.encoder.std + objective.encoder.mean).clamp(0, 1)  # type: ignore[operator]
     target = getattr(objective, "target", None)
     if not isinstance(target, PixelTarget):
         return None
-    if isinstance(objective, HardPatches):
-        return pixels_told(target, objective.student(images, mask).patches, images)
-    if isinstance(objective, MaskedModelling):
-        return pixels_told(target, objective.predict(images, mask), images)
+    if isinstance(objective, HPM):
+        return predicted_pixels(target, objective.student(images, mask).patches, images)
+    if isinstance(objective, MIM):
+        return predicted_pixels(target, objective.predict(images, mask), images)
     decoder = getattr(objective, "decoder", None)
     if decoder is None or [*inspect.signature(decoder.forward).parameters] != ["tokens", "mask"]:
         return None
     predicted = decoder(objective.encoder(images, mask), mask)
-    whole = isinstance(predicted, Tensor) and predicted.shape == (*mask.hidden.shape, target.dim)
-    return pixels_told(target, predicted, images) if whole else None
+    complete = isinstance(predicted, Tensor) and predicted.shape == (*mask.masked.shape, target.dim)
+    return predicted_pixels(target, predicted, images) if complete else None
 
 
 def attention_maps(encoder: Any, images: Tensor) -> Tensor | None:
-    """Where the last block looks in intact pictures, as heat over them [B, 3, H, W]; None where it has no maps."""
+    """Where the last block looks in intact images, as heat over them [B, 3, H, W]; None where it has no maps."""
     if not has_attention(encoder):
         return None
     with resting(encoder):
@@ -168,9 +179,9 @@ def attention_maps(encoder: Any, images: Tensor) -> Tensor | None:
     if grid is None:
         return None
     pairs = zip(images, maps, strict=True)
-    return torch.stack([overlay(image, looked_at(each, prefix), grid) for image, each in pairs])
+    return torch.stack([overlay(image, attention_heatmap(each, prefix), grid) for image, each in pairs])
 
 
 def _side_of(mask: Mask, images: Tensor) -> int:
     """Side in pixels of the patches of a mask."""
-    return round((images.shape[-2] * images.shape[-1] / mask.hidden.shape[1]) ** 0.5)
+    return round((images.shape[-2] * images.shape[-1] / mask.masked.shape[1]) ** 0.5)

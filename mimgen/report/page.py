@@ -1,4 +1,4 @@
-"""A self-contained web page of a run: numbers, pictures, curves; needs no network and no script."""
+"""A self-contained web page of a run: numbers, images, curves; needs no network and no script."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Number:
 
 @dataclass(frozen=True)
 class Item:
-    """One cell of a gallery: pictures [3, H, W] in [0, 1] by name, side by side, above a caption."""
+    """One cell of a gallery: images [3, H, W] in [0, 1] by name, side by side, above a caption."""
 
-    pictures: Mapping[str, Tensor]
+    images: Mapping[str, Tensor]
     caption: str
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures under a heading; `width` is the least width of a cell in pixels."""
+    """Images under a heading; `width` is the least width of a cell in pixels."""
 
     title: str
     text: str
@@ -107,11 +107,11 @@ def render(report: Report) -> str:
     )
 
 
-def picture_uri(picture: Tensor) -> str:
+def image_uri(image: Tensor) -> str:
     """[3, H, W] in [0, 1] as an inline PNG address."""
     from PIL import Image
 
-    pixels = (picture.detach().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    pixels = (image.detach().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -135,14 +135,14 @@ def _gallery(gallery: Gallery) -> str:
 
 
 def _item(item: Item) -> str:
-    pictures = "".join(
-        f'<div class="picture"><img src="{picture_uri(picture)}" alt="{escape(f"{name}: {item.caption}")}">'
+    images = "".join(
+        f'<div class="image"><img src="{image_uri(image)}" alt="{escape(f"{name}: {item.caption}")}">'
         f"<small>{escape(name)}</small></div>"
-        for name, picture in item.pictures.items()
+        for name, image in item.images.items()
     )
     note = f"<small>{escape(item.note)}</small>" if item.note else ""
     return (
-        f'<figure><div class="row">{pictures}</div><figcaption>{escape(item.caption)}{note}</figcaption></figure>'
+        f'<figure><div class="row">{images}</div><figcaption>{escape(item.caption)}{note}</figcaption></figure>'
     )
 
 

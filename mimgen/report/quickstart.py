@@ -44,7 +44,7 @@ def write(out: Path, minutes: float, data: str, size: str, results: Results) -> 
 def closing(out: Path, results: Results) -> str:
     """What is said at the end: the numbers and what to try next."""
     lines = ["", *(f"  {number.label}: {number.value}  ({number.note})" for number in _numbers(results)), ""]
-    lines.append(f"the report with pictures and curves: {out / 'report.html'}")
+    lines.append(f"the report with images and curves: {out / 'report.html'}")
     lines += ["", "what to try next:"]
     minutes = float(json.loads((out / "quickstart.json").read_text(encoding="utf-8"))["minutes"])
     size = str(json.loads((out / "quickstart.json").read_text(encoding="utf-8"))["size"])
@@ -64,14 +64,14 @@ def _numbers(results: Results) -> list[Number]:
     ours, floor, ceiling = score["generated"], score["floor"], score["ceiling"]
     numbers = [
         Number("Composition R@5", _percent(ours["r5"]),
-               f"true picture among the nearest 5 of {score['references']:,}; copying {_percent(floor['r5'])}, "
+               f"true image among the nearest 5 of {score['references']:,}; copying {_percent(floor['r5'])}, "
                f"at best {_percent(ceiling['r5'])}"),
         Number("Median rank", f"{ours['median_rank']:g}", f"of {score['references']:,}; chance is "
                f"{score['chance']['median_rank']:g}"),
-        Number("Reconstruction", f"{again['psnr_mean_of_pictures']:.1f} dB",
-               f"PSNR on {again['n']} val pictures; SSIM {again['ssim']:.2f}"),
+        Number("Reconstruction", f"{again['psnr_mean_of_images']:.1f} dB",
+               f"PSNR on {again['n']} val images; SSIM {again['ssim']:.2f}"),
         Number("FID", f"{score['fid']['fid']:.1f}",
-               f"features: {score['fid']['extractor']}, {score['fid']['n']} pictures; not comparable with Inception"),
+               f"features: {score['fid']['extractor']}, {score['fid']['n']} images; not comparable with Inception"),
     ]  # fmt: skip
     for name in ("group", "subgroup"):
         if name in probe:
@@ -85,18 +85,18 @@ def _numbers(results: Results) -> list[Number]:
 def _gallery(out: Path, score: Mapping[str, Any]) -> Gallery:
     from safetensors.torch import load_file
 
-    parts = {name: part.float() / 255 for name, part in load_file(out / "pictures.safetensors").items()}
+    parts = {name: part.float() / 255 for name, part in load_file(out / "images.safetensors").items()}
     ranks, prompts = score["generated"]["ranks"], score["prompts"]
     chosen = range(0, len(prompts), max(1, len(prompts) // SHOWN))[:SHOWN]
     labels = {"true": "true", "reconstructed": "tokenizer", "generated": "generated"}
     items = [
-        Item({label: parts[name][place] for name, label in labels.items()}, prompts[place],
-             f"rank {ranks[place]:,} of {score['references']:,}")
-        for place in chosen
+        Item({label: parts[name][position] for name, label in labels.items()}, prompts[position],
+             f"rank {ranks[position]:,} of {score['references']:,}")
+        for position in chosen
     ]  # fmt: skip
     return Gallery(
         "Prompts it never saw",
-        "Left the true picture, in the middle what the tokenizer makes of it (the best the generator could do), "
+        "Left the true image, in the middle what the tokenizer makes of it (the best the generator could do), "
         "right what the generator made from the words alone. Chosen evenly over the split, not by quality.",
         items,
     )
@@ -106,15 +106,15 @@ def _composition(score: Mapping[str, Any]) -> Scores:
     chance = score["chance"]
     rows: list[Sequence[str | float]] = [
         [label, float(score[key]["r1"]), float(score[key]["r5"]), f"{score[key]['median_rank']:g}"]
-        for key, label in (("generated", "this model"), ("ceiling", "at best: tokenizer on the true picture"),
-                           ("floor", "copying the training picture nearest in words"))
+        for key, label in (("generated", "this model"), ("ceiling", "at best: tokenizer on the true image"),
+                           ("floor", "copying the training image nearest in words"))
     ]  # fmt: skip
     rows.append(["chance", float(chance["r1"]), 5 * float(chance["r1"]), f"{chance['median_rank']:g}"])
     return Scores(
-        "Does the picture show what the prompt says?",
-        f"For each of {score['n']} held-out captions one picture is made and all {score['references']:,} pictures are "
+        "Does the image show what the prompt says?",
+        f"For each of {score['n']} held-out captions one image is made and all {score['references']:,} images are "
         "ranked by their distance to it (colour layout and edges; no model involved). R@1 and R@5 say how often "
-        "the true picture comes first or among the first five.",
+        "the true image comes first or among the first five.",
         ["", "R@1", "R@5", "median rank"],
         rows,
     )
@@ -141,10 +141,10 @@ def _curves(out: Path, results: Results) -> list[Curve]:
         return [(entry["seconds"] / 60, entry[key]) for entry in results[stage]["losses"] if key in entry]
 
     curves = [
-        Curve("Tokenizer: PSNR on training pictures, dB", "minutes", {"PSNR": line("tokenizer", "psnr")}),
+        Curve("Tokenizer: PSNR on training images, dB", "minutes", {"PSNR": line("tokenizer", "psnr")}),
         Curve("Tokenizer: codes in use", "minutes", {"active": line("tokenizer", "active_codes"),
                                                      "perplexity": line("tokenizer", "perplexity")}),
-        Curve("Generator: cross-entropy a hidden token", "minutes", {"nats": line("generator", "cross_entropy")}),
+        Curve("Generator: cross-entropy a masked token", "minutes", {"nats": line("generator", "cross_entropy")}),
     ]  # fmt: skip
     path = out / "generator" / "quality.jsonl"
     if path.is_file():
@@ -160,12 +160,12 @@ def _next(out: Path, minutes: float, size: str) -> list[Step]:
     longer = f"{max(30, 5 * minutes):g}"
     return [
         Step(f'mimgen generate "woman astronaut: dark skin tone" --model {out} --out a.png',
-             "Make a picture of your own words with the model just trained."),
+             "Make an image of your own words with the model just trained."),
         Step('mimgen generate "woman astronaut: dark skin tone" --out b.png',
              "The same from the bundled model, which was trained for longer at 64 px."),
         Step(f"mimgen quickstart --minutes {longer} --size {size} --out {out}-long", "Train longer: quality rises."),
         Step("mimgen train meissonic --data my_pictures/ --size emoji64 --out runs/mine",
-             "Train on your own pictures with captions; mimgen data show my_pictures/ tells how they are read."),
+             "Train on your own images with captions; mimgen data show my_pictures/ tells how they are read."),
     ]  # fmt: skip
 
 

@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from mimgen.errors import UserError
-from mimgen.ops.launch import first_process
+from mimgen.ops.launch import is_main_process
 
-__all__ = ["begin", "begun", "claim", "finish", "writable"]
+__all__ = ["check_same_settings", "prepare_folder", "run_folder", "save_result", "writable"]
 
-WRITTEN = ("command.json", "config.py")  # by `begin`
+WRITTEN = ("command.json", "config.py")  # by `prepare_folder`
 
 
-def begin(out: Path, arguments: Sequence[str], config: str | None = None) -> None:
+def prepare_folder(out: Path, arguments: Sequence[str], config: str | None = None) -> None:
     """Make the folder and write command.json and config.py; only the first process of a launch writes.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    if not first_process():
+    if not is_main_process():
         return
     from mimgen.evaluation.results import provenance, write_result
 
@@ -34,18 +34,18 @@ def begin(out: Path, arguments: Sequence[str], config: str | None = None) -> Non
 
 
 @contextmanager
-def begun(out: Path, arguments: Sequence[str], config: str | None = None) -> Iterator[None]:
-    """`begin`, taken back where the block refuses to start: a refused command leaves no trace of itself.
+def run_folder(out: Path, arguments: Sequence[str], config: str | None = None) -> Iterator[None]:
+    """`prepare_folder`, taken back where the block refuses to start: a refused command leaves no trace of itself.
 
     The loop writes settings.json when it has accepted a run.
     """
     before = {name: (out / name).read_bytes() for name in WRITTEN if (out / name).is_file()}
     of_another = (out / "settings.json").is_file()
-    begin(out, arguments, config)
+    prepare_folder(out, arguments, config)
     try:
         yield
     except UserError:
-        if first_process() and (of_another or not (out / "settings.json").is_file()):
+        if is_main_process() and (of_another or not (out / "settings.json").is_file()):
             _restore(out, before)
         raise
 
@@ -60,20 +60,20 @@ def _restore(out: Path, before: Mapping[str, bytes]) -> None:
         out.rmdir()
 
 
-def finish(out: Path, result: Mapping[str, Any]) -> None:
+def save_result(out: Path, result: Mapping[str, Any]) -> None:
     """Write result.json."""
-    if first_process():
+    if is_main_process():
         from mimgen.evaluation.results import provenance, write_result
 
         write_result(out / "result.json", {**result, "made_by": provenance()})
 
 
-def claim(out: Path, asked: Mapping[str, Any], what: str) -> None:
+def check_same_settings(out: Path, requested: Mapping[str, Any], what: str) -> None:
     """Keep what was asked in `out`/`what`.json, so that a rerun cannot mix the outcomes of two.
 
     Args:
         out: the folder; it is made.
-        asked: the options that decide the outcome.
+        requested: the options that decide the outcome.
         what: "study" or "quickstart".
 
     Raises:
@@ -84,12 +84,12 @@ def claim(out: Path, asked: Mapping[str, Any], what: str) -> None:
     path = out / f"{what}.json"
     writable(out)
     if not path.is_file():
-        write_result(path, asked)
+        write_result(path, requested)
         return
     before = json.loads(path.read_text(encoding="utf-8"))
-    if before != json.loads(json.dumps(asked)):
+    if before != json.loads(json.dumps(requested)):
         words = ", ".join(f"{key} {value}" for key, value in before.items())
-        raise UserError(f"{out} holds a {what} with {words}; go on with these, or choose another --out")
+        raise UserError(f"{out} holds a {what} with {words}; continue with these, or choose another --out")
 
 
 def writable(out: Path) -> None:

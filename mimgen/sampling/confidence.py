@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mimgen.ops.gumbel import draw_by_inverse_cdf, gumbel, log_clamped
+from mimgen.ops.gumbel import gumbel, log_clamped, sample_by_inverse_cdf
 from mimgen.sampling.schedules import Schedule
 
 
@@ -75,7 +75,7 @@ def mask_by_random_topk(
 
     Args:
         length: [B] int64, each at least 1.
-        probabilities: [B, N] of the drawn tokens; the largest float protects a known token.
+        probabilities: [B, N] of the generated tokens; the largest float protects a known token.
         temperature: of the Gumbel noise.
         uniform: [B, N] numbers in [0, 1] of the Gumbel noise.
     """
@@ -104,7 +104,7 @@ def scheduler_step(
         tokens: [B, N] or [B, h, w] int64; known tokens are kept.
         step: from 0; the last step fills everything without re-masking.
         temperature: of the Gumbel noise in this step.
-        token_uniform: [B * N] in (0, 1) for the inverse-cdf draw of the tokens.
+        token_uniform: [B * N] in (0, 1) for the inverse-cdf generate of the tokens.
         choice_uniform: [B, N] in (0, 1) for the Gumbel noise.
         starting_mask_ratio: multiplies the share of the schedule.
     """
@@ -113,13 +113,13 @@ def scheduler_step(
         logits = logits.flatten(2).transpose(1, 2)
     unknown = flat == mask_id
     probabilities = logits.float().softmax(-1)
-    drawn = draw_by_inverse_cdf(probabilities, token_uniform.view(flat.shape))
-    filled = torch.where(unknown, drawn, flat)
+    sampled = sample_by_inverse_cdf(probabilities, token_uniform.view(flat.shape))
+    filled = torch.where(unknown, sampled, flat)
     if step == steps - 1:
         return Step(filled.view(tokens.shape), filled.view(tokens.shape))
     chosen = probabilities.gather(-1, filled.clamp(max=probabilities.shape[-1] - 1)[..., None])[..., 0]
     chosen = torch.where(unknown, chosen, torch.finfo(torch.float32).max)
     length = masked_length(schedule, step, steps, flat.shape[1], unknown.sum(1), starting_mask_ratio)
-    hidden = mask_by_random_topk(length, chosen, temperature, choice_uniform)
-    remasked = torch.where(hidden, mask_id, filled)
+    masked = mask_by_random_topk(length, chosen, temperature, choice_uniform)
+    remasked = torch.where(masked, mask_id, filled)
     return Step(remasked.view(tokens.shape), filled.view(tokens.shape))

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 
 class Order(Protocol):
     """The interface of every order."""
 
-    def plan(self, grid: tuple[int, int], draws: Draws) -> Tensor | None:
+    def plan(self, grid: tuple[int, int], rng: SampleRNG) -> Tensor | None:
         """[B, N] int64 rank of each position of the grid (h, w), or None: by confidence."""
         ...
 
@@ -29,7 +29,7 @@ class Order(Protocol):
 class Confidence:
     """The most confident tokens first: log p + temperature * Gumbel noise (MaskGIT, section 3.2)."""
 
-    def plan(self, grid: tuple[int, int], draws: Draws) -> Tensor | None:
+    def plan(self, grid: tuple[int, int], rng: SampleRNG) -> Tensor | None:
         """None: the ranks follow from the predictions."""
         return None
 
@@ -38,23 +38,23 @@ class Confidence:
 class Raster:
     """Row by row, from the top left."""
 
-    def plan(self, grid: tuple[int, int], draws: Draws) -> Tensor | None:
+    def plan(self, grid: tuple[int, int], rng: SampleRNG) -> Tensor | None:
         """[B, N] int64 ranks 0 .. N-1."""
-        return torch.arange(grid[0] * grid[1]).expand(len(draws), -1)
+        return torch.arange(grid[0] * grid[1]).expand(len(rng), -1)
 
 
 @dataclass(frozen=True)
 class Random:
     """A permutation of its own for each row."""
 
-    def plan(self, grid: tuple[int, int], draws: Draws) -> Tensor | None:
-        """[B, N] int64, a permutation of 0 .. N-1 in each row, drawn from `draws`."""
-        return draws.uniform(grid[0] * grid[1]).argsort(dim=1, stable=True).argsort(1)
+    def plan(self, grid: tuple[int, int], rng: SampleRNG) -> Tensor | None:
+        """[B, N] int64, a permutation of 0 .. N-1 in each row, sampled from `rng`."""
+        return rng.uniform(grid[0] * grid[1]).argsort(dim=1, stable=True).argsort(1)
 
 
 @dataclass(frozen=True)
 class Halton:
-    """The quasi-random Halton order, evenly spread over the picture (Halton-MaskGIT, section 4).
+    """The quasi-random Halton order, evenly spread over the image (Halton-MaskGIT, section 4).
 
     Attributes:
         roll: start each row at its own random place of the sequence.
@@ -62,13 +62,13 @@ class Halton:
 
     roll: bool = False
 
-    def plan(self, grid: tuple[int, int], draws: Draws) -> Tensor | None:
-        """[B, N] int64 ranks 0 .. N-1, rolled by an amount drawn from `draws` if asked for."""
+    def plan(self, grid: tuple[int, int], rng: SampleRNG) -> Tensor | None:
+        """[B, N] int64 ranks 0 .. N-1, rolled by an amount sampled from `rng` if asked for."""
         count = grid[0] * grid[1]
-        ranks = halton_cells(grid).argsort().expand(len(draws), -1)
+        ranks = halton_cells(grid).argsort().expand(len(rng), -1)
         if not self.roll:
             return ranks
-        shift = (draws.uniform(1) * count).long()
+        shift = (rng.uniform(1) * count).long()
         return (ranks + shift) % count
 
 

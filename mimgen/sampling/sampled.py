@@ -15,14 +15,14 @@ class Sampled:
 
     Attributes:
         tokens: [B, N] int64; the mask id remains only where `on_step` cancelled before.
-        log_probs: [B, N] float32 log probability of each drawn token under the guided prediction
+        log_probs: [B, N] float32 log probability of each sampled token under the guided prediction
             (before token temperature and top-k); 0 where the token was known.
-        revealed_at: [B, N] int64 step of revealing from 0; -1 where the token was known or is masked.
+        unmasked_at: [B, N] int64 step of revealing from 0; -1 where the token was known or is masked.
     """
 
     tokens: Tensor
     log_probs: Tensor
-    revealed_at: Tensor
+    unmasked_at: Tensor
 
     def step_log_probs(self, steps: int) -> Tensor:
         """[B, steps] log probability of what each step revealed; 0 where it revealed nothing.
@@ -32,8 +32,8 @@ class Sampled:
         Raises:
             UserError: fewer steps than were made.
         """
-        if steps <= int(self.revealed_at.max()):
-            raise UserError(f"steps={steps}, but step {int(self.revealed_at.max())} revealed tokens: give all steps")
+        if steps <= int(self.unmasked_at.max()):
+            raise UserError(f"steps={steps}, but step {int(self.unmasked_at.max())} revealed tokens: give all steps")
         sums = self.log_probs.new_zeros(len(self.log_probs), steps + 1)
         # tokens that were known at first, at -1, go into a column of their own
-        return sums.scatter_add(1, self.revealed_at % (steps + 1), self.log_probs)[:, :steps]
+        return sums.scatter_add(1, self.unmasked_at % (steps + 1), self.log_probs)[:, :steps]

@@ -105,7 +105,7 @@ class Power:
 class Remaining:
     """What is left of a schedule of which a part is done, as a share of what was masked then.
 
-    Editing starts in the middle: f(d) of the tokens are hidden, and f(d + (1 - d) r) / f(d) of these are still
+    Editing starts in the middle: f(d) of the tokens are masked, and f(d + (1 - d) r) / f(d) of these are still
     masked when a share r of the remaining steps is made.
 
     Attributes:
@@ -130,12 +130,12 @@ class Remaining:
 
     def _at(self, ratio: float) -> float:
         """Share still masked of the whole when `ratio` of the remaining steps is done."""
-        whole = min(1.0, self.done + (1 - self.done) * ratio)
-        return self.schedule(whole) if whole > 0 else 1.0
+        overall = min(1.0, self.done + (1 - self.done) * ratio)
+        return self.schedule(overall) if overall > 0 else 1.0
 
 
 @dataclass(frozen=True)
-class Known:
+class CountSchedule:
     """Counts the tokens that are known, not those still masked: max(floor(N known(r)), s + 1) after step s.
 
     So do the samplers of Halton-MaskGIT. Rounding goes the other way, and steps in which the schedule

@@ -1,4 +1,4 @@
-"""Temperatures over the steps: how freely tokens are drawn, or how noisy their confidence is.
+"""Temperatures over the steps: how freely tokens are sampled, or how noisy their confidence is.
 
 Each is a frozen dataclass whose `at` gives the temperature of one step.
 """
@@ -64,7 +64,7 @@ class Sharpening:
         start: factor in the first step, above 0.
         end: factor in the last step, above 0.
         power: m is raised to it.
-        warmup: number of first steps in which m is halved: the first tokens are drawn more freely.
+        warmup: number of first steps in which m is halved: the first tokens are sampled more freely.
     """
 
     start: float = 1.0

@@ -1,4 +1,4 @@
-"""Targets: what is predicted for the patches that a mask hides."""
+"""Targets: what is predicted for the patches that a mask covers."""
 
 from mimgen.targets.codes import CodeTarget
 from mimgen.targets.contract import Target

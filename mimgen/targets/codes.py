@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.tokenizers import Coder
+from mimgen.tokenizers import ImageQuantizer
 from mimgen.types import Mask
 
 
 class CodeTarget(nn.Module):
-    """The ids of any `Coder` with a codebook, frozen and in evaluation mode.
+    """The ids of any `ImageQuantizer` with a codebook, frozen and in evaluation mode.
 
     Args:
         coder: the tokenizer.
@@ -21,7 +21,7 @@ class CodeTarget(nn.Module):
         UserError: a continuous tokenizer.
     """
 
-    def __init__(self, coder: Coder) -> None:
+    def __init__(self, coder: ImageQuantizer) -> None:
         super().__init__()
         if not coder.codebook_size:
             raise UserError("a continuous tokenizer has no codes to predict: pass one with a codebook")
@@ -39,7 +39,7 @@ class CodeTarget(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor, mask: Mask | None = None) -> Tensor:
-        """[B, 3, H, W] in [0, 1] to ids [B, N] int64 of the intact pictures."""
+        """[B, 3, H, W] in [0, 1] to ids [B, N] int64 of the intact images."""
         indices = self.coder.encode(images).indices
         assert indices is not None, "a tokenizer with a codebook fills indices"
         return indices.flatten(1)

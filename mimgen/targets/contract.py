@@ -1,4 +1,4 @@
-"""What masked image modelling predicts: a target turns pictures into something known about every patch."""
+"""What masked image modelling predicts: a target turns images into something known about every patch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Target(Protocol):
     """What is to be predicted for each patch; it never gives a gradient.
 
     Attributes:
-        dim: numbers a head must predict for a patch: the width of a vector, or the number of codes.
+        dim: numbers per head must predict for a patch: the width of a vector, or the number of codes.
         patch: pixels per side of a patch.
     """
 
@@ -22,7 +22,7 @@ class Target(Protocol):
     patch: int
 
     def __call__(self, images: Tensor, mask: Mask | None = None, /) -> Tensor:
-        """Pictures [B, 3, H, W] in [0, 1] to vectors [B, N, D] or ids [B, N], row-major."""
+        """Images [B, 3, H, W] in [0, 1] to vectors [B, N, D] or ids [B, N], row-major."""
         ...
 
     def loss(self, predicted: Tensor, goal: Tensor, /) -> Tensor:

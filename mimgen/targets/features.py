@@ -13,7 +13,7 @@ from mimgen.types import Mask, Tokens
 
 
 class Teacher(Protocol):
-    """Any encoder: pictures [B, 3, H, W] in [0, 1] to `Tokens`.
+    """Any encoder: images [B, 3, H, W] in [0, 1] to `Tokens`.
 
     Attributes:
         dim: width D of a token.
@@ -53,7 +53,7 @@ class FeatureTarget(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor, mask: Mask | None = None) -> Tensor:
-        """[B, 3, H, W] in [0, 1] to [B, N, D] float32, N patches of `patch` pixels a side."""
+        """[B, 3, H, W] in [0, 1] to [B, N, D] float32, N patches of `patch` pixels per side."""
         check_images(images, self.patch)
         grid = (images.shape[-2] // self.patch, images.shape[-1] // self.patch)
         tokens = self.teacher(images)

@@ -15,13 +15,13 @@ EPSILON = 1e-6
 
 
 class PixelTarget(nn.Module):
-    """Patches [B, N, C patch^2] of pictures with any number of channels.
+    """Patches [B, N, C patch^2] of images with any number of channels.
 
     Args:
         patch: side of a patch in pixels.
         normalise: (x - mean) / sqrt(variance + 1e-6) over the numbers of a patch, variance unbiased.
         mean: of each channel, taken off first; matters with `normalise` too, as channels differ. As many as the
-            pictures have channels C.
+            images have channels C.
         std: of each channel, divided by.
         last: order of the numbers of a patch: false is (channel, row, column), true is (row, column,
             channel), that of MAE's releases.
@@ -48,7 +48,7 @@ class PixelTarget(nn.Module):
         if distance not in ("squared", "absolute"):
             raise UserError(f'distance {distance!r} is unknown: choose "squared" or "absolute"')
         if len(mean) != len(std):
-            raise UserError(f"mean {mean} and std {std} need one number a channel each")
+            raise UserError(f"mean {mean} and std {std} need one number per channel each")
         self.channels = len(mean)
         self.patch, self.dim, self.normalise = patch, self.channels * patch * patch, normalise
         self.last, self.distance = last, distance
@@ -78,7 +78,7 @@ class PixelTarget(nn.Module):
         return (difference.abs() if self.distance == "absolute" else difference.square()).mean(-1)
 
     def images(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Patches [B, N, C patch^2], not normalised by patch, to pictures [B, C, H, W] in [0, 1] where true."""
+        """Patches [B, N, C patch^2], not normalised by patch, to images [B, C, H, W] in [0, 1] where true."""
         if self.last:
             patches = patches.unflatten(2, (-1, self.channels)).transpose(2, 3).flatten(2)
         pixels = F.pixel_shuffle(patches.transpose(1, 2).unflatten(2, grid), self.patch)
@@ -87,12 +87,12 @@ class PixelTarget(nn.Module):
     def _check(self, images: Tensor) -> None:
         if images.ndim != 4 or images.shape[1] != self.channels:
             raise UserError(
-                f"this target is of pictures [B, {self.channels}, H, W], got {list(images.shape)}: give mean and std "
+                f"this target is of images [B, {self.channels}, H, W], got {list(images.shape)}: give mean and std "
                 "one number for each channel"
             )
         height, width = images.shape[-2:]
         if height % self.patch or width % self.patch:
             raise UserError(
-                f"pictures of {width} x {height} do not divide into patches of {self.patch} pixels: resize or crop to "
+                f"images of {width} x {height} do not divide into patches of {self.patch} pixels: resize or crop to "
                 f"multiples of {self.patch}"
             )

@@ -1,8 +1,8 @@
-"""Tokenizers: pictures to codes and back."""
+"""Tokenizers: images to codes and back."""
 
 from mimgen.tokenizers.centroid_fit import fit_centroids
 from mimgen.tokenizers.centroids import CentroidTokenizer
-from mimgen.tokenizers.contract import Coder, Tokenizer
+from mimgen.tokenizers.contract import ImageQuantizer, Tokenizer
 from mimgen.tokenizers.conv import ConvTokenizer
 from mimgen.tokenizers.diffusers_models import DiffusersKL, DiffusersVQ
 from mimgen.tokenizers.discriminators import (
@@ -37,13 +37,13 @@ __all__ = [
     "BlurDiscriminator",
     "CentroidTokenizer",
     "CodeUsage",
-    "Coder",
     "ConvTokenizer",
     "DiffusersKL",
     "DiffusersVQ",
     "DinoDiscriminator",
     "Discriminator",
     "FiniteScalarQuantizer",
+    "ImageQuantizer",
     "IndexBackpropQuantizer",
     "LlamaGenVQ",
     "LookupFreeQuantizer",

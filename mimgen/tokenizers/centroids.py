@@ -7,17 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.tokenizers.contract import check_ids, check_images, latents_of
 from mimgen.tokenizers.kmeans import assign
 from mimgen.types import Codes
 
 
-class CentroidTokenizer(Part):
+class CentroidTokenizer(PretrainedModule):
     """The nearest centroid of every patch; decoding pastes the centroids side by side.
 
     A patch is laid out channel first, (channel, row, column), as `pixel_unshuffle` does. A fresh part
-    holds noise; `fit_centroids` fills it from pictures.
+    holds noise; `fit_centroids` fills it from images.
 
     Args:
         patch: side of a patch in pixels.
@@ -63,11 +63,11 @@ class CentroidTokenizer(Part):
         return Codes(ids, self._entries(ids))
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
-        """Codes, latents or ids [B, h, w] to pictures [B, 3, H, W], clipped to [0, 1]."""
+        """Codes, latents or ids [B, h, w] to images [B, 3, H, W], clipped to [0, 1]."""
         return self.reconstruct(latents_of(codes, self, self.centroids.shape[1])).clamp(0, 1)
 
     def reconstruct(self, latents: Tensor) -> Tensor:
-        """Centroids [B, 3 patch^2, h, w] to pictures [B, 3, H, W], not clipped."""
+        """Centroids [B, 3 patch^2, h, w] to images [B, 3, H, W], not clipped."""
         return F.pixel_shuffle(latents, self.downsample)
 
     def lookup(self, indices: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from mimgen.types import Codes
 
 
 @runtime_checkable
-class Coder(Protocol):
-    """Whatever turns pictures into codes: enough to be a target of masked image modelling.
+class ImageQuantizer(Protocol):
+    """Whatever turns images into codes: enough to be a target of masked image modelling.
 
     Attributes:
         codebook_size: number of codes K; 0 for a continuous tokenizer.
@@ -33,11 +33,11 @@ class Coder(Protocol):
 
 
 @runtime_checkable
-class Tokenizer(Coder, Protocol):
-    """A coder that also gives pictures back, so that generators can draw with it."""
+class Tokenizer(ImageQuantizer, Protocol):
+    """A coder that also gives images back, so that generators can sample with it."""
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
-        """Codes, latents [B, D, h, w] or ids [B, h, w] to pictures [B, 3, H, W] in [0, 1]."""
+        """Codes, latents [B, D, h, w] or ids [B, h, w] to images [B, 3, H, W] in [0, 1]."""
         ...
 
 
@@ -45,12 +45,12 @@ def check_images(images: Tensor, downsample: int) -> None:
     """Raise a `UserError` unless `images` is [B, 3, H, W] with H and W multiples of `downsample`."""
     if images.ndim != 4 or images.shape[1] != 3:
         raise UserError(
-            f"a tokenizer takes pictures [B, 3, H, W], got {list(images.shape)}: convert them to RGB"
+            f"a tokenizer takes images [B, 3, H, W], got {list(images.shape)}: convert them to RGB"
         )
     height, width = images.shape[-2:]
     if height % downsample or width % downsample:
         raise UserError(
-            f"pictures of {width} x {height} do not divide into tokens of {downsample} pixels: "
+            f"images of {width} x {height} do not divide into tokens of {downsample} pixels: "
             f"resize or crop to multiples of {downsample}"
         )
 
@@ -68,7 +68,7 @@ def check_ids(indices: Tensor, codebook_size: int) -> None:
         )
 
 
-def latents_of(codes: Codes | Tensor, tokenizer: Coder, width: int | None = None) -> Tensor:
+def latents_of(codes: Codes | Tensor, tokenizer: ImageQuantizer, width: int | None = None) -> Tensor:
     """The latents [B, D, h, w] of what `decode` was given.
 
     Args:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mimgen.errors import UserError
 from mimgen.layers.norm import ChannelRMSNorm
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.tokenizers.contract import check_images, latents_of
 from mimgen.tokenizers.quantizers import (
     BinarySphericalQuantizer,
@@ -53,7 +53,7 @@ class ResidualBlock(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """Pictures [B, 3, H, W] in [-1, 1] to latents [B, latent, h, w]."""
+    """Images [B, 3, H, W] in [-1, 1] to latents [B, latent, h, w]."""
 
     def __init__(self, widths: tuple[int, ...], blocks: int, stem: int, latent: int, local: bool) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Latents [B, latent, h, w] to pictures [B, 3, H, W], nominally in [-1, 1]."""
+    """Latents [B, latent, h, w] to images [B, 3, H, W], nominally in [-1, 1]."""
 
     def __init__(self, widths: tuple[int, ...], blocks: int, stem: int, latent: int, local: bool) -> None:
         super().__init__()
@@ -90,13 +90,13 @@ class ConvDecoder(nn.Module):
         return F.pixel_shuffle(self.out(self.layers(latents)), self.stem)
 
 
-class ConvTokenizer(Part):
+class ConvTokenizer(PretrainedModule):
     """VQGAN-style tokenizer; saves and loads as a folder.
 
     Args:
         channels: width of the finest level.
         multipliers: width of each level in units of `channels`; each level after the first halves the grid.
-        blocks: residual blocks a level (the decoder has one more).
+        blocks: residual blocks per level (the decoder has one more).
         stem: pixel-unshuffle factor in front; `downsample` is stem * 2 ** (levels - 1).
         latent: channels of the latent map; for LFQ and BSQ the bits, for FSQ the number of levels counts.
         quantizer: "vq", "lfq", "fsq", "bsq", "simvq", "ibq" or "residual".
@@ -104,7 +104,7 @@ class ConvTokenizer(Part):
             BSQ have 2 ** latent, FSQ the product of `levels`.
         levels: FSQ levels (Mentzer et al., 2024), for example (8, 5, 5, 5).
         local: a code sees its neighbourhood only: pointwise encoder blocks and normalisation at each
-            position. Group norm lets every code depend on the whole picture, so that two pictures
+            position. Group norm lets every code depend on the whole image, so that two images
             that share a part share none of its codes, and a small generator cannot learn them.
         depth: levels of residual VQ, whose ids number codebook_size ** depth.
 
@@ -150,11 +150,11 @@ class ConvTokenizer(Part):
         return self.bottleneck(self.encoder(pixels))
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
-        """Codes, latents or ids [B, h, w] to pictures [B, 3, H, W], clipped to [0, 1]."""
+        """Codes, latents or ids [B, h, w] to images [B, 3, H, W], clipped to [0, 1]."""
         return self.reconstruct(latents_of(codes, self, self.bottleneck.dim)).clamp(0, 1)
 
     def reconstruct(self, latents: Tensor) -> Tensor:
-        """[B, D, h, w] to pictures before clipping, so that a loss has gradients everywhere."""
+        """[B, D, h, w] to images before clipping, so that a loss has gradients everywhere."""
         return (self.decoder(latents) + 1) / 2
 
     def lookup(self, indices: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ class ConvTokenizer(Part):
         return self.bottleneck.lookup(indices)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Codes]:
-        """Pictures to (unclipped reconstruction [B, 3, H, W], codes); the training path."""
+        """Images to (unclipped reconstruction [B, 3, H, W], codes); the training path."""
         codes = self.encode(images)
         return self.reconstruct(codes.latents), codes
 

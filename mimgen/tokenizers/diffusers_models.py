@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from mimgen.errors import UserError
 from mimgen.tokenizers.contract import check_ids, check_images, latents_of
-from mimgen.types import Codes, Draws
+from mimgen.types import Codes, SampleRNG
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, VQModel
 
 
 class _Wrapped(nn.Module):
-    """What both kinds share: the range of pictures, sizes, saving."""
+    """What both kinds share: the range of images, sizes, saving."""
 
     codebook_size = 0
 
@@ -46,7 +46,7 @@ class _Wrapped(nn.Module):
         return self.model.decoder.conv_out.weight
 
     def encode(self, images: Tensor) -> Codes:
-        """Pictures [B, 3, H, W] in [0, 1] to codes on a grid of H / downsample by W / downsample."""
+        """Images [B, 3, H, W] in [0, 1] to codes on a grid of H / downsample by W / downsample."""
         raise NotImplementedError
 
     def lookup(self, indices: Tensor) -> Tensor:
@@ -54,20 +54,20 @@ class _Wrapped(nn.Module):
         raise NotImplementedError
 
     def reconstruct(self, latents: Tensor) -> Tensor:
-        """Latents [B, D, h, w] to pictures [B, 3, H, W] before clipping."""
+        """Latents [B, D, h, w] to images [B, 3, H, W] before clipping."""
         raise NotImplementedError
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
-        """Codes, latents [B, D, h, w] or ids [B, h, w] to pictures [B, 3, H, W] clipped to [0, 1]."""
+        """Codes, latents [B, D, h, w] or ids [B, h, w] to images [B, 3, H, W] clipped to [0, 1]."""
         return self.reconstruct(latents_of(codes, self, int(self.model.config.latent_channels))).clamp(0, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Codes]:
-        """Pictures to (unclipped reconstruction [B, 3, H, W], codes); the training path."""
+        """Images to (unclipped reconstruction [B, 3, H, W], codes); the training path."""
         codes = self.encode(images)
         return self.reconstruct(codes.latents), codes
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the diffusers model folder; the range of pictures is not part of it."""
+        """Write the diffusers model folder; the range of images is not part of it."""
         self.model.save_pretrained(folder)
 
     def _inner(self, images: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class DiffusersVQ(_Wrapped):
 
     Args:
         model: the autoencoder.
-        inner_range: range of pictures inside; the releases of aMUSEd and Meissonic take [0, 1].
+        inner_range: range of images inside; the releases of aMUSEd and Meissonic take [0, 1].
     """
 
     def __init__(self, model: VQModel, inner_range: tuple[float, float] = (0.0, 1.0)) -> None:
@@ -117,7 +117,7 @@ class DiffusersVQ(_Wrapped):
         return self.model.quantize.get_codebook_entry(indices.flatten(), (*indices.shape, -1))
 
     def reconstruct(self, latents: Tensor) -> Tensor:
-        """Latents to pictures before clipping."""
+        """Latents to images before clipping."""
         # Not model.decode: what it does with latents depends on `lookup_from_codebook`.
         latents = latents.to(self.model.dtype)
         condition = latents if self.model.config.norm_type == "spatial" else None
@@ -130,7 +130,7 @@ class DiffusersKL(_Wrapped):
 
     Args:
         model: the autoencoder.
-        inner_range: range of pictures inside; Stable Diffusion takes [-1, 1].
+        inner_range: range of images inside; Stable Diffusion takes [-1, 1].
         kl: weight of the divergence from a standard normal, per latent number.
 
     Latents are scaled by the model's `scaling_factor`, as diffusion models want them.
@@ -151,17 +151,17 @@ class DiffusersKL(_Wrapped):
 
         return cls(_load(AutoencoderKL, folder), inner_range)
 
-    def encode(self, images: Tensor, draws: Draws | None = None) -> Codes:
+    def encode(self, images: Tensor, rng: SampleRNG | None = None) -> Codes:
         """See the base class; `losses` has `kl` while training.
 
         Args:
             images: [B, 3, H, W] in [0, 1].
-            draws: noise for a sample of the posterior; without it the latents are its mode.
+            rng: noise for a sample of the posterior; without it the latents are its mode.
         """
         posterior = self.model.encode(self._inner(images)).latent_dist
         latents = posterior.mode()
-        if draws is not None:
-            latents = latents + posterior.std * draws.normal(*latents.shape[1:]).to(latents)
+        if rng is not None:
+            latents = latents + posterior.std * rng.normal(*latents.shape[1:]).to(latents)
         losses = {"kl": self.kl * posterior.kl().sum() / latents.numel()} if self.training else {}
         return Codes(None, latents * self.model.config.scaling_factor, losses)
 
@@ -170,7 +170,7 @@ class DiffusersKL(_Wrapped):
         raise UserError("DiffusersKL has no token ids: decode its latents [B, D, h, w] instead")
 
     def reconstruct(self, latents: Tensor) -> Tensor:
-        """Latents to pictures before clipping."""
+        """Latents to images before clipping."""
         latents = latents.to(self.model.dtype) / self.model.config.scaling_factor
         return (self.model.decode(latents).sample.float() - self.low) / self.scale
 

@@ -11,26 +11,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.tokenizers.contract import Coder
+from mimgen.tokenizers.contract import ImageQuantizer
 from mimgen.types import Tokens
 
-Place = Literal["quantised", "codes"]
+ReadAfter = Literal["quantised", "codes"]
 _LARGEST = 16_384  # one-hot codes of a larger book would fill the memory
 
 
 class TokenizerEncoder(nn.Module):
-    """Looks at pictures through a tokenizer; has the encoder contract of `mimgen.probing`.
+    """Looks at images through a tokenizer; has the encoder contract of `mimgen.probing`.
 
     Attributes:
-        dim: width D of a token; 0 until the first picture where no single code can be looked up
+        dim: width D of a token; 0 until the first image where no single code can be looked up
             (continuous tokenizers, and those that take a fixed number of codes at once).
         depth: 0, as a tokenizer has its output alone.
         patch: pixels per side of a token.
 
     Args:
-        tokenizer: any `Coder`.
+        tokenizer: any `ImageQuantizer`.
         after: "quantised", the latents that a decoder reads (D their channels); or "codes", the
-            ids as one-hot vectors (D the codebook size), whose mean over a picture is its
+            ids as one-hot vectors (D the codebook size), whose mean over an image is its
             histogram of codes.
 
     Raises:
@@ -39,10 +39,10 @@ class TokenizerEncoder(nn.Module):
 
     depth = 0
 
-    def __init__(self, tokenizer: Coder, after: Place = "quantised") -> None:
+    def __init__(self, tokenizer: ImageQuantizer, after: ReadAfter = "quantised") -> None:
         super().__init__()
-        if after not in get_args(Place):
-            raise UserError(f"after={after!r} is unknown; choose from {', '.join(get_args(Place))}")
+        if after not in get_args(ReadAfter):
+            raise UserError(f"after={after!r} is unknown; choose from {', '.join(get_args(ReadAfter))}")
         if after == "codes" and not 0 < tokenizer.codebook_size <= _LARGEST:
             raise UserError(
                 f'after="codes" wants between 1 and {_LARGEST} codes, this tokenizer has '
@@ -63,7 +63,7 @@ class TokenizerEncoder(nn.Module):
         """[B, 3, H, W] in [0, 1] -> Tokens with patches [B, h * w, D] on the grid of codes.
 
         Raises:
-            UserError: `layers` are asked for, or the pictures do not divide into tokens.
+            UserError: `layers` are asked for, or the images do not divide into tokens.
         """
         if layers:
             raise UserError(f"a tokenizer has its output only, no layers {list(layers)}; leave `layers` out")

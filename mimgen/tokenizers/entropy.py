@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mimgen.ops.distributed import mean_over_ranks
-from mimgen.tokenizers.ranks import shared_mean
+from mimgen.ops.distributed import distributed_mean
+from mimgen.tokenizers.ranks import all_reduce_mean
 
 Logarithm = Literal["clamp", "shift"]
 
@@ -105,20 +105,20 @@ class _BinarySums(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (rows,) = ctx.saved_tensors
         found = torch.empty_like(rows)
-        for block, place in zip(rows.split(BLOCK_ROWS), found.split(BLOCK_ROWS)):
+        for block, position in zip(rows.split(BLOCK_ROWS), found.split(BLOCK_ROWS)):
             with torch.enable_grad():
                 block = block.detach().requires_grad_()
                 sums = _binary_sums(block, *ctx.options)
-            place.copy_(torch.autograd.grad(sums, block, gradients)[0])
+            position.copy_(torch.autograd.grad(sums, block, gradients)[0])
         return found, None, None
 
 
 def _reduced(sample: Tensor, probabilities: Tensor, rows: int, logarithm: Logarithm) -> Entropies:
     """Entropies from sums over this process's rows: of row entropies, and of probabilities [...]."""
     count = torch.tensor(rows, device=sample.device)
-    mean = shared_mean(mean_over_ranks(probabilities, count))
+    mean = all_reduce_mean(distributed_mean(probabilities, count))
     logs = mean.clamp(min=FLOOR).log() if logarithm == "clamp" else (mean + FLOOR).log()
-    return Entropies(mean_over_ranks(sample, count), -(mean * logs).sum())
+    return Entropies(distributed_mean(sample, count), -(mean * logs).sum())
 
 
 def _binary_sums(rows: Tensor, sharpness: float, logarithm: Logarithm) -> tuple[Tensor, Tensor]:
@@ -136,8 +136,8 @@ def _binary_sums(rows: Tensor, sharpness: float, logarithm: Logarithm) -> tuple[
 def _log_probabilities(rows: Tensor, sharpness: float) -> Tensor:
     """[m, 2^bits] log softmax(2 t <row, code>) of rows [m, bits]; channel 0 is the highest bit."""
     bits = rows.shape[1]
-    places = torch.arange(bits - 1, -1, -1, device=rows.device)
-    codes = (torch.arange(2**bits, device=rows.device)[:, None] >> places) % 2 * 2.0 - 1.0
+    positions = torch.arange(bits - 1, -1, -1, device=rows.device)
+    codes = (torch.arange(2**bits, device=rows.device)[:, None] >> positions) % 2 * 2.0 - 1.0
     return (2.0 * sharpness * rows @ codes.T).log_softmax(-1)
 
 

@@ -50,16 +50,16 @@ class GridBlocks(nn.Module):
         return x, Merged.start(x)
 
     def forward(
-        self, x: Tensor, merged: Merged, removals: Sequence[int], layers: Sequence[int] = ()
+        self, x: Tensor, merged: Merged, merge_schedule: Sequence[int], layers: Sequence[int] = ()
     ) -> tuple[Tensor, Merged, tuple[tuple[Tensor, Merged], ...]]:
-        """As `MergingBlocks`: x [B, 1 + N, D] to [B, 1 + K, D], K = N - sum of `removals`, a square."""
+        """As `MergingBlocks`: x [B, 1 + N, D] to [B, 1 + K, D], K = N - sum of `merge_schedule`, a square."""
         states = {}
         for index, block in enumerate(cast(Iterable[VitBlock], self.blocks)):
             x, merged = block.merge_forward(x, merged, 0)
             if index in layers:
                 states[index] = (x, merged)
         tokens = x.shape[1] - 1
-        keep = tokens - sum(removals)
+        keep = tokens - sum(merge_schedule)
         if keep < tokens:
             cells = raster(keep, tokens).to(x.device)
             sizes = cells.bincount(minlength=keep).to(x.dtype)[:, None]

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.tokenizers.diffusers_models import DiffusersKL
 
 SCALE = 0.2325  # MAR's factor on the latents, close to one over their deviation
@@ -107,7 +107,7 @@ def rename(key: str) -> str | None:
     return None if key.startswith("loss.") else key
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "kl16",
     "MAR's KL autoencoder kl16.ckpt (Li et al., 2024), or another in the layout of latent diffusion",
     LdmKl,

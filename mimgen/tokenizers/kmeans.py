@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimgen.tokenizers.quantizers import nearest
-from mimgen.tokenizers.ranks import add_ranks
+from mimgen.tokenizers.ranks import all_reduce_sum_
 
 CHUNK = 65_536
 
@@ -105,7 +105,7 @@ def spherical_kmeans(rows: Tensor, centres: Tensor, iterations: int) -> Tensor:
     """
     for _ in range(iterations):
         sums, counts = totals(rows, assign(rows, centres), len(centres))
-        add_ranks(sums)
-        add_ranks(counts)
+        all_reduce_sum_(sums)
+        all_reduce_sum_(counts)
         centres = torch.where(counts[:, None] > 0, F.normalize(sums, dim=1), centres)
     return centres

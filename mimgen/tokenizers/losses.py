@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.tokenizers.ranks import shared_mean
+from mimgen.tokenizers.ranks import all_reduce_mean
 
 AdversarialKind = Literal["hinge", "vanilla", "non_saturate"]
 
@@ -20,7 +20,7 @@ def discriminator_loss(kind: AdversarialKind, real: Tensor, fake: Tensor) -> Ten
     """What the discriminator minimises, a scalar.
 
     "hinge": (mean max(0, 1 - real) + mean max(0, 1 + fake)) / 2. "vanilla": sigmoid
-    cross-entropy of every logit. "non_saturate": the same after averaging the logits of a picture.
+    cross-entropy of every logit. "non_saturate": the same after averaging the logits of an image.
     """
     if kind == "hinge":
         return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
@@ -33,7 +33,7 @@ def generator_loss(kind: AdversarialKind, fake: Tensor) -> Tensor:
     """What the generator minimises, a scalar.
 
     "hinge": -mean fake. "vanilla": mean log(1 + exp(-fake)). "non_saturate": the same after
-    averaging the logits of a picture.
+    averaging the logits of an image.
     """
     if kind == "hinge":
         return -fake.mean()
@@ -62,7 +62,7 @@ class LeCam(nn.Module):
         While training the averages (real, fake) take in these logits first, over all processes.
         """
         if self.training:
-            means = shared_mean(torch.stack([real.mean(), fake.mean()]).detach().float())
+            means = all_reduce_mean(torch.stack([real.mean(), fake.mean()]).detach().float())
             self.ema.lerp_(means.to(self.ema), 1 - self.decay)
         # The copy keeps the graph valid when a later micro-batch moves the averages.
         ema_real, ema_fake = self.ema.clone()
@@ -86,10 +86,10 @@ def adaptive_weight(
     norms = []
     for loss in (fidelity, adversarial):
         (gradient,) = torch.autograd.grad(loss, last_layer, retain_graph=True)
-        norms.append(shared_mean(gradient.detach().float()).norm())
+        norms.append(all_reduce_mean(gradient.detach().float()).norm())
     return (norms[0] / (norms[1] + 1e-4)).clamp(0.0, largest)
 
 
-def enlargement(step: int, ratio: float, steps: int = 2000) -> float:
+def entropy_weight(step: int, ratio: float, steps: int = 2000) -> float:
     """Factor 1 + ratio * max(0, 1 - step / steps) on the entropy term early on (Open-MAGVIT2)."""
     return 1.0 + ratio * max(0.0, 1.0 - step / steps)

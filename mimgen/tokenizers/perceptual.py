@@ -1,4 +1,4 @@
-"""LPIPS: distance of pictures in the features of a VGG-16 (arXiv 1801.03924).
+"""LPIPS: distance of images in the features of a VGG-16 (arXiv 1801.03924).
 
 The weights are files that the user puts on disk; nothing is downloaded and nothing else is ever
 used in their place.
@@ -18,7 +18,7 @@ from mimgen.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# Places of the convolutions in torchvision's vgg16().features; a pooling stands between blocks,
+# Positions of the convolutions in torchvision's vgg16().features; a pooling stands between blocks,
 # and the output of each block is compared.
 BLOCKS = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
 NETWORK_FILES = ("vgg16*.safetensors", "vgg16*.pth")
@@ -40,11 +40,11 @@ class Perceptual(nn.Module):
 
     def __init__(self, network: Mapping[str, Tensor], heads: Mapping[str, Tensor]) -> None:
         super().__init__()
-        for block, places in enumerate(BLOCKS):
-            for place in places:
+        for block, layers in enumerate(BLOCKS):
+            for layer in layers:
                 for part in ("weight", "bias"):
-                    name = f"{part}{place}"
-                    self.register_buffer(name, network[f"features.{place}.{part}"].float(), persistent=False)
+                    name = f"{part}{layer}"
+                    self.register_buffer(name, network[f"features.{layer}.{part}"].float(), persistent=False)
             head = heads[f"lin{block}.model.1.weight"].float()
             self.register_buffer(f"head{block}", head, persistent=False)
         shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
@@ -55,16 +55,16 @@ class Perceptual(nn.Module):
         """Block outputs [B, C, h, w], each position of unit length."""
         x = (images - self.shift) / self.scale
         found = []
-        for block, places in enumerate(BLOCKS):
+        for block, layers in enumerate(BLOCKS):
             x = F.max_pool2d(x, 2) if block else x
-            for place in places:
-                weight, bias = getattr(self, f"weight{place}"), getattr(self, f"bias{place}")
+            for layer in layers:
+                weight, bias = getattr(self, f"weight{layer}"), getattr(self, f"bias{layer}")
                 x = F.relu(F.conv2d(x, weight, bias, padding=1))
             found.append(x / (x.norm(dim=1, keepdim=True) + 1e-10))
         return found
 
     def forward(self, images: Tensor, others: Tensor) -> Tensor:
-        """Distance [B] of two batches of pictures [B, 3, H, W] in [-1, 1], 0 for equal ones."""
+        """Distance [B] of two batches of images [B, 3, H, W] in [-1, 1], 0 for equal ones."""
         total = images.new_zeros(len(images))
         for block, (a, b) in enumerate(zip(self._features(images), self._features(others), strict=True)):
             total = total + F.conv2d((a - b).square(), getattr(self, f"head{block}")).mean((1, 2, 3))

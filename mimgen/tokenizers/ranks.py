@@ -6,10 +6,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mimgen.ops.distributed import sum_over_ranks, world_size
+from mimgen.ops.distributed import all_reduce_sum, world_size
 
 
-def add_ranks(tensor: Tensor) -> None:
+def all_reduce_sum_(tensor: Tensor) -> None:
     """Replace `tensor` (any shape) in place by its sum over the processes.
 
     Whether the run is distributed is asked at every call, because a tokenizer is usually built
@@ -19,7 +19,7 @@ def add_ranks(tensor: Tensor) -> None:
         dist.all_reduce(tensor)
 
 
-def shared_mean(tensor: Tensor) -> Tensor:
+def all_reduce_mean(tensor: Tensor) -> Tensor:
     """Mean over the processes of a tensor of any shape, with the gradient of the own part.
 
     Data-parallel training averages gradients over processes, which turns the gradients of the
@@ -27,16 +27,16 @@ def shared_mean(tensor: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return tensor
-    return tensor + (sum_over_ranks(tensor) / world_size() - tensor).detach()
+    return tensor + (all_reduce_sum(tensor) / world_size() - tensor).detach()
 
 
 def pick_rows(samples: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw `count` rows out of the rows of all processes together.
+    """Sample `count` rows out of the rows of all processes together.
 
     Args:
         samples: [n, D] rows of this process; processes follow each other in rank order, so the
-            draw does not depend on how many processes share the rows.
-        count: rows to draw, without repetition as long as there are enough of them.
+            sample does not depend on how many processes share the rows.
+        count: rows to sample, without repetition as long as there are enough of them.
         generator: a CPU generator in the same state on every process.
 
     Returns:
@@ -45,7 +45,7 @@ def pick_rows(samples: Tensor, count: int, generator: torch.Generator) -> Tensor
     rank = dist.get_rank() if world_size() > 1 else 0
     sizes = torch.zeros(world_size(), dtype=torch.int64, device=samples.device)
     sizes[rank] = len(samples)
-    sizes = sum_over_ranks(sizes)
+    sizes = all_reduce_sum(sizes)
     total = int(sizes.sum())
     if total >= count:
         rows = torch.randperm(total, generator=generator)[:count]
@@ -55,4 +55,4 @@ def pick_rows(samples: Tensor, count: int, generator: torch.Generator) -> Tensor
     mine = (rows >= 0) & (rows < len(samples))
     picked = samples.new_zeros(count, samples.shape[1])
     picked[mine] = samples[rows[mine]]
-    return sum_over_ranks(picked)
+    return all_reduce_sum(picked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mimgen.ops.distributed import sum_over_ranks
+from mimgen.ops.distributed import all_reduce_sum
 
 
 class CodeUsage(nn.Module):
@@ -42,7 +42,7 @@ class CodeUsage(nn.Module):
             self.counts.copy_(torch.stack([torch.zeros_like(self.counts[0]), self.counts[0]]))
             self.updates.zero_()
         fresh = torch.bincount(indices.flatten(), minlength=self.codebook_size)
-        self.counts[0] += sum_over_ranks(fresh)
+        self.counts[0] += all_reduce_sum(fresh)
         self.updates += 1
 
     @torch.no_grad()

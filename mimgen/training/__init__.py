@@ -1,7 +1,7 @@
 """Training: one loop for every objective, on accelerate, with exact resume.
 
 `fit` knows an objective as "batch -> Losses" and data as "step -> micro-batches". Stop a run with
-Ctrl-C or SIGTERM, or lose it to a crash, and start the same command again: it goes on from the
+Ctrl-C or SIGTERM, or lose it to a crash, and start the same command again: it resumes from the
 newest checkpoint. The weights of N steps are those of k steps, a kill and N - k steps, bit for bit
 on a CPU; the number of processes may change in between, to within rounding.
 
@@ -20,7 +20,7 @@ rank 0 writes it and every rank reads checkpoints from it.
 **FSDP2.** `accelerate config`, or `accelerate launch --use_fsdp --fsdp_version 2
 --fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP --fsdp_transformer_layer_cls_to_wrap <Block> ...`,
 splits weights, averages and moments over GPUs (accelerate offers it for GPUs only). Checkpoints
-are gathered to full tensors, so a run may go on under DDP or on one GPU. The blocks of the text-to-image
+are gathered to full tensors, so a run may resume under DDP or on one GPU. The blocks of the text-to-image
 generator are `JointBlock,SingleBlock`. FSDP1, DeepSpeed and Megatron are refused by name.
 
 **Little memory.** `Lora` trains low-rank adapters in the place of the weights (peft); `mimgen.layers.recompute`

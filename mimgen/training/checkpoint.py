@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mimgen.errors import UserError
 from mimgen.files import TEMPORARY, new_folder
-from mimgen.training.shard import split_like, whole
+from mimgen.training.shard import full_tensor, split_like
 
 _PREFIX = "step-"
 _FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json")
@@ -26,7 +26,7 @@ _FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors", "stat
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a run needs to go on.
+    """All that a run needs to resume.
 
     Attributes:
         model: parameters and buffers by name.
@@ -145,7 +145,7 @@ def restore_module(module: nn.Module, saved: Mapping[str, Tensor], source: Path)
 def optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's state as "<parameter>.<state>" tensors."""
     return {
-        f"{name}.{key}": whole(value)
+        f"{name}.{key}": full_tensor(value)
         for name, parameter in module.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
     }

@@ -49,7 +49,7 @@ class Guard:
         return self.consecutive >= self.limit or self.total >= self.limit * _TOTAL_FACTOR
 
 
-def blame(objective: nn.Module, scalars: Mapping[str, float]) -> str:
+def find_non_finite(objective: nn.Module, scalars: Mapping[str, float]) -> str:
     """Name what is not finite: the loss terms, else the first gradients."""
     if not math.isfinite(scalars["loss"]):
         terms = [name for name, value in scalars.items() if name != "loss" and not math.isfinite(value)]
@@ -66,7 +66,7 @@ def blame(objective: nn.Module, scalars: Mapping[str, float]) -> str:
 def save_batch(folder: Path, step: int, rank: int, batches: Sequence[Batch], cause: str) -> Path:
     """Write the micro-batches of a step to `<folder>/non_finite/` as safetensors.
 
-    Tensors are named "<micro-batch>.<field>"; captions, keys and the seeds of `draws` are JSON in
+    Tensors are named "<micro-batch>.<field>"; captions, keys and the seeds of `rng` are JSON in
     the file's metadata, so the step can be replayed.
     """
     from safetensors.torch import save_file

@@ -1,4 +1,4 @@
-"""Where a run writes what it does: log.jsonl, a tracker, a progress bar, picture grids."""
+"""Where a run writes what it does: log.jsonl, a tracker, a progress bar, image grids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.files import write_atomically
-from mimgen.ops.pictures import tile
+from mimgen.ops.tiling import tile
 from mimgen.training.settings import Settings
 
 
@@ -27,7 +27,7 @@ class Meter:
     def __init__(self) -> None:
         self.sums: dict[str, list[float]] = {}
         self.seconds = 0.0
-        self.pictures = 0
+        self.images = 0
 
     def add(self, scalars: Mapping[str, float]) -> None:
         """Take in one step."""
@@ -35,16 +35,16 @@ class Meter:
             total, count = self.sums.get(name, [0.0, 0])
             self.sums[name] = [total + value, count + 1]
 
-    def worked(self, pictures: int, seconds: float) -> None:
+    def add_timing(self, images: int, seconds: float) -> None:
         """Note the time that a step took, without saving and sampling."""
-        self.pictures += pictures
+        self.images += images
         self.seconds += seconds
 
-    def take(self) -> dict[str, float]:
+    def pop_means(self) -> dict[str, float]:
         """The means, with images_per_s; starts anew."""
         means = {name: total / count for name, (total, count) in self.sums.items()}
-        means["images_per_s"] = round(self.pictures / max(self.seconds, 1e-9), 2)
-        self.sums, self.pictures, self.seconds = {}, 0, 0.0
+        means["images_per_s"] = round(self.images / max(self.seconds, 1e-9), 2)
+        self.sums, self.images, self.seconds = {}, 0, 0.0
         return means
 
 
@@ -53,7 +53,7 @@ class Tracker(Protocol):
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
 
-    def image(self, step: int, name: str, picture: Tensor) -> None: ...
+    def image(self, step: int, name: str, image: Tensor) -> None: ...
 
     def close(self) -> None: ...
 
@@ -72,8 +72,8 @@ class _TensorBoard:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
-    def image(self, step: int, name: str, picture: Tensor) -> None:
-        self._writer.add_image(name, picture, step)
+    def image(self, step: int, name: str, image: Tensor) -> None:
+        self._writer.add_image(name, image, step)
 
     def close(self) -> None:
         self._writer.close()
@@ -101,11 +101,11 @@ class _Wandb:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)
 
-    def image(self, step: int, name: str, picture: Tensor) -> None:
-        self._run.log({name: self._wandb.Image(picture)}, step=step)
+    def image(self, step: int, name: str, image: Tensor) -> None:
+        self._run.log({name: self._wandb.Image(image)}, step=step)
 
     def close(self) -> None:
-        self._run.finish()
+        self._run.save_result()
 
 
 class Log:
@@ -131,12 +131,12 @@ class Log:
             self._tracker = _open_tracker(settings.tracker, folder, step, shown)
             self._bar = _bar(step, settings.steps)
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         """One line to the terminal, above the progress bar."""
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
 
-    def tick(self, loss: float, images_per_s: float) -> None:
+    def update(self, loss: float, images_per_s: float) -> None:
         """Move the progress bar by one step; it works out the time left itself."""
         if self._bar is not None:
             self._bar.set_postfix_str(f"loss {loss:.4f}, {images_per_s:.1f} images/s", refresh=False)
@@ -156,16 +156,16 @@ class Log:
             self._report(record)
 
     def grids(self, step: int, grids: Mapping[str, Tensor]) -> None:
-        """Save named [n, 3, H, W] pictures in [0, 1] as one PNG each under samples/."""
+        """Save named [n, 3, H, W] images in [0, 1] as one PNG each under samples/."""
         if not self._main:
             return
         folder = self._folder / "samples"
         folder.mkdir(exist_ok=True)
-        for name, pictures in grids.items():
-            picture = tile(pictures.detach().float().cpu())
-            save_png(picture, folder / f"step-{step:08d}-{name}.png")
+        for name, images in grids.items():
+            image = tile(images.detach().float().cpu())
+            save_png(image, folder / f"step-{step:08d}-{name}.png")
             if self._tracker is not None:
-                self._tracker.image(step, name, picture)
+                self._tracker.image(step, name, image)
 
     def close(self) -> None:
         """Flush and end tracker and bar."""
@@ -177,7 +177,7 @@ class Log:
     def _report(self, record: Mapping[str, Any]) -> None:
         rate = max(float(record["images_per_s"]), 1e-9)
         left = (self._bar.total - int(record["step"])) * self._batch_size / rate
-        self.say(
+        self.print(
             f"step {record['step']}/{self._bar.total}  loss {record['loss']:.4f}  "
             f"{rate:.1f} images/s  ETA {left / 60:.1f} min"
         )
@@ -203,11 +203,11 @@ def trim(path: Path, step: int) -> list[dict[str, Any]]:
     return records
 
 
-def save_png(picture: Tensor, path: Path) -> None:
-    """Write a [3, H, W] picture in [0, 1]."""
+def save_png(image: Tensor, path: Path) -> None:
+    """Write a [3, H, W] image in [0, 1]."""
     from PIL import Image
 
-    pixels = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
+    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
     Image.fromarray(pixels.numpy()).save(path)
 
 

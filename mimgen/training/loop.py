@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mimgen.errors import UserError
 from mimgen.training import checkpoint as store
 from mimgen.training.ema import Ema
-from mimgen.training.guard import Guard, blame, save_batch
+from mimgen.training.guard import Guard, find_non_finite, save_batch
 from mimgen.training.guard import stop as stopped
 from mimgen.training.log import Log, Meter, peak_memory_mib, trim
 from mimgen.training.optim import set_decay
@@ -32,7 +32,7 @@ from mimgen.training.processes import (
 from mimgen.training.resume import check_same, identity, random_state, restore_random
 from mimgen.training.schedule import learning_rate, weight_decay
 from mimgen.training.settings import Batches, Result, Settings
-from mimgen.training.shard import whole
+from mimgen.training.shard import full_tensor
 from mimgen.training.signals import Stop, stop_signals
 from mimgen.training.step import Outcome, Stepper
 from mimgen.types import Batch
@@ -52,7 +52,7 @@ def fit(
     images: Images | None = None,
     record: Mapping[str, Any] | None = None,
 ) -> Result:
-    """Train an objective, or go on with the run that `folder` already holds.
+    """Train an objective, or continue with the run that `folder` already holds.
 
     N steps give the same weights, averages, optimiser state and log as k steps, a crash, and
     N - k more: bit for bit on a CPU.
@@ -65,7 +65,7 @@ def fit(
         settings: see Settings.
         folder: the run folder, shared by all processes; rank 0 writes.
         images: called with the objective under averaged weights, in eval mode, and the step;
-            returns named [n, 3, H, W] pictures in [0, 1]. Called on every rank.
+            returns named [n, 3, H, W] images in [0, 1]. Called on every rank.
         record: further facts that must not change within a run, for example the arguments.
 
     Returns:
@@ -138,11 +138,11 @@ class _Run:
             world=self.accelerator.num_processes,
             accumulation=self.settings.accumulation,
         )
-        asked = False
+        requested = False
         try:
             train_mode(self.objective)
-            while self.step < self.settings.steps and not asked:
-                asked = self._advance(next(stream, None), images)
+            while self.step < self.settings.steps and not requested:
+                requested = self._advance(next(stream, None), images)
             if self.step > self.saved_step:
                 self._save()
         finally:
@@ -154,9 +154,9 @@ class _Run:
         """One step and what follows it; true when the run was asked to stop."""
         if micro is None:
             raise UserError(
-                f"the data ended at step {self.step} of {self.settings.steps}; give more pictures"
+                f"the data ended at step {self.step} of {self.settings.steps}; give more images"
             )
-        begin = time.monotonic()
+        prepare_folder = time.monotonic()
         settings, step = self.settings, self.step + 1
         lr = learning_rate(
             self.step,
@@ -168,11 +168,11 @@ class _Run:
         if settings.weight_decay_end is not None:
             ends = {"start": settings.weight_decay, "end": settings.weight_decay_end}
             set_decay(self.optimizer, weight_decay(self.step, **ends, steps=settings.steps))
-        outcome = self.stepper(micro, step, lr, self.stop.asked)
+        outcome = self.stepper(micro, step, lr, self.stop.requested)
         self.step = step
-        self._judge(outcome, micro)
-        self.meter.worked(settings.batch_size, time.monotonic() - begin)
-        self.log.tick(outcome.scalars["loss"], settings.batch_size / max(time.monotonic() - begin, 1e-9))
+        self._handle_outcome(outcome, micro)
+        self.meter.add_timing(settings.batch_size, time.monotonic() - prepare_folder)
+        self.log.update(outcome.scalars["loss"], settings.batch_size / max(time.monotonic() - prepare_folder, 1e-9))
         if self._due(settings.log_every) and self.meter.sums:
             self._write(lr)
         if images is not None and self._due(settings.sample_every):
@@ -180,26 +180,26 @@ class _Run:
         if step % settings.save_every == 0:
             self._save()
         # Several processes stop together, on what they told each other during the step.
-        return outcome.stop or (self.accelerator.num_processes == 1 and self.stop.asked())
+        return outcome.stop or (self.accelerator.num_processes == 1 and self.stop.requested())
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.settings.steps
 
-    def _judge(self, outcome: Outcome, micro: list[Batch]) -> None:
+    def _handle_outcome(self, outcome: Outcome, micro: list[Batch]) -> None:
         """Count the step; on too many skipped ones save the batch and end the run."""
         if outcome.finite:
             self.guard.passed()
             self.meter.add({**outcome.scalars, "grad_norm": outcome.grad_norm})
             return
-        cause = blame(self.objective, outcome.scalars)
-        self.log.say(f"step {self.step} skipped: {cause} is not finite")
+        cause = find_non_finite(self.objective, outcome.scalars)
+        self.log.print(f"step {self.step} skipped: {cause} is not finite")
         if self.guard.skipped():
             rank = self.accelerator.process_index
             path = save_batch(self.folder, self.step, rank, micro, cause)
             raise stopped(self.step, self.guard, cause, path)
 
     def _write(self, lr: float) -> None:
-        line = {"step": self.step, **self.meter.take(), "lr": lr, "seconds": round(self._seconds(), 3)}
+        line = {"step": self.step, **self.meter.pop_means(), "lr": lr, "seconds": round(self._seconds(), 3)}
         line["peak_memory_mib"] = peak_memory_mib(self.accelerator.device)
         line["skipped"] = self.guard.total
         self.log.write(line)
@@ -218,8 +218,8 @@ class _Run:
     def _save(self) -> None:
         # Every rank takes part up to the writing: random states and split tensors are gathered.
         live = store.module_tensors(self.objective)
-        model = {name: whole(tensor) for name, tensor in live.items()}
-        averages = {name: whole(tensor) for name, tensor in self.ema.shadow.items()}
+        model = {name: full_tensor(tensor) for name, tensor in live.items()}
+        averages = {name: full_tensor(tensor) for name, tensor in self.ema.shadow.items()}
         state = {
             "step": self.step,
             "seconds": self._seconds(),
@@ -267,7 +267,7 @@ class _Run:
             (self.folder / "settings.json").write_text(text, encoding="utf-8")
         log = Log(self.folder, self.step, settings, resolved, main)
         resumed = f", resumed at step {self.step}" if self.step else ""
-        log.say(
+        log.print(
             f"training {trainable:,} parameters on {self.accelerator.device} in {self.precision} "
             f"({self.precision_reason}): "
             f"lr {settings.lr:.3g} = {settings.base_lr:.3g} * {settings.batch_size} / 256, "
@@ -275,7 +275,7 @@ class _Run:
             f"{resolved['micro_batch']}{resumed}"
         )
         if launched_alone(world):
-            log.say(
+            log.print(
                 "note: accelerate started one process only; for several on CPUs use "
                 "ACCELERATE_USE_CPU=1 torchrun --nproc_per_node N ..."
             )

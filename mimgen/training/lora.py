@@ -89,7 +89,7 @@ def add_lora(module: nn.Module, lora: Lora, *, seed: int = 0) -> None:
     """
     peft = _peft()
     config = peft.LoraConfig(r=lora.rank, lora_alpha=_alpha(lora), target_modules=lora.names(module))
-    # peft takes no generator; it draws on the CPU, wherever the weights lie
+    # peft takes no generator; it samples on the CPU, wherever the weights lie
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         _inject(module, config)
@@ -113,7 +113,7 @@ def save_adapter(module: nn.Module, lora: Lora, folder: str | Path) -> None:
 
 
 def load_adapter(module: nn.Module, folder: str | Path, *, strength: float = 1.0) -> None:
-    """Merge a saved adapter into the weights of `module`; what learned before goes on learning.
+    """Merge a saved adapter into the weights of `module`; what learned before resumes learning.
 
     Args:
         module: what the adapter was trained on; changed in place, or not at all where the adapter is refused.
@@ -168,7 +168,7 @@ def _inject(module: nn.Module, config: LoraConfig) -> None:
 
 
 def _take_out(module: nn.Module) -> None:
-    """Put the layers beneath the adapters back in their places, with the weights that they have."""
+    """Put the layers beneath the adapters back in their positions, with the weights that they have."""
     from peft.tuners.lora import LoraLayer
 
     for name, layer in list(module.named_modules()):

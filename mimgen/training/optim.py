@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mimgen.training.shard import whole
+from mimgen.training.shard import full_tensor
 
 
 def decay_split(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -95,4 +95,4 @@ def _norm(gradients: list[Tensor]) -> float:
     if not gradients:
         return 0.0
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    return float(whole(norm))
+    return float(full_tensor(norm))

@@ -93,7 +93,7 @@ def wrap(
             optimizer = prepared.optimizer
         else:
             model = accelerator.prepare_model(objective)
-    # DDP makes the parameters equal at the start; codebooks are buffers and drawn at random.
+    # DDP makes the parameters equal at the start; codebooks are buffers and sampled at random.
     if accelerator.num_processes > 1:
         for buffer in objective.buffers():
             buffer.copy_(broadcast(buffer))
@@ -120,8 +120,8 @@ def gather_json(state: dict[str, str], accelerator: Accelerator) -> list[dict[st
 def launched_alone(world: int) -> bool:
     """Whether `accelerate launch --cpu --num_processes N` started one process (it needs MPI for more)."""
     # Its simple launcher sets an address only where N > 1, and no rank.
-    asked = "MASTER_PORT" in os.environ and "KMP_BLOCKTIME" in os.environ
-    return world == 1 and asked and "WORLD_SIZE" not in os.environ
+    requested = "MASTER_PORT" in os.environ and "KMP_BLOCKTIME" in os.environ
+    return world == 1 and requested and "WORLD_SIZE" not in os.environ
 
 
 def check_division(settings: Settings, world: int) -> None:

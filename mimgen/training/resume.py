@@ -1,4 +1,4 @@
-"""What lets a run go on exactly where it stopped: random states and the check of its settings."""
+"""What lets a run resume exactly where it stopped: random states and the check of its settings."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def _state(text: str) -> torch.Tensor:
 
 def identity(settings: Settings, record: Mapping[str, Any] | None) -> dict[str, Any]:
     """What a run must not change between two starts, as it reads back from JSON."""
-    told = {name: value for name, value in (record or {}).items() if name not in FREE}
-    return json.loads(json.dumps({"settings": settings.binding(), "record": told}, default=str))
+    recorded = {name: value for name, value in (record or {}).items() if name not in FREE}
+    return json.loads(json.dumps({"settings": settings.binding(), "record": recorded}, default=str))
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

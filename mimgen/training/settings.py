@@ -33,9 +33,9 @@ class Settings:
 
     Attributes:
         steps: optimiser steps of the whole run.
-        batch_size: pictures a step, over all processes and micro-batches.
-        accumulation: micro-batches a step on each process.
-        base_lr: learning rate for 256 pictures; the effective one is base_lr * batch_size / 256.
+        batch_size: images per step, over all processes and micro-batches.
+        accumulation: micro-batches per step on each process.
+        base_lr: learning rate for 256 images; the effective one is base_lr * batch_size / 256.
         warmup: steps of linear warm-up.
         min_lr_ratio: share of the effective learning rate at which the cosine ends.
         weight_decay: decoupled decay of matrices and kernels (not of biases, norms, embeddings).
@@ -47,7 +47,7 @@ class Settings:
         seed: seed of torch's global generator (dropout); data and noise come from the batches.
         log_every: steps averaged into one line of log.jsonl.
         save_every: steps between checkpoints.
-        sample_every: steps between picture grids.
+        sample_every: steps between image grids.
         keep: checkpoints kept.
         non_finite_limit: skipped steps in a row after which the run stops (or ten times as many in all).
         time_limit: seconds after which the run saves a checkpoint and stops; None for no limit.

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """The full tensor; a collective call for a split one, so every rank has to make it."""
     full = getattr(tensor, "full_tensor", None)
     return tensor if full is None else full()
@@ -40,7 +40,7 @@ def is_split(module: nn.Module) -> bool:
 def gathered(module: nn.Module) -> Iterator[None]:
     """Whole weights at the root of a split module, so that its parts may be called without calling it.
 
-    FSDP2 gathers weights when the module that holds them is called. Blocks split by themselves go on doing so; what
+    FSDP2 gathers weights when the module that holds them is called. Blocks split by themselves resume doing so; what
     belongs to the root would be met in pieces. A collective call; does nothing where nothing is split.
     """
     root: Any = module if hasattr(module, "unshard") else None

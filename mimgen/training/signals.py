@@ -21,7 +21,7 @@ class Stop:
         self.signalled = False
         self._end = None if time_limit is None else time.monotonic() + time_limit
 
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         """True after a signal or once the time is up."""
         return self.signalled or (self._end is not None and time.monotonic() >= self._end)
 

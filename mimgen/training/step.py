@@ -66,18 +66,18 @@ class Stepper:
         self.precision, self.clip = precision, clip
         self.groups = clip_groups(objective)
 
-    def __call__(self, batches: Sequence[Batch], step: int, lr: float, asked: Callable[[], bool]) -> Outcome:
+    def __call__(self, batches: Sequence[Batch], step: int, lr: float, requested: Callable[[], bool]) -> Outcome:
         """Make step `step` (counted from 1), or skip it when a loss or gradient is not finite.
 
         Args:
             batches: this rank's micro-batches.
             step: its number.
             lr: its learning rate.
-            asked: whether this rank was asked to stop; called once the gradients are there.
+            requested: whether this rank was asked to stop; called once the gradients are there.
         """
         # A bad batch also spoils running statistics and codebooks, which no optimiser step guards.
         buffers = [buffer.clone() for buffer in self.objective.buffers()]
-        scalars, finite, stop = self._reduce(self._backward(batches), asked())
+        scalars, finite, stop = self._reduce(self._backward(batches), requested())
         norm = clip_gradients(self.groups, self.clip)
         finite = finite and math.isfinite(norm)
         if finite:
@@ -109,9 +109,9 @@ class Stepper:
                 seen.setdefault(name, []).append(torch.as_tensor(value, device=device).detach().float())
         return {name: torch.stack(values).mean() for name, values in seen.items()}
 
-    def _reduce(self, local: Mapping[str, Tensor], asked: bool) -> tuple[dict[str, float], bool, bool]:
+    def _reduce(self, local: Mapping[str, Tensor], requested: bool) -> tuple[dict[str, float], bool, bool]:
         """Average over ranks in one message; (scalars, all finite, any rank asked to stop)."""
-        flags = [~torch.isfinite(local["loss"]), torch.tensor(asked, device=self.accelerator.device)]
+        flags = [~torch.isfinite(local["loss"]), torch.tensor(requested, device=self.accelerator.device)]
         packed = torch.stack([*(flag.float() for flag in flags), *local.values()])
         if self.accelerator.num_processes > 1:
             packed = self.accelerator.reduce(packed, reduction="mean")
@@ -120,7 +120,7 @@ class Stepper:
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch with all its tensors on `device`; draws stay on the CPU, where they are exact."""
+    """The batch with all its tensors on `device`; samples stay on the CPU, where they are exact."""
     if device.type == "cpu":
         return batch
     return dataclasses.replace(

@@ -62,9 +62,9 @@ def test_batches_come_near_the_whole_where_the_biased_estimate_does_not() -> Non
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(UserError, match="same pictures"):
+    with pytest.raises(UserError, match="same images"):
         linear_cka(points(5, 2, 0), points(4, 2, 0))
-    with pytest.raises(UserError, match="needs 4 pictures"):
+    with pytest.raises(UserError, match="needs 4 images"):
         unbiased_hsic(torch.rand(1, 3, 3), torch.rand(1, 3, 3))
     with pytest.raises(UserError, match="both encoders must see the same"):
         MinibatchCka().add([points(5, 2, 0)], [points(6, 2, 0)])

@@ -12,13 +12,13 @@ from mimgen.analysis import (
     analyse,
     attention_distance,
     attention_nmi,
-    between_pictures,
+    between_images,
     cross_cka,
     depth_similarity,
     effective_rank,
     has_attention,
     late,
-    look,
+    run_encoder,
     signs,
     stable_rank,
     token_similarity,
@@ -80,8 +80,8 @@ def test_similarities_by_hand() -> None:
     assert token_similarity(tokens).tolist() == pytest.approx([1 / 3])  # one pair of three is alike
     assert token_similarity(tokens[:, :1]).isnan().all()
     assert depth_similarity(tokens, tokens * 5).tolist() == pytest.approx([1])
-    units = torch.tensor([[2.0, 0], [1, 1]])  # two pictures: the first place agrees, the second is at right angles
-    assert float(between_pictures(units, 2)) == pytest.approx(0.5)
+    units = torch.tensor([[2.0, 0], [1, 1]])  # two images: the first place agrees, the second is at right angles
+    assert float(between_images(units, 2)) == pytest.approx(0.5)
 
 
 def test_measures_are_those_of_the_functions(vit: VitEncoder, images: Tensor) -> None:
@@ -89,15 +89,15 @@ def test_measures_are_those_of_the_functions(vit: VitEncoder, images: Tensor) ->
     assert vit.training, "the encoder's mode is put back"
     assert analysis.layers == ("0", "1", "output")
     vit.eval()
-    tokens = look(vit, images, attention=True)
+    tokens = run_encoder(vit, images, attention=True)
     vit.train()
     distance = attention_distance(torch.stack(tokens.attention), (4, 4), 4)
     assert analysis.heads is not None and torch.allclose(analysis.heads, distance.mean(1))
-    assert torch.allclose(analysis.pictures["attention_distance"][:2], distance.mean(2))
+    assert torch.allclose(analysis.images["attention_distance"][:2], distance.mean(2))
     nmi = attention_nmi(torch.stack(tokens.attention))
-    assert torch.allclose(analysis.pictures["attention_nmi"][:2], nmi.mean(2))
-    assert analysis.pictures["attention_nmi"][2].isnan().all()
-    assert torch.allclose(analysis.pictures["token_similarity"][2], token_similarity(tokens.patches))
+    assert torch.allclose(analysis.images["attention_nmi"][:2], nmi.mean(2))
+    assert analysis.images["attention_nmi"][2].isnan().all()
+    assert torch.allclose(analysis.images["token_similarity"][2], token_similarity(tokens.patches))
     assert analysis.uniform_distance == pytest.approx(float(attention_distance(torch.ones(17, 17), (4, 4), 4)))
     assert late(analysis, "attention_nmi") == pytest.approx(float(nmi[1].mean()))
     assert torch.allclose(analysis.cka.diagonal(), torch.ones(3, dtype=torch.float64))
@@ -109,17 +109,17 @@ def test_order_and_batches_change_no_measure(vit: VitEncoder, images: Tensor) ->
     for name, values in first.means().items():
         assert torch.allclose(values, second.means()[name], rtol=1e-4, equal_nan=True), name
     assert torch.allclose(first.fourier[1], second.fourier[1], rtol=1e-4)
-    assert torch.allclose(first.picture_values[2], second.picture_values[2], rtol=1e-3)
+    assert torch.allclose(first.image_values[2], second.image_values[2], rtol=1e-3)
 
 
 def test_encoders_without_maps_or_layers_are_measured_all_the_same(images: Tensor) -> None:
     for encoder in (Plain(), Windowed()):
         analysis = analyse(encoder, images)
-        assert analysis.heads is None and analysis.pictures["attention_nmi"].isnan().all()
+        assert analysis.heads is None and analysis.images["attention_nmi"].isnan().all()
         assert any("no attention maps" in text for text in analysis.warnings)
-        assert analysis.pictures["token_rank"].isfinite().all()
+        assert analysis.images["token_rank"].isfinite().all()
     assert not has_attention(Plain(2)) and has_attention(Windowed())
-    assert torch.allclose(analyse(Plain(2), images).pictures["depth_similarity"][1:], torch.ones(2, 20).double())
+    assert torch.allclose(analyse(Plain(2), images).images["depth_similarity"][1:], torch.ones(2, 20).double())
 
 
 def test_what_the_numbers_cannot_say_is_said(images: Tensor) -> None:
@@ -129,18 +129,18 @@ def test_what_the_numbers_cannot_say_is_said(images: Tensor) -> None:
     assert any("at most 19 directions and a token has 48" in text for text in few.warnings)
     same = analyse(Plain(), images[:1].expand(8, -1, -1, -1))
     assert any("look the same to layers output" in text for text in same.warnings)
-    assert float(same.whole["picture_rank"][0]) == 0 and same.cka.isnan().all()
+    assert float(same.overall["image_rank"][0]) == 0 and same.cka.isnan().all()
 
 
-def test_two_encoders_agree_up_to_scale_and_signs_are_told(vit: VitEncoder, images: Tensor) -> None:
+def test_two_encoders_agree_up_to_scale_and_signs_are_reported(vit: VitEncoder, images: Tensor) -> None:
     assert torch.allclose(cross_cka(Plain(), images, Plain(1, 3.0)), torch.ones(1, 2).double())
     assert cross_cka(vit, images, Plain(), batch_size=10).shape == (3, 1)
     torch.manual_seed(0)
     fresh = analyse(VitEncoder(image_size=16, patch=4, width=16, depth=2, heads=2), images)
-    told = signs(fresh, analyse(vit, images))
-    assert told["attention_nmi"].contrastive == "first"  # attention of fresh weights is uniform: NMI about 0
-    assert told["attention_nmi"].first < 1e-3 < told["attention_nmi"].second
-    assert told["attention_distance"].first == pytest.approx(1, abs=1e-3)
+    reported = signs(fresh, analyse(vit, images))
+    assert reported["attention_nmi"].contrastive == "first"  # attention of fresh weights is uniform: NMI about 0
+    assert reported["attention_nmi"].first < 1e-3 < reported["attention_nmi"].second
+    assert reported["attention_distance"].first == pytest.approx(1, abs=1e-3)
     assert "attention_nmi" not in signs(fresh, analyse(Plain(), images))
     assert signs(fresh, fresh)["high_frequency"].contrastive == "neither"
 

@@ -1,8 +1,8 @@
-"""`python -m tests.bench generate`: what a picture takes with each saving alone and with all, beside diffusers.
+"""`python -m tests.bench generate`: what an image takes with each saving alone and with all, beside diffusers.
 
 The model is Meissonic with fresh weights; text encoder and tokenizer are left out. The plain loop is what the released
 pipeline computes: logits of all tokens in every step, guidance in a pass of its own, nothing kept between the steps.
-All rows draw with the same seeds. Exact rows must give the same tokens as the plain loop; beside each inexact row
+All rows generate with the same seeds. Exact rows must give the same tokens as the plain loop; beside each inexact row
 stands the composition score of the bundled model with the same saving (`--composition`).
 """
 
@@ -24,7 +24,7 @@ from mimgen.cli.options import choose, parse
 from mimgen.errors import UserError
 from tests.bench.device import device_and_precision
 from tests.bench.generate_composition import compositions
-from tests.bench.generate_draw import Drawing, Setting, cost
+from tests.bench.generate_draw import GenerationBench, Setting, cost
 from tests.bench.generate_peers import absent
 from tests.bench.generate_report import report
 from tests.bench.generate_rows import KINDS, PLAIN_LOOP, Row, rows
@@ -39,7 +39,7 @@ _COMPARED = 4  # steps in which exact rows are compared
 
 @dataclass(frozen=True)
 class Options:
-    """Time drawing a picture with each saving alone and with all together, beside diffusers.
+    """Time generating an image with each saving alone and with all together, beside diffusers.
 
     With 48 steps the size small takes about an hour on two cores; begin with --steps 4 or --kinds plain,exact.
 
@@ -49,16 +49,16 @@ class Options:
             with a GPU 1b.
         kinds: which rows, with commas: plain, exact, inexact, peer. The plain loop is always there.
         only: of these the rows whose names hold this text, such as cache.
-        steps: unmasking steps of a picture.
-        batch: pictures at a time.
+        steps: unmasking steps of an image.
+        batch: images at a time.
         guidance: scale; 1 is off.
         repeats: runs of each row; the fastest counts.
         composition: also score each inexact row on so many held-out captions of the emoji; 0 does not.
-        composition_steps: unmasking steps of those pictures, which have 256 tokens.
-        temperature: of the draw of their tokens.
+        composition_steps: unmasking steps of those images, which have 256 tokens.
+        temperature: of the generate of their tokens.
         device: auto takes a GPU where there is one.
         precision: of all rows; auto is bf16 on a GPU and fp32 elsewhere.
-        seed: of weights and pictures.
+        seed: of weights and images.
         out: also write the result to this JSON file, and a page beside it.
     """
 
@@ -79,17 +79,17 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    """Run `python -m tests.bench generate`; the exit status is 1 where an exact row draws something else."""
+    """Run `python -m tests.bench generate`; the exit status is 1 where an exact row generates something else."""
     options = parse(Options, arguments, "python -m tests.bench generate")
-    asked = {name: value for name, value in asdict(options).items() if name != "out"}
-    measured = bench(**asked)
+    requested = {name: value for name, value in asdict(options).items() if name != "out"}
+    measured = bench(**requested)
     print(report(measured))
     if options.out is not None:
         from mimgen.report.result import write_outcome
 
-        protocol = {**asked, **{name: measured[name] for name in ("threads", "device", "precision", "versions")}}
+        protocol = {**requested, **{name: measured[name] for name in ("threads", "device", "precision", "versions")}}
         result = {"measure": "bench generate", "protocol": protocol, "scores": measured["sizes"]}
-        write_outcome(options.out, result, title="Speed of drawing a picture")
+        write_outcome(options.out, result, title="Speed of generating an image")
         print(f"written to {options.out}")
     found = [row for size in measured["sizes"].values() for row in size["rows"].values()]
     return 1 if any(row.get("same_tokens") is False for row in found) else 0
@@ -131,7 +131,7 @@ def bench(
     chosen = _chosen(kinds, only, rows(steps, how, where), where)
     scores = {}
     if composition:
-        _tell(f"composition of {composition} prompts")
+        _print_progress(f"composition of {composition} prompts")
         scored = _chosen(kinds, only, rows(composition_steps, how, where), where)
         scores = compositions(scored, composition, composition_steps, guidance, temperature, seed)
     return {
@@ -172,50 +172,52 @@ def bench_shape(
 
     Args:
         shape: of the models.
-        setting: how is drawn.
+        setting: how is generated.
         chosen: the rows, the plain loop first.
         repeats: runs of each; the fastest counts.
         scores: composition by name of the row, where it was measured.
         name: of the size, for the progress.
 
     Returns:
-        {"parameters" of ours, "tokens" of a picture, "rows": {name: {"kind", "seconds" a picture, "tokens_per_s",
-        "peak_mib" on top of the weights, "gflop" a picture (None where a compiler hides it), "speed" and "operations",
+        {"parameters" of ours, "tokens" of an image, "rows": {name: {"kind", "seconds" an image, "tokens_per_s",
+        "peak_mib" on top of the weights, "gflop" an image (None where a compiler masks it), "speed" and "operations",
         times the plain loop's, of exact rows "same_tokens" (see `same_tokens`) and "share", of tokens like those of the
         plain loop in this precision, and "composition" where measured}}}.
     """
-    drawing, runs = Drawing(shape, setting), {}
+    runner, runs = GenerationBench(shape, setting), {}
     for row in chosen:
-        _tell(f"{name}: {row.name}, first run")
-        runs[row.name] = _Kept(drawing.warmed(row))
-    _tell(f"{name}: timing {len(runs)} rows {repeats} times")
+        _print_progress(f"{name}: {row.name}, first run")
+        runs[row.name] = _Kept(runner.warmed(row))
+    _print_progress(f"{name}: timing {len(runs)} rows {repeats} times")
     seconds = dict(zip(runs, fastest(repeats, *runs.values()), strict=True))
     measured = {}
     for row in chosen:
-        _tell(f"{name}: {row.name}, memory and operations")
+        _print_progress(f"{name}: {row.name}, memory and operations")
         measured[row.name] = _line(row, shape, setting, seconds, runs, scores)
-    _tell(f"{name}: comparing tokens of exact rows")
+    _print_progress(f"{name}: comparing tokens of exact rows")
     for key, same in same_tokens(shape, setting, chosen).items():
         measured[key] |= {"same_tokens": same, "compared_steps": min(_COMPARED, setting.steps)}
     plain = measured[PLAIN_LOOP]["gflop"]
     for line in measured.values():
         line["operations"] = None if line["gflop"] is None else line["gflop"] / plain
-    parameters = sum(parameter.numel() for parameter in drawing.model(chosen[0]).parameters())
+    parameters = sum(parameter.numel() for parameter in runner.model(chosen[0]).parameters())
     return {"parameters": parameters, "tokens": shape.tokens, "rows": measured}
 
 
 def same_tokens(shape: Shape, setting: Setting, chosen: list[Row]) -> dict[str, bool]:
-    """Whether each exact row draws the tokens of the plain loop, with weights in double precision and in a few steps.
+    """Whether each exact row generates the tokens of the plain loop, with weights in double precision and in
+    a few steps.
 
-    In single precision roundings differ with the order of a sum, and where two codes or two places are nearly alike one
-    of them decides; what is drawn after that differs, too. (Norms, rotations and the mixing of guidance stay single.)
+    In single precision roundings differ with the order of a sum, and where two codes or two positions are
+    nearly alike one of them decides; what is generated after that differs, too. (Norms, rotations and the
+    mixing of guidance stay single.)
     """
     exact = [row for row in chosen if row.kind == "exact"]
     if not exact:
         return {}
-    drawing = Drawing(shape, replace(setting, precision="fp64", steps=min(_COMPARED, setting.steps)))
-    plain = drawing.draw(Row(PLAIN_LOOP, "plain", "plain"))()
-    return {row.name: torch.equal(drawing.draw(row)(), plain) for row in exact}
+    runner = GenerationBench(shape, replace(setting, precision="fp64", steps=min(_COMPARED, setting.steps)))
+    plain = runner.prepare(Row(PLAIN_LOOP, "plain", "plain"))()
+    return {row.name: torch.equal(runner.prepare(row)(), plain) for row in exact}
 
 
 class _Kept:
@@ -252,7 +254,7 @@ def _line(
     return line
 
 
-def _tell(what: str) -> None:
+def _print_progress(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 

@@ -1,6 +1,6 @@
 """What each inexact row of `python -m tests.bench generate` costs in quality: composition on the bundled model.
 
-Every row draws the same held-out captions with the same seeds, so rows are compared prompt by prompt: the standard
+Every row generates the same held-out captions with the same seeds, so rows are compared prompt by prompt: the standard
 error is that of the mean difference, which is smaller than that of either score.
 """
 
@@ -39,7 +39,7 @@ def paired(ours: Sequence[bool], base: Sequence[bool]) -> Paired:
     """How much more often `ours` hit than `base`, prompt by prompt.
 
     Args:
-        ours: for each prompt, whether the true picture was found.
+        ours: for each prompt, whether the true image was found.
         base: the same of the row that is compared with.
     """
     apart = [100.0 * (int(a) - int(b)) for a, b in zip(ours, base, strict=True)]
@@ -53,15 +53,15 @@ def paired(ours: Sequence[bool], base: Sequence[bool]) -> Paired:
 def compositions(
     rows: Iterable[Row], prompts: int, steps: int, guidance: float, temperature: float, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """R@1 and R@5 of the bundled model, drawing as each row says.
+    """R@1 and R@5 of the bundled model, generating as each row says.
 
     Args:
         rows: the inexact ones are scored, and the row of all exact savings, with which they are compared.
         prompts: held-out captions, spread over the split; all of them where there are fewer.
-        steps: of a whole picture, as of the rows.
+        steps: of a whole image, as of the rows.
         guidance: scale.
-        temperature: of the draw of tokens.
-        seed: picture i is drawn with a seed mixed from this and i.
+        temperature: of the generate of tokens.
+        seed: image i is generated with a seed mixed from this and i.
 
     Returns:
         by name of the row {"r1", "r5" in percent, "prompts"} and, but for the exact one, "r1_difference", "r1_error",
@@ -91,7 +91,7 @@ def _shares(ranks: Sequence[int]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Scorer:
-    """Draws the same prompts again and again and ranks the true pictures."""
+    """Generates the same prompts again and again and ranks the true images."""
 
     pipeline: TextToImage
     numbers: list[int]
@@ -101,22 +101,24 @@ class _Scorer:
 
     @classmethod
     def open(cls, prompts: int, seed: int) -> _Scorer:
-        from mimgen.evaluation import describe, load_pictures
+        from mimgen.evaluation import describe, load_images
 
-        drawn = open_pipeline(BUNDLED)
-        found = split_of(_DATA, size_of(drawn), ("compose",))
+        generate = open_pipeline(BUNDLED)
+        found = split_of(_DATA, size_of(generate), ("compose",))
         numbers = found.numbers["compose"]
         numbers = numbers[:: max(1, len(numbers) // prompts)][:prompts]
         captions = [found.everything[number].caption for number in numbers]
-        references = describe(load_pictures(found.everything, range(len(found.everything))))
-        return cls(drawn, numbers, captions, [mix_seed(seed, number) for number in numbers], references)
+        references = describe(load_images(found.everything, range(len(found.everything))))
+        return cls(generate, numbers, captions, [mix_seed(seed, number) for number in numbers], references)
 
     def __call__(self, row: Row, common: dict[str, Any]) -> tuple[int, ...]:
-        """Ranks of the true pictures."""
+        """Ranks of the true images."""
         from mimgen.evaluation import composition_score
 
-        whole = self.pipeline
-        drawn = TextToImage(with_weights(whole.transformer, row), whole.vqvae, whole.text_encoder, whole.preset)
+        bundled = self.pipeline
+        generate = TextToImage(
+            with_weights(bundled.transformer, row), bundled.vqvae, bundled.text_encoder, bundled.preset
+        )
         with torch.no_grad():
-            made = drawn(self.captions, seed=self.seeds, **{**common, **row.preset}).images.float().cpu()
+            made = generate(self.captions, seed=self.seeds, **{**common, **row.preset}).images.float().cpu()
         return composition_score(made, self.numbers, self.references).ranks

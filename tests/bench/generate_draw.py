@@ -1,4 +1,4 @@
-"""How each row of `python -m tests.bench generate` draws, and what that takes: seconds, memory, operations."""
+"""How each row of `python -m tests.bench generate` generates, and what that takes: seconds, memory, operations."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from mimgen.layers.attention import attention_backend
 from mimgen.sampling import Cosine, Guidance, unmask
 from mimgen.sampling.confidence import choice_temperatures, scheduler_step
 from mimgen.sampling.guidance import combine
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 from tests.bench.generate_peers import peer, sample
 from tests.bench.generate_rows import Row
 from tests.bench.generate_shapes import SHAPES, Shape, encode, pipeline, transformer
 from tests.bench.peak_memory import measured_in_child
 
-__all__ = ["Cost", "Drawing", "Setting", "cost", "operations", "plain_loop"]
+__all__ = ["Cost", "GenerationBench", "Setting", "cost", "operations", "plain_loop"]
 
 _CHOICE = (2.0, 0.0)  # temperatures of all rows, those of diffusers' scheduler
-Draw = Callable[[], Tensor]
+Run = Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How pictures are drawn.
+    """How images are generated.
 
     Attributes:
-        batch: pictures at a time.
+        batch: images at a time.
         steps: unmasking steps.
         guidance: scale; 1 is off.
         device: "cpu" or "cuda".
         precision: of weights and states, "fp32", "bf16" or "fp64".
-        seed: of the weights and of the first picture.
+        seed: of the weights and of the first image.
     """
 
     batch: int = 1
@@ -55,13 +55,13 @@ class Setting:
 
     @property
     def seeds(self) -> list[int]:
-        """One a picture."""
+        """One per image."""
         return [self.seed + row for row in range(self.batch)]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What drawing takes.
+    """What generating takes.
 
     Attributes:
         memory: bytes at most, on top of the weights.
@@ -73,12 +73,12 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """Draws with the models of one shape, which rows share.
+class GenerationBench:
+    """Generates with the models of one shape, which rows share.
 
     Attributes:
         shape: of all models.
-        setting: how is drawn.
+        setting: how is generated.
         models: those built so far.
     """
 
@@ -86,9 +86,9 @@ class Drawing:
     setting: Setting
     models: dict[str, nn.Module] = field(default_factory=dict)
 
-    def draw(self, row: Row) -> Draw:
-        """What draws as the row says: ids [B, h, w] on the CPU."""
-        setting, text, negative = self.setting, self._text("a picture"), self._text("")
+    def prepare(self, row: Row) -> Run:
+        """What generates as the row says: ids [B, h, w] on the CPU."""
+        setting, text, negative = self.setting, self._text("an image"), self._text("")
         if row.kind == "peer":
             other = self.model(row)
             return lambda: sample(
@@ -97,23 +97,23 @@ class Drawing:
         model: Any = self.model(row)
         if row.loop == "pipeline":
             preset = {"order": "confidence", "steps": setting.steps, "choice_temperature": _CHOICE, **row.preset}
-            drawn = pipeline(self.shape, model, guidance_scale=setting.guidance, **preset)
-            prompts = _prompts("a picture", setting.batch)
-            return lambda: drawn(prompts, seed=setting.seeds, batch_size=setting.batch).tokens.cpu()
+            generated = pipeline(self.shape, model, guidance_scale=setting.guidance, **preset)
+            prompts = _prompts("an image", setting.batch)
+            return lambda: generated(prompts, seed=setting.seeds, batch_size=setting.batch).tokens.cpu()
         if row.loop == "masked":
             return lambda: self._masked(model, text, negative).cpu()
         batched = row.loop == "batched"
         return lambda: plain_loop(model, self.shape, text, negative, setting, batched).cpu()
 
-    def warmed(self, row: Row) -> Draw:
+    def warmed(self, row: Row) -> Run:
         """The same, run once: few steps, or all where a compiler must meet every shape."""
-        run = self.draw(row)
+        run = self.prepare(row)
         if row.compiled:
             run()
             return run
         short = min(2, self.setting.steps)
         brief = replace(row, preset={**row.preset, **({"steps": short} if row.loop == "pipeline" else {})})
-        Drawing(self.shape, replace(self.setting, steps=short), self.models).draw(brief)()
+        GenerationBench(self.shape, replace(self.setting, steps=short), self.models).prepare(brief)()
         return run
 
     def _text(self, words: str) -> TextStates:
@@ -122,7 +122,7 @@ class Drawing:
         return TextStates(text.states.to(*to), text.pooled.to(*to))
 
     def model(self, row: Row) -> nn.Module:
-        """The model that a row draws with."""
+        """The model that a row generates with."""
         name = row.name if row.kind == "peer" else row.weights
         if name not in self.models:
             self.models[name] = self._build(row)
@@ -139,11 +139,11 @@ class Drawing:
         setting, shape = self.setting, self.shape
         passes = _TwoPasses(model, shape, text, negative)
         masked = torch.full((setting.batch, shape.tokens), shape.mask_id, device=setting.device)
-        drawn = unmask(
-            passes, masked, mask_id=shape.mask_id, steps=setting.steps, draws=Draws(setting.seeds), grid=shape.grid,
+        generated = unmask(
+            passes, masked, mask_id=shape.mask_id, steps=setting.steps, rng=SampleRNG(setting.seeds), grid=shape.grid,
             choice_temperature=_CHOICE, guidance=Guidance(setting.guidance),
         )  # fmt: skip
-        return drawn.tokens.view(-1, *shape.grid)
+        return generated.tokens.view(-1, *shape.grid)
 
 
 def _prompts(words: str, count: int) -> list[str]:
@@ -201,9 +201,9 @@ def plain_loop(
         text: of B captions.
         negative: of what the unconditional branch reads.
         setting: steps, guidance and seeds.
-        batched: guidance in one pass of twice the pictures instead of two.
+        batched: guidance in one pass of twice the images instead of two.
     """
-    draws, device, steps = Draws(setting.seeds), text.states.device, setting.steps
+    rng, device, steps = SampleRNG(setting.seeds), text.states.device, setting.steps
     tokens = torch.full((setting.batch, shape.tokens), shape.mask_id, device=device)
     temperatures, texts = choice_temperatures(_CHOICE, steps), [text, negative]
     if setting.guidance == 1:
@@ -212,7 +212,7 @@ def plain_loop(
         pairs = (text.states, negative.states), (text.pooled, negative.pooled)
         texts = [TextStates(*(torch.cat(pair) for pair in pairs))]
     for step in range(steps):
-        token_uniform, choice_uniform = draws.uniform(2, shape.tokens).to(device).unbind(1)
+        token_uniform, choice_uniform = rng.uniform(2, shape.tokens).to(device).unbind(1)
         found = [_all_logits(model, shape, tokens, each) for each in texts]
         logits, *rest = (part for each in found for part in each.split(setting.batch))
         tokens = scheduler_step(
@@ -238,12 +238,12 @@ def _all_logits(model: MeissonicTransformer, shape: Shape, tokens: Tensor, text:
 
 
 def cost(row: Row, shape: Shape, setting: Setting) -> Cost:
-    """Memory and operations of drawing, on a CPU in a process of its own."""
+    """Memory and operations of generating, on a CPU in a process of its own."""
     if setting.device == "cpu":
         measured = measured_in_child(_to_measure, (row, shape, setting))
         assert measured.result is None or isinstance(measured.result, float)
         return Cost(measured.peak, measured.result)
-    run = Drawing(shape, setting).warmed(row)
+    run = GenerationBench(shape, setting).warmed(row)
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     run()
@@ -252,14 +252,14 @@ def cost(row: Row, shape: Shape, setting: Setting) -> Cost:
 
 def _to_measure(row: Row, shape: Shape, setting: Setting) -> Callable[[], float | None]:
     """Everything set up, and run once at the smallest shape; what is returned makes the run to measure."""
-    operations(Drawing(SHAPES["tiny"], replace(setting, batch=1, steps=2)).draw(row), row)
-    drawing = Drawing(shape, setting)
+    operations(GenerationBench(SHAPES["tiny"], replace(setting, batch=1, steps=2)).prepare(row), row)
+    runner = GenerationBench(shape, setting)
     # compiling takes memory, too, which is not meant here
-    run = drawing.warmed(row) if row.compiled else drawing.draw(row)
+    run = runner.warmed(row) if row.compiled else runner.prepare(row)
     return lambda: operations(run, row)
 
 
-def operations(run: Draw, row: Row) -> float | None:
+def operations(run: Run, row: Row) -> float | None:
     """Floating-point operations of matrix products, convolutions and attention; None where they cannot be counted."""
     if not row.countable:
         run()

@@ -1,8 +1,8 @@
 """Who takes part in `python -m tests.bench generate` besides us: models and the scheduler of diffusers.
 
 Two models: its own masked generator UVit2DModel of as many layers, and Meissonic put together from its blocks, which
-computes the same function as ours of the same weights. Both draw with its AmusedScheduler, logits of all tokens in
-every step, guidance in one pass of twice the pictures.
+computes the same function as ours of the same weights. Both generate with its AmusedScheduler, logits of all tokens in
+every step, guidance in one pass of twice the images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["BLOCKS", "PEERS", "UVIT", "DiffusersMeissonic", "absent", "peer", "s
 
 UVIT, BLOCKS = "diffusers UVit2DModel", "diffusers' blocks"
 PEERS = (UVIT, BLOCKS)
-_SINCE = (0, 35)  # the single-stream block takes text and picture apart
+_SINCE = (0, 35)  # the single-stream block takes text and image apart
 _MICRO = 256  # numbers of a micro-condition
 
 
@@ -104,7 +104,7 @@ class DiffusersMeissonic(nn.Module):
         self.up_block = uvit.UVitBlock(*resample, False, shape.compress)
         self.mlm_layer = uvit.ConvMlmLayer(width, width, False, True, 1e-6, shape.codes)
 
-    def take(self, ours: MeissonicTransformer) -> None:
+    def load_weights(self, ours: MeissonicTransformer) -> None:
         """Take over our weights, all of them."""
         state = ours.state_dict()
         # diffusers keeps this layer under two names
@@ -158,7 +158,7 @@ def sample(
         negative: of what the unconditional branch reads.
         steps: unmasking steps.
         guidance: scale; 1 makes the conditional pass only.
-        seed: of the draws.
+        seed: of the random numbers.
     """
     from diffusers import AmusedScheduler
 

@@ -16,7 +16,7 @@ def report(measured: dict[str, Any]) -> str:
     """The measurements of `bench` as Markdown, a table a size."""
     how = ", ".join(measured[name] for name in ("device", "precision"))
     lines = [
-        f"a picture, {how}, {measured['threads']} threads; MiB on top of the weights, speed against the plain loop"
+        f"an image, {how}, {measured['threads']} threads; MiB on top of the weights, speed against the plain loop"
     ]
     for name, size in measured["sizes"].items():
         rows = size["rows"]
@@ -33,7 +33,8 @@ def report(measured: dict[str, Any]) -> str:
     scores = [row["composition"] for row in rows if "composition" in row]
     if scores:
         lines.append(
-            f"\nR@1, R@5: composition in %, {scores[0]['prompts']} held-out captions of the emoji drawn by the bundled "
+            f"\nR@1, R@5: composition in %, {scores[0]['prompts']} held-out captions of the emoji generated "
+            f"by the bundled "
             "model; change against all exact savings in points, with its standard error"
         )
     if measured["missing"]:

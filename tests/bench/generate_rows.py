@@ -24,13 +24,13 @@ PLAIN_LOOP, EXACT = "plain loop", "all exact"
 
 @dataclass(frozen=True)
 class Row:
-    """A way to draw a picture.
+    """A way to generate an image.
 
     Attributes:
         name: in the table; of a peer its own.
         kind: what it is compared as: exact ones must give the tokens of the plain loop.
         loop: "plain", logits of all tokens in two passes; "batched", the same in one pass; "masked", two passes with
-            logits of the masked tokens only; "pipeline", as `mimgen generate` draws; "peer", diffusers' scheduler.
+            logits of the masked tokens only; "pipeline", as `mimgen generate` generates; "peer", diffusers' scheduler.
         preset: fields of `Preset` that are changed.
         weights: in which form they are multiplied.
     """
@@ -63,7 +63,7 @@ def rows(steps: int, precision: str, device: str) -> list[Row]:
     """The rows that can be had here.
 
     Args:
-        steps: of a whole picture; some rows take a part of them.
+        steps: of a whole image; some rows take a part of them.
         precision: "fp32" or "bf16" of all rows; a row of its own for bf16 needs a machine with such instructions.
         device: "cpu" or "cuda".
     """
@@ -79,7 +79,7 @@ def every_row(steps: int) -> list[Row]:
     """All rows, the same on every machine.
 
     The savings of the inexact ones are added to all exact savings. A feature cache saves most where the order is known
-    beforehand, so most of its rows draw in the Halton order.
+    beforehand, so most of its rows generate in the Halton order.
     """
     return [Row(PLAIN_LOOP, "plain", "plain"), *_exact(), *_inexact(steps), *_peers()]
 

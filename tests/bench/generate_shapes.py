@@ -1,6 +1,6 @@
-"""What `python -m tests.bench generate` draws with: shapes of Meissonic with fresh weights, and stand-ins.
+"""What `python -m tests.bench generate` generates with: shapes of Meissonic with fresh weights, and stand-ins.
 
-Only the transformer is measured. Text states are drawn numbers and a picture is not decoded, so that a shape
+Only the transformer is measured. Text states are generated numbers and an image is not decoded, so that a shape
 needs no files and nothing else takes time.
 """
 
@@ -39,7 +39,7 @@ class Shape:
         single: single-stream blocks.
         compress: halve the grid inside the blocks.
         text_width: of the text states and of the pooled text.
-        batch: pictures of a training step.
+        batch: images of a training step.
     """
 
     side: int
@@ -69,12 +69,12 @@ class Shape:
 
     @property
     def tokens(self) -> int:
-        """Ids of a picture."""
+        """Ids of an image."""
         return self.side**2
 
     @property
     def sizes(self) -> tuple[float, float, float, float, float]:
-        """Micro-conditions of a whole picture."""
+        """Micro-conditions of a whole image."""
         return self.side * _PIXELS, self.side * _PIXELS, 0, 0, MICRO_SCORE
 
 
@@ -111,13 +111,13 @@ def transformer(shape: Shape, seed: int = 0) -> MeissonicTransformer:
 
 
 def encode(shape: Shape, prompts: Sequence[str]) -> TextStates:
-    """Drawn text states [B, 77, text_width] and pooled [B, text_width]; the same words give the same numbers."""
+    """Generated text states [B, 77, text_width] and pooled [B, text_width]; the same words give the same numbers."""
     rows = []
     for prompt in prompts:
         generator = torch.Generator().manual_seed(mix_seed("prompt", prompt))
         rows.append(torch.randn(WORDS + 1, shape.text_width, generator=generator))
-    drawn = torch.stack(rows)
-    return TextStates(drawn[:, :WORDS], drawn[:, WORDS])
+    sampled = torch.stack(rows)
+    return TextStates(sampled[:, :WORDS], sampled[:, WORDS])
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class _Text:
 
 @dataclass(frozen=True)
 class _Codes:
-    """In the place of a tokenizer; its pictures are one grey pixel."""
+    """In the place of a tokenizer; its images are one grey pixel."""
 
     codebook_size: int
     downsample: int = _PIXELS

@@ -3,7 +3,7 @@
 Ours is `MaskedTokens` as the configs train it; theirs is put together from diffusers' public parts and trained as the
 released script does: logits of all tokens, cross-entropy with the visible ones ignored. Equal are parameters, masks,
 text states, batch, optimiser and precision. "agree" says that with the same weights both have the same loss and the
-same gradients. The same batch is taken in every step; its rows hide shares spread evenly over the cosine schedule.
+same gradients. The same batch is taken in every step; its rows mask shares spread evenly over the cosine schedule.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.bench.peak_memory import step_memory
 from tests.bench.pretrain_steps import Setting
 from tests.bench.tokenizer import fastest
 
-__all__ = ["KINDS", "Drawn", "agreement", "bench", "bench_shape", "main", "report", "timed_step"]
+__all__ = ["KINDS", "StepInputs", "agreement", "bench", "bench_shape", "main", "report", "timed_step"]
 
 OURS = "mimgen"
 KINDS = (OURS, BLOCKS)
@@ -50,7 +50,7 @@ class Options:
     Attributes:
         sizes: one or several with commas: small (1024 tokens of 8192 codes, width 384, 12 blocks), small-compressed,
             1b (the paper's), tiny, tiny-compressed.
-        batch: pictures a step; by default the size's own (4).
+        batch: images per step; by default the size's own (4).
         repeats: steps of each; the fastest counts.
         device: auto takes a GPU where there is one.
         precision: auto is bf16 (autocast) on a GPU and fp32 elsewhere.
@@ -68,8 +68,8 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A batch with everything drawn: ids [B, h, w], what is hidden, rates [B], text, micro-conditions [B, 5]."""
+class StepInputs:
+    """A batch with everything generated: ids [B, h, w], what is masked, rates [B], text, micro-conditions [B, 5]."""
 
     tokens: Tensor
     mask: Mask
@@ -78,30 +78,30 @@ class Drawn:
     sizes: Tensor
 
     @classmethod
-    def of(cls, shape: Shape, setting: Setting) -> Drawn:
+    def of(cls, shape: Shape, setting: Setting) -> StepInputs:
         """A batch of that shape."""
         generator, count = torch.Generator().manual_seed(setting.seed), setting.batch
         tokens = torch.randint(0, shape.codes, (count, *shape.grid), generator=generator)
-        # evenly spread, so that the batch hides as much as batches do on average
+        # evenly spread, so that the batch masks as much as batches do on average
         rates = torch.cos((torch.arange(count) + 0.5) / count * math.pi / 2)
         ranks = torch.rand(count, shape.tokens, generator=generator).argsort(1).argsort(1)
-        hidden = ranks < (rates * shape.tokens).round().clamp(min=1)[:, None]
+        masked = ranks < (rates * shape.tokens).round().clamp(min=1)[:, None]
         text = encode(shape, [str(row) for row in range(count)])
         to, sizes = setting.device, torch.tensor(shape.sizes, dtype=torch.float32).expand(count, -1)
         states = TextStates(text.states.to(to), text.pooled.to(to))
-        return cls(tokens.to(to), Mask(hidden.to(to)), rates.to(to), states, sizes.to(to))
+        return cls(tokens.to(to), Mask(masked.to(to)), rates.to(to), states, sizes.to(to))
 
 
 def main(arguments: list[str]) -> int:
     """Run `python -m tests.bench generate-step`; the exit status is 1 where losses or gradients disagree."""
     options = parse(Options, arguments, "python -m tests.bench generate-step")
-    asked = {name: value for name, value in asdict(options).items() if name != "out"}
-    measured = bench(**asked)
+    requested = {name: value for name, value in asdict(options).items() if name != "out"}
+    measured = bench(**requested)
     print(report(measured))
     if options.out is not None:
         from mimgen.report.result import write_outcome
 
-        protocol = {**asked, **{name: measured[name] for name in ("threads", "device", "precision")}}
+        protocol = {**requested, **{name: measured[name] for name in ("threads", "device", "precision")}}
         result = {"measure": "bench generate-step", "protocol": protocol, "scores": measured["sizes"]}
         write_outcome(options.out, result, title="Speed of training a generator")
         print(f"written to {options.out}")
@@ -183,12 +183,12 @@ def _cold_step(kind: str, shape: Shape, setting: Setting) -> Callable[[], float]
     module, loss = _parts(kind, shape, setting)
     module.to(setting.device).train()
     optimizer = build_optimizer(module, lr=RATE, betas=BETAS, weight_decay=DECAY)
-    drawn = Drawn.of(shape, setting)
+    inputs = StepInputs.of(shape, setting)
 
     def step() -> float:
         optimizer.zero_grad(set_to_none=True)
         with setting.cast():
-            value = loss(drawn)
+            value = loss(inputs)
         value.backward()
         optimizer.step()
         return float(value.detach())  # waits for a GPU
@@ -196,24 +196,24 @@ def _cold_step(kind: str, shape: Shape, setting: Setting) -> Callable[[], float]
     return step
 
 
-def _parts(kind: str, shape: Shape, setting: Setting) -> tuple[nn.Module, Callable[[Drawn], Tensor]]:
+def _parts(kind: str, shape: Shape, setting: Setting) -> tuple[nn.Module, Callable[[StepInputs], Tensor]]:
     """The model of a kind, all with the same weights, and its loss of a batch."""
     model = transformer(shape, setting.seed)
     if kind == OURS:
         # neither text encoder nor tokenizer is asked: states and ids are given
         objective = MaskedTokens(model, nn.Identity(), nn.Identity())
-        return model, lambda drawn: objective.losses(**vars(drawn)).total
+        return model, lambda inputs: objective.losses(**vars(inputs)).total
     theirs = DiffusersMeissonic(shape)
-    theirs.take(model)
-    return theirs, lambda drawn: _released_loss(theirs, shape, drawn)
+    theirs.load_weights(model)
+    return theirs, lambda inputs: _released_loss(theirs, shape, inputs)
 
 
-def _released_loss(model: nn.Module, shape: Shape, drawn: Drawn) -> Tensor:
-    """Mean cross-entropy of the hidden tokens, from logits of all."""
-    ids = drawn.tokens.flatten(1)
-    shown = with_mask_token(ids, drawn.mask, shape.mask_id).view_as(drawn.tokens)
-    logits = model(shown, drawn.text.states, drawn.text.pooled, drawn.rates, drawn.sizes)
-    labels = ids.masked_fill(~drawn.mask.hidden, _IGNORED)
+def _released_loss(model: nn.Module, shape: Shape, inputs: StepInputs) -> Tensor:
+    """Mean cross-entropy of the masked tokens, from logits of all."""
+    ids = inputs.tokens.flatten(1)
+    shown = with_mask_token(ids, inputs.mask, shape.mask_id).view_as(inputs.tokens)
+    logits = model(shown, inputs.text.states, inputs.text.pooled, inputs.rates, inputs.sizes)
+    labels = ids.masked_fill(~inputs.mask.masked, _IGNORED)
     return F.cross_entropy(logits.flatten(2), labels, ignore_index=_IGNORED)
 
 
@@ -231,10 +231,10 @@ def _memory_step(kind: str, shape: Shape, setting: Setting) -> Callable[[], floa
 def agreement(shape: Shape, seed: int = 0) -> bool:
     """Whether ours and diffusers' have the same loss and gradients with the same weights and the same batch."""
     setting = Setting(2, seed=seed)
-    drawn, found = Drawn.of(shape, setting), []
+    inputs, found = StepInputs.of(shape, setting), []
     for kind in KINDS:
         module, loss = _parts(kind, shape, setting)
-        value = loss(drawn)
+        value = loss(inputs)
         value.backward()
         gradients = {name: parameter.grad for name, parameter in module.named_parameters()}
         found.append((float(value.detach()), gradients))

@@ -33,7 +33,7 @@ class Measured:
 def peak_in_child(prepare: Prepare, arguments: tuple[Any, ...]) -> int:
     """Bytes by which resident memory rises at most during `prepare(*arguments)()`.
 
-    A fresh process, since freed memory that an older one keeps would hide what is taken.
+    A fresh process, since freed memory that an older one keeps would mask what is taken.
 
     Args:
         prepare: a function that a fresh process can import (it travels by name); what it does itself is

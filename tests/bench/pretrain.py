@@ -16,7 +16,7 @@ import torch
 
 from mimgen.cli.options import choose, parse
 from mimgen.errors import UserError
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 from tests.bench.device import device_and_precision
 from tests.bench.pretrain_masks import mask_seconds
 from tests.bench.pretrain_peers import (
@@ -27,8 +27,8 @@ from tests.bench.pretrain_peers import (
     LightlySimmim,
     Shape,
     absent,
+    lightly_positions,
     ours,
-    places,
 )
 from tests.bench.pretrain_steps import Setting, normalised, optimiser_seconds, peak_memory, timed_step
 from tests.bench.tokenizer import fastest
@@ -46,11 +46,11 @@ class Options:
     Attributes:
         shapes: one or several with commas: ti32 (ViT-Ti, 32 px, patches of 4), s224 (ViT-S, 224 px, patches of 16),
             b224 (ViT-B with MAE's decoder), tiny; by default ti32,s224, with a GPU b224.
-        batch: pictures a step; by default the shape's own (64, 8, 256, 4).
+        batch: images per step; by default the shape's own (64, 8, 256, 4).
         repeats: steps of each; the fastest counts.
         device: auto takes a GPU where there is one.
         precision: auto is bf16 (autocast) on a GPU and fp32 elsewhere.
-        seed: of weights, pictures and masks.
+        seed: of weights, images and masks.
         out: also write the result to this JSON file, and a page beside it.
     """
 
@@ -66,13 +66,13 @@ class Options:
 def main(arguments: list[str]) -> int:
     """Run `python -m tests.bench pretrain`; the exit status is 1 where losses disagree with lightly's."""
     options = parse(Options, arguments, "python -m tests.bench pretrain")
-    asked = {name: value for name, value in asdict(options).items() if name != "out"}
-    measured = bench(**asked)
+    requested = {name: value for name, value in asdict(options).items() if name != "out"}
+    measured = bench(**requested)
     print(report(measured))
     if options.out is not None:
         from mimgen.report.result import write_outcome
 
-        protocol = {**asked, **{name: measured[name] for name in ("threads", "device", "precision", "versions")}}
+        protocol = {**requested, **{name: measured[name] for name in ("threads", "device", "precision", "versions")}}
         result = {"measure": "bench pretrain", "protocol": protocol, "scores": measured["shapes"]}
         write_outcome(options.out, result, title="Speed of pretraining")
         print(f"written to {options.out}")
@@ -153,11 +153,14 @@ def agreement(kind: str, shape: Shape, seed: int = 0) -> bool:
     """Whether our "mae" or "simmim" and lightly's give the same loss with the same weights and the same mask."""
     torch.manual_seed(seed)
     objective, theirs = ours(kind, shape), (LightlyMae if kind == "mae" else LightlySimmim)(shape)
-    theirs.take(objective)
+    theirs.load_weights(objective)
     images = torch.rand(2, 3, shape.pixels, shape.pixels)
-    mask = objective.mask(images, Draws([seed, seed + 1]))
+    mask = objective.mask(images, SampleRNG([seed, seed + 1]))
     with torch.no_grad():
-        mine, other = float(objective.losses(images, mask).total), float(theirs(normalised(images), *places(mask)))
+        mine, other = (
+            float(objective.losses(images, mask).total),
+            float(theirs(normalised(images), *lightly_positions(mask))),
+        )
     return abs(mine - other) <= _CLOSE * abs(other)
 
 
@@ -176,7 +179,7 @@ def _versions() -> dict[str, str]:
 def report(measured: dict[str, Any]) -> str:
     """The measurements of `bench` as text."""
     how = ", ".join(measured[name] for name in ("device", "precision"))
-    lines = [f"{how}, {measured['threads']} threads; images a second, MiB that a step takes"]
+    lines = [f"{how}, {measured['threads']} threads; images/s, MiB that a step takes"]
     for name, shape in measured["shapes"].items():
         lines.append(name)
         for kind, row in shape["steps"].items():

@@ -16,15 +16,26 @@ from mimgen.decoders.mae import LinearDecoder, MaeDecoder
 from mimgen.encoders.mae import MaskTokenVit, mae_vit
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking import Random
-from mimgen.methods import MaskedModelling
+from mimgen.methods import MIM
 from mimgen.recipes.vit_sizes import MaeShape
 from mimgen.targets import PixelTarget
-from mimgen.types import Batch, Draws, Mask
+from mimgen.types import Batch, Mask, SampleRNG
 
 if TYPE_CHECKING:
     from timm.models.vision_transformer import VisionTransformer
 
-__all__ = ["KINDS", "LIGHTLY", "SHAPES", "LightlyMae", "LightlySimmim", "Shape", "absent", "ours", "peer", "places"]
+__all__ = [
+    "KINDS",
+    "LIGHTLY",
+    "SHAPES",
+    "LightlyMae",
+    "LightlySimmim",
+    "Shape",
+    "absent",
+    "lightly_positions",
+    "ours",
+    "peer",
+]
 
 LIGHTLY = {"mae": "lightly mae", "simmim": "lightly simmim"}
 KINDS = ("mae", LIGHTLY["mae"], "simmim", LIGHTLY["simmim"], "timm supervised")
@@ -57,7 +68,7 @@ def peer(kind: str, shape: Shape) -> tuple[nn.Module, Callable[[Tensor], Tensor]
     """One of `KINDS` with fresh weights.
 
     Returns:
-        the module and its loss of pictures [B, 3, H, W], masks drawn anew at each call. Ours takes pictures in
+        the module and its loss of images [B, 3, H, W], masks sampled anew at each call. Ours takes images in
         [0, 1], the others take them normalised, as their data transforms leave them.
     """
     if kind in RATIOS:
@@ -68,10 +79,10 @@ def peer(kind: str, shape: Shape) -> tuple[nn.Module, Callable[[Tensor], Tensor]
         return model, lambda images: F.cross_entropy(model(images), _labels(images))
     name = kind.removeprefix("lightly ")
     theirs = (LightlyMae if name == "mae" else LightlySimmim)(shape)
-    return theirs, lambda images: theirs(images, *theirs.draw(images, RATIOS[name]))
+    return theirs, lambda images: theirs(images, *theirs.sample_mask(images, RATIOS[name]))
 
 
-def ours(kind: str, shape: Shape) -> MaskedModelling:
+def ours(kind: str, shape: Shape) -> MIM:
     """As configs/pretrain/mae.py and simmim.py build it, on a plain transformer and with plain pixels."""
     target = PixelTarget(
         shape.patch, normalise=False, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=kind == "mae",
@@ -83,17 +94,17 @@ def ours(kind: str, shape: Shape) -> MaskedModelling:
     }  # fmt: skip
     if kind == "simmim":
         decoder = LinearDecoder(shape.width, shape.patch, shape.patch)
-        return MaskedModelling(MaskTokenVit(**options), decoder, target, Random(RATIOS[kind]))
+        return MIM(MaskTokenVit(**options), decoder, target, Random(RATIOS[kind]))
     numbers = shape.decoder_width, shape.decoder_depth, shape.decoder_heads
-    return MaskedModelling(
+    return MIM(
         mae_vit(**options), MaeDecoder(shape.pixels, shape.patch, shape.width, *numbers), target, Random(RATIOS[kind])
     )
 
 
 def _batch(images: Tensor) -> Batch:
-    """Pictures as the loader hands them on, with fresh random streams."""
+    """Images as the loader hands them on, with fresh random streams."""
     seeds = torch.randint(2**62, (len(images),)).tolist()
-    return Batch(images, ("",) * len(images), ("",) * len(images), Draws(seeds))
+    return Batch(images, ("",) * len(images), ("",) * len(images), SampleRNG(seeds))
 
 
 def _labels(images: Tensor) -> Tensor:
@@ -120,8 +131,8 @@ class _Lightly(nn.Module):
         self.patch = shape.patch
         self.backbone = MaskedVisionTransformerTIMM(vit=_timm_vit(shape), pos_embed_initialization=positions)
 
-    def draw(self, images: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
-        """Places kept [B, 1 + K] and dropped [B, M] by lightly's own masking; 0 is the class token."""
+    def sample_mask(self, images: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
+        """Positions kept [B, 1 + K] and dropped [B, M] by lightly's own masking; 0 is the class token."""
         from lightly.models import utils
 
         keep, drop = utils.random_token_mask((len(images), self.backbone.sequence_length), ratio, device=images.device)
@@ -153,7 +164,7 @@ class LightlyMae(_Lightly):
             )
 
     def forward(self, images: Tensor, keep: Tensor, drop: Tensor) -> Tensor:
-        """Mean squared error of the dropped patches of normalised pictures [B, 3, H, W]."""
+        """Mean squared error of the dropped patches of normalised images [B, 3, H, W]."""
         from lightly.models import utils
 
         seen = self.decoder.embed(self.backbone.encode(images=images, idx_keep=keep))
@@ -162,7 +173,7 @@ class LightlyMae(_Lightly):
         predicted = self.decoder.predict(utils.get_at_index(self.decoder.decode(tokens), drop))
         return F.mse_loss(predicted, self.target(images, drop))
 
-    def take(self, objective: MaskedModelling) -> None:
+    def load_weights(self, objective: MIM) -> None:
         """Take over our weights, all of them."""
         encoder, decoder = objective.encoder.state_dict(), objective.decoder.state_dict()  # type: ignore[attr-defined]
         self.backbone.vit.load_state_dict(encoder)
@@ -181,29 +192,29 @@ class LightlySimmim(_Lightly):
         self.decoder = nn.Linear(shape.width, 3 * shape.patch**2)
 
     def forward(self, images: Tensor, keep: Tensor, drop: Tensor) -> Tensor:
-        """Mean absolute error of the dropped patches of normalised pictures [B, 3, H, W]."""
+        """Mean absolute error of the dropped patches of normalised images [B, 3, H, W]."""
         from lightly.models import utils
 
         tokens = self.backbone.encode(images=images, idx_mask=drop)
         return F.l1_loss(self.decoder(utils.get_at_index(tokens, drop)), self.target(images, drop))
 
     @torch.no_grad()
-    def take(self, objective: MaskedModelling) -> None:
+    def load_weights(self, objective: MIM) -> None:
         """Take over our weights, all of them; the numbers of a patch stand in another order."""
         encoder = objective.encoder.state_dict()
         self.backbone.mask_token.copy_(encoder.pop("mask_token"))
         self.backbone.vit.load_state_dict(encoder)
         decoder = objective.decoder
         assert isinstance(decoder, LinearDecoder)
-        told = decoder.decoder
-        assert told.bias is not None
+        head = decoder.decoder
+        assert head.bias is not None
         # ours tells (channel, row, column), lightly (row, column, channel)
-        order = torch.arange(len(told.bias)).unflatten(0, (3, -1)).T.flatten()
-        self.decoder.weight.copy_(told.weight.flatten(1)[order])
-        self.decoder.bias.copy_(told.bias[order])
+        order = torch.arange(len(head.bias)).unflatten(0, (3, -1)).T.flatten()
+        self.decoder.weight.copy_(head.weight.flatten(1)[order])
+        self.decoder.bias.copy_(head.bias[order])
 
 
-def places(mask: Mask) -> tuple[Tensor, Tensor]:
-    """Our mask as lightly's places: kept with the class token at 0, and dropped."""
+def lightly_positions(mask: Mask) -> tuple[Tensor, Tensor]:
+    """Our mask as lightly's positions: kept with the class token at 0, and dropped."""
     first = torch.zeros_like(mask.keep[:, :1])
     return torch.cat([first, mask.keep + 1], dim=1), mask.drop + 1

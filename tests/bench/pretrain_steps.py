@@ -35,7 +35,7 @@ class Setting:
 
 
 def normalised(images: Tensor) -> Tensor:
-    """Pictures in [0, 1] as lightly's and timm's data transforms leave them."""
+    """Images in [0, 1] as lightly's and timm's data transforms leave them."""
     mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     return (images - mean) / std
 
@@ -68,7 +68,7 @@ def _cold_step(kind: str, shape: Shape, setting: Setting) -> Callable[[], object
 
 
 def peak_memory(kind: str, shape: Shape, setting: Setting) -> int:
-    """Bytes that one step takes on top of the weights and the pictures."""
+    """Bytes that one step takes on top of the weights and the images."""
     return step_memory(setting.device, _memory_step, _cold_step, (kind, shape, setting))
 
 

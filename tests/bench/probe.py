@@ -31,21 +31,21 @@ class Options:
     """Time the probes against separate training runs, scikit-learn and multi-head attention pooling.
 
     Attributes:
-        pictures: training pictures of the sweep; half as many test it.
+        images: training images of the sweep; half as many test it.
         features: width of their features.
         classes: number of their classes.
         epochs: of each of the separate runs (90 is the usual protocol).
-        keys: pictures to find neighbours among.
-        queries: pictures that look for neighbours.
+        keys: images to find neighbours among.
+        queries: images that look for neighbours.
         width: width of the features of k-NN, and of the tokens of the attentive probes.
-        tokens: tokens of a picture for the attentive probes.
-        batch: pictures of their training step.
+        tokens: tokens of an image for the attentive probes.
+        batch: images of their training step.
         repeats: runs of a training step; the fastest counts.
         seed: of all data and probes.
         out: also write the result to this JSON file, and a page beside it.
     """
 
-    pictures: int = 10000
+    images: int = 10000
     features: int = 192
     classes: int = 50
     epochs: int = 90
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     measured = bench(**{name: value for name, value in asdict(options).items() if name != "out"})
     sweep, knn, attentive = (measured[part] for part in ("sweep", "knn", "attentive"))
     print(
-        f"linear probe, {sweep['settings']} settings, {options.pictures} x {options.features}\n"
+        f"linear probe, {sweep['settings']} settings, {options.images} x {options.features}\n"
         f"  at once {sweep['seconds']:.2f} s: {100 * sweep['accuracy']:.2f} %\n"
         f"  separate runs, {options.epochs} epochs {sweep['separate_s']:.2f} s: "
         f"{100 * sweep['separate_accuracy']:.2f} %, so {sweep['ratio']:.1f} times as fast\n"
@@ -97,7 +97,7 @@ def main(arguments: list[str]) -> int:
 
 
 def bench(
-    pictures: int = 10000,
+    images: int = 10000,
     features: int = 192,
     classes: int = 50,
     epochs: int = 90,
@@ -115,7 +115,7 @@ def bench(
         {"sweep", "knn", "attentive"}: what the three functions return, and "threads".
     """
     return {
-        "sweep": bench_sweep(pictures, features, classes, epochs, seed),
+        "sweep": bench_sweep(images, features, classes, epochs, seed),
         "knn": bench_knn(keys, queries, width, seed),
         "attentive": bench_attentive(width, tokens, batch, repeats, seed),
         "threads": torch.get_num_threads(),
@@ -195,14 +195,14 @@ def _training_step(head: ProbeHead, x: Tensor, y: Tensor) -> Callable[[], object
     return step
 
 
-def _clutter(pictures: int, world: int, seed: int) -> tuple[Tensor, Tensor]:
+def _clutter(images: int, world: int, seed: int) -> tuple[Tensor, Tensor]:
     """[n, 49, 96] tokens of noise, of which three neighbours in a row carry the class; [n] labels of 10 classes."""
     signs = torch.randn(10, 96, generator=torch.Generator().manual_seed(world))
     generator = torch.Generator().manual_seed(seed)
-    y = torch.randint(10, (pictures,), generator=generator)
-    x = torch.randn(pictures, 49, 96, generator=generator)
-    places = torch.randint(47, (pictures, 1), generator=generator) + torch.arange(3)
-    x[torch.arange(pictures)[:, None], places] += 0.6 * signs[y][:, None]
+    y = torch.randint(10, (images,), generator=generator)
+    x = torch.randn(images, 49, 96, generator=generator)
+    positions = torch.randint(47, (images, 1), generator=generator) + torch.arange(3)
+    x[torch.arange(images)[:, None], positions] += 0.6 * signs[y][:, None]
     return x, y
 
 
@@ -214,8 +214,8 @@ def _prepare_search(
     centres = torch.randn(100, width, generator=generator)
     classes = torch.randint(100, (keys,), generator=generator)
     x = torch.randn(keys, width, generator=generator).mul_(6).add_(centres[classes])
-    asked = torch.randint(100, (queries,), generator=generator)
-    points = torch.randn(queries, width, generator=generator).mul_(6).add_(centres[asked])
+    requested = torch.randint(100, (queries,), generator=generator)
+    points = torch.randn(queries, width, generator=generator).mul_(6).add_(centres[requested])
     search = _search(kind)
     search(x[:50], classes[:50], points[:2])  # what is loaded on first use is not counted
 
@@ -242,7 +242,7 @@ def _search(kind: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
             # Features of length 1 at Euclidean distance d have cosine 1 - d^2 / 2.
             weights=lambda d: torch.from_numpy(-d if cosine else -d * d / 2).div(_TEMPERATURE).exp().numpy(),
         )  # fmt: skip
-        learnt, asked = (x.numpy(), points.numpy()) if cosine else (normalize(x.numpy()), normalize(points.numpy()))
-        return torch.from_numpy(model.fit(learnt, classes.numpy()).predict(asked))
+        learnt, requested = (x.numpy(), points.numpy()) if cosine else (normalize(x.numpy()), normalize(points.numpy()))
+        return torch.from_numpy(model.fit(learnt, classes.numpy()).predict(requested))
 
     return search

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.probing.problem import standardise
+from mimgen.probing.probe_split import standardise
 from mimgen.probing.sweep import Sweep, sweep_probe
 
 __all__ = ["bench_sweep"]
@@ -21,7 +21,7 @@ _BATCH = 256
 
 
 def bench_sweep(
-    pictures: int = 10000, features: int = 192, classes: int = 50, epochs: int = 90, seed: int = 0
+    images: int = 10000, features: int = 192, classes: int = 50, epochs: int = 90, seed: int = 0
 ) -> dict[str, Any]:
     """Time `sweep_probe` and separate runs with as many settings on the same features.
 
@@ -34,8 +34,8 @@ def bench_sweep(
         {"settings", "epochs" of the sweep, "seconds", "accuracy"; "separate_s", "separate_accuracy" with `epochs`
         epochs; "short_s", "short_accuracy" with the sweep's; "ratio", "short_ratio"}.
     """
-    train = _task(pictures, features, classes, seed, 1)
-    test = _task(max(1000, pictures // 2), features, classes, seed, 2)
+    train = _task(images, features, classes, seed, 1)
+    test = _task(max(1000, images // 2), features, classes, seed, 2)
     sweep = Sweep()
     start = time.perf_counter()
     ours = sweep_probe(*train, *test, seed=seed, sweep=sweep)
@@ -50,15 +50,15 @@ def bench_sweep(
     return {**found, "ratio": found["separate_s"] / seconds, "short_ratio": found["short_s"] / seconds}
 
 
-def _task(pictures: int, features: int, classes: int, seed: int, part: int) -> tuple[Tensor, Tensor]:
+def _task(images: int, features: int, classes: int, seed: int, part: int) -> tuple[Tensor, Tensor]:
     """[n, F] features whose variance falls off along axes that no feature lies on, as an encoder's do; [n] labels."""
     world = torch.Generator().manual_seed(seed)
     scales = torch.arange(1, features + 1).float() ** -0.7
     centres = torch.randn(classes, features, generator=world) * scales * 0.35
     axes = torch.linalg.qr(torch.randn(features, features, generator=world)).Q
     generator = torch.Generator().manual_seed(1000 * seed + part)
-    y = torch.randint(classes, (pictures,), generator=generator)
-    return (centres[y] + torch.randn(pictures, features, generator=generator) * scales) @ axes, y
+    y = torch.randint(classes, (images,), generator=generator)
+    return (centres[y] + torch.randn(images, features, generator=generator) * scales) @ axes, y
 
 
 def _separate(

@@ -1,4 +1,4 @@
-"""`python -m tests.bench generate`: every row draws, exact ones the same, what is counted is what is saved."""
+"""`python -m tests.bench generate`: every row generates, exact ones the same, what is counted is what is saved."""
 
 import json
 import math
@@ -13,11 +13,11 @@ from mimgen.generators.meissonic.speed import PLAIN, Speed
 from mimgen.training.precision import Precision
 from tests.bench import generate as bench_generate
 from tests.bench import generate_composition as bench_generate_composition
-from tests.bench import generate_draw as bench_generate_draw
+from tests.bench import generate_draw as bench_generate_runner
 from tests.bench import generate_rows as bench_generate_rows
 from tests.bench.generate import bench, main, same_tokens
 from tests.bench.generate_composition import compositions, paired
-from tests.bench.generate_draw import Cost, Drawing, Setting, operations
+from tests.bench.generate_draw import Cost, GenerationBench, Setting, operations
 from tests.bench.generate_peers import PEERS, DiffusersMeissonic, absent, peer, sample
 from tests.bench.generate_rows import EXACT, PLAIN_LOOP, Row, every_row, rows
 from tests.bench.generate_shapes import SHAPES, encode, pipeline, transformer
@@ -32,8 +32,8 @@ needs_diffusers = pytest.mark.skipif(bool(absent()), reason="diffusers is too ol
 
 
 @pytest.fixture(scope="module")
-def drawing():
-    return Drawing(TINY, SETTING)
+def runner():
+    return GenerationBench(TINY, SETTING)
 
 
 @pytest.fixture
@@ -41,14 +41,14 @@ def quickly(monkeypatch):
     """Memory is measured in a child and rows are compiled; here neither."""
 
     def cost(row, shape, setting):
-        return Cost(2**20, operations(Drawing(shape, setting).draw(row), row))
+        return Cost(2**20, operations(GenerationBench(shape, setting).prepare(row), row))
 
     monkeypatch.setattr(bench_generate, "cost", cost)
     monkeypatch.setattr(bench_generate, "rows", lambda *_: list(QUICK.values()))
 
 
-def counted(drawing, name):
-    return operations(drawing.draw(ALL[name]), ALL[name])
+def counted(runner, name):
+    return operations(runner.prepare(ALL[name]), ALL[name])
 
 
 def test_rows_have_names_of_their_own_and_the_plain_loop_comes_first():
@@ -81,12 +81,12 @@ def test_bf16_and_int8_have_rows_only_where_they_can_be_had(monkeypatch):
 
 
 @pytest.mark.parametrize("name", [name for name, row in QUICK.items() if row.kind != "peer"])
-def test_every_row_draws_whole_pictures(drawing, name):
+def test_every_row_draws_whole_images(runner, name):
     if QUICK[name].weights == "int8":
         pytest.importorskip("torchao.quantization", exc_type=ImportError)
-    tokens = drawing.draw(QUICK[name])()
+    tokens = runner.prepare(QUICK[name])()
     assert tokens.shape == (1, 8, 8) and int(tokens.max()) < TINY.codes
-    assert torch.equal(drawing.draw(QUICK[name])(), tokens)
+    assert torch.equal(runner.prepare(QUICK[name])(), tokens)
 
 
 @pytest.mark.parametrize("size", ["tiny", "tiny-compressed"])
@@ -101,14 +101,14 @@ def test_a_row_that_draws_something_else_is_noticed():
     assert same_tokens(TINY, SETTING, [wrong]) == {"wrong": False}
 
 
-def test_pictures_do_not_depend_on_the_batch(drawing):
-    both = Drawing(TINY, replace(SETTING, batch=2, precision="fp64")).draw(ALL[PLAIN_LOOP])()
-    one = Drawing(TINY, replace(SETTING, precision="fp64")).draw(ALL[PLAIN_LOOP])()
+def test_images_do_not_depend_on_the_batch(runner):
+    both = GenerationBench(TINY, replace(SETTING, batch=2, precision="fp64")).prepare(ALL[PLAIN_LOOP])()
+    one = GenerationBench(TINY, replace(SETTING, precision="fp64")).prepare(ALL[PLAIN_LOOP])()
     assert torch.equal(both[:1], one)
 
 
-def test_operations_are_those_of_the_passes(drawing):
-    model = drawing.model(ALL[PLAIN_LOOP])
+def test_operations_are_those_of_the_passes(runner):
+    model = runner.model(ALL[PLAIN_LOOP])
     assert isinstance(model, MeissonicTransformer)
     text, tokens = encode(TINY, ["a"]), torch.zeros(1, *TINY.grid, dtype=torch.long)
 
@@ -116,23 +116,23 @@ def test_operations_are_those_of_the_passes(drawing):
         return model(tokens, text.states, text.pooled, torch.ones(1), torch.tensor([TINY.sizes]))
 
     whole = 2 * SETTING.steps * operations(once, ALL[PLAIN_LOOP])
-    assert counted(drawing, PLAIN_LOOP) == counted(drawing, "batched guidance") == whole
+    assert counted(runner, PLAIN_LOOP) == counted(runner, "batched guidance") == whole
     # every saving computes less than where it is off; the head alone is a part of a pass
-    plain = counted(drawing, "both of these")
+    plain = counted(runner, "both of these")
     assert plain < whole
     for name in ("+ text once", "+ guidance before the last layer", "+ last block where asked"):
-        assert counted(drawing, EXACT) < counted(drawing, name) < plain
-    assert operations(drawing.draw(ALL[EXACT]), ALL["+ torch.compile"]) is None
+        assert counted(runner, EXACT) < counted(runner, name) < plain
+    assert operations(runner.prepare(ALL[EXACT]), ALL["+ torch.compile"]) is None
 
 
-def test_inexact_savings_compute_less(drawing):
-    exact, halton = counted(drawing, EXACT), counted(drawing, "Halton")
-    assert 0.6 * exact < counted(drawing, "guidance in the first half") < 0.9 * exact
-    assert counted(drawing, "guidance anew every 2 steps") < 0.9 * exact
-    caches = [counted(drawing, f"Halton, feature cache every {every}") for every in (2, 4, 8)]
+def test_inexact_savings_compute_less(runner):
+    exact, halton = counted(runner, EXACT), counted(runner, "Halton")
+    assert 0.6 * exact < counted(runner, "guidance in the first half") < 0.9 * exact
+    assert counted(runner, "guidance anew every 2 steps") < 0.9 * exact
+    caches = [counted(runner, f"Halton, feature cache every {every}") for every in (2, 4, 8)]
     assert halton > caches[0] > caches[1] >= caches[2]
-    assert counted(drawing, "Halton, half the steps") < 0.6 * halton
-    assert counted(drawing, "all together") < 0.5 * halton
+    assert counted(runner, "Halton, half the steps") < 0.6 * halton
+    assert counted(runner, "all together") < 0.5 * halton
 
 
 @needs_diffusers
@@ -140,7 +140,7 @@ def test_inexact_savings_compute_less(drawing):
 def test_diffusers_blocks_compute_our_logits(size):
     shape = SHAPES[size]
     ours, theirs = transformer(shape), DiffusersMeissonic(shape).eval()
-    theirs.take(ours)
+    theirs.load_weights(ours)
     text, tokens = encode(shape, ["a", "b"]), torch.randint(0, shape.vocabulary, (2, *shape.grid))
     given = (tokens, text.states, text.pooled, torch.tensor([0.3, 0.9]), torch.tensor(shape.sizes).expand(2, -1))
     with torch.no_grad():
@@ -151,7 +151,7 @@ def test_diffusers_blocks_compute_our_logits(size):
 @needs_diffusers
 @pytest.mark.parametrize("kind", PEERS)
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_peers_draw_whole_pictures(kind, guidance):
+def test_peers_draw_whole_images(kind, guidance):
     model, text = peer(kind, TINY), encode(TINY, ["a", "b"])
     tokens = sample(model, TINY, text, encode(TINY, ["", ""]), 4, guidance)
     assert tokens.shape == (2, 8, 8) and int(tokens.max()) < TINY.codes
@@ -162,17 +162,17 @@ def test_peers_draw_whole_pictures(kind, guidance):
 def test_stand_ins_depend_on_the_prompt_only():
     text = encode(TINY, ["a", "b", "a"])
     assert torch.equal(text.states[0], text.states[2]) and not torch.equal(text.states[0], text.states[1])
-    drawn = pipeline(TINY, transformer(TINY), steps=2)(["a"], seed=0)
-    assert drawn.images.shape == (1, 3, 1, 1)
+    sampled = pipeline(TINY, transformer(TINY), steps=2)(["a"], seed=0)
+    assert sampled.images.shape == (1, 3, 1, 1)
 
 
 def test_memory_and_operations_of_a_row(monkeypatch):
     def here(prepare, arguments):
         return Measured(5, prepare(*arguments)())
 
-    monkeypatch.setattr(bench_generate_draw, "measured_in_child", here)
-    found = bench_generate_draw.cost(ALL[EXACT], TINY, SETTING)
-    assert found == Cost(5, counted(Drawing(TINY, SETTING), EXACT))
+    monkeypatch.setattr(bench_generate_runner, "measured_in_child", here)
+    found = bench_generate_runner.cost(ALL[EXACT], TINY, SETTING)
+    assert found == Cost(5, counted(GenerationBench(TINY, SETTING), EXACT))
 
 
 def test_the_table(quickly, tmp_path, capsys):
@@ -191,7 +191,7 @@ def test_the_table(quickly, tmp_path, capsys):
     assert out.with_suffix(".html").exists() and result["protocol"]["steps"] == 2
 
 
-def test_a_different_picture_fails(quickly, monkeypatch, capsys):
+def test_a_different_image_fails(quickly, monkeypatch, capsys):
     monkeypatch.setattr(bench_generate, "same_tokens", lambda shape, setting, chosen: {EXACT: False})
     words = ["--sizes", "tiny", "--steps", "2", "--repeats", "1", "--device", "cpu"]
     assert main([*words, "--kinds", "exact", "--only", EXACT]) == 1
@@ -227,7 +227,7 @@ def test_paired_differences():
 
 
 def test_compositions_compare_inexact_rows_with_all_exact(quickly, monkeypatch, capsys):
-    asked = []
+    requested = []
 
     class Scorer:
         @classmethod
@@ -235,7 +235,7 @@ def test_compositions_compare_inexact_rows_with_all_exact(quickly, monkeypatch, 
             return cls()
 
         def __call__(self, row, common):
-            asked.append({**common, **row.preset})
+            requested.append({**common, **row.preset})
             return (1, 9, 1, 3) if row.name == EXACT else (1, 1, 2, 8)
 
     monkeypatch.setattr(bench_generate_composition, "_Scorer", Scorer)
@@ -243,7 +243,11 @@ def test_compositions_compare_inexact_rows_with_all_exact(quickly, monkeypatch, 
     assert set(found) == {EXACT, *(name for name, row in QUICK.items() if row.kind == "inexact")}
     assert found[EXACT] == {"r1": 50, "r5": 75, "prompts": 4}
     assert found["Halton"]["r1_difference"] == 0 and found["Halton"]["r1_error"] == pytest.approx(100 * 6**-0.5)
-    assert asked[0]["order"] == "confidence" and asked[0]["steps"] == 8 and asked[0]["token_temperature"] == 0.5
+    assert (
+        requested[0]["order"] == "confidence"
+        and requested[0]["steps"] == 8
+        and requested[0]["token_temperature"] == 0.5
+    )
     words = ["--sizes", "tiny", "--steps", "2", "--repeats", "1", "--device", "cpu", "--composition", "4"]
     assert main([*words, "--kinds", "inexact", "--only", "guidance"]) == 0
     assert "+0.0 +- 40.8" in capsys.readouterr().out

@@ -11,7 +11,7 @@ from tests.bench import generate_step as bench_generate_step
 from tests.bench import peak_memory
 from tests.bench.generate_peers import BLOCKS, absent
 from tests.bench.generate_shapes import SHAPES
-from tests.bench.generate_step import KINDS, Drawn, agreement, bench, main, timed_step
+from tests.bench.generate_step import KINDS, StepInputs, agreement, bench, main, timed_step
 from tests.bench.pretrain_steps import Setting
 
 WORDS = ["--sizes", "tiny", "--batch", "2", "--repeats", "1", "--device", "cpu"]
@@ -47,10 +47,10 @@ def test_steps_train(kind):
 
 
 def test_a_batch_hides_as_much_as_batches_do_on_average():
-    drawn = Drawn.of(SHAPES["tiny"], Setting(16))
-    counts = drawn.mask.hidden.sum(1)
-    assert counts.tolist() == (drawn.rates * 64).round().clamp(min=1).tolist()
-    assert float(drawn.rates.mean()) == pytest.approx(2 / math.pi, abs=0.01)
+    inputs = StepInputs.of(SHAPES["tiny"], Setting(16))
+    counts = inputs.mask.masked.sum(1)
+    assert counts.tolist() == (inputs.rates * 64).round().clamp(min=1).tolist()
+    assert float(inputs.rates.mean()) == pytest.approx(2 / math.pi, abs=0.01)
 
 
 def test_the_report(capsys, tmp_path):

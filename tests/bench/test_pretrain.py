@@ -11,7 +11,7 @@ from tests.bench import peak_memory, pretrain_peers
 from tests.bench import pretrain as bench_pretrain
 from tests.bench.pretrain import agreement, bench, main, report
 from tests.bench.pretrain_masks import mask_seconds
-from tests.bench.pretrain_peers import KINDS, LIGHTLY, SHAPES, ours, peer, places
+from tests.bench.pretrain_peers import KINDS, LIGHTLY, SHAPES, lightly_positions, ours, peer
 from tests.bench.pretrain_steps import Setting, timed_step
 
 SMALL = ["--shapes", "tiny", "--batch", "2", "--repeats", "1", "--device", "cpu"]
@@ -67,7 +67,7 @@ def test_a_different_loss_is_reported_and_fails(monkeypatch, capsys):
 
 
 def test_our_mask_as_places_of_lightly():
-    keep, drop = places(Mask(torch.tensor([[True, False, True, False]])))
+    keep, drop = lightly_positions(Mask(torch.tensor([[True, False, True, False]])))
     assert keep.tolist() == [[0, 2, 4]] and drop.tolist() == [[1, 3]]
 
 

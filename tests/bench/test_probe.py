@@ -8,7 +8,7 @@ from tests.bench.sweep import bench_sweep
 
 
 def test_sweep_is_as_accurate_as_separate_runs() -> None:
-    found = bench_sweep(pictures=600, features=16, classes=4, epochs=6)
+    found = bench_sweep(images=600, features=16, classes=4, epochs=6)
     assert found["settings"] == 30
     assert found["accuracy"] > 0.5
     assert found["accuracy"] > found["separate_accuracy"] - 0.03
@@ -30,5 +30,5 @@ def test_efficient_pooling_has_fewer_parameters() -> None:
 
 
 def test_unknown_flags_are_refused() -> None:
-    with pytest.raises(UserError, match="unknown flag --picture"):
-        main(["--picture", "3"])
+    with pytest.raises(UserError, match="unknown flag --image"):
+        main(["--image", "3"])

@@ -35,9 +35,9 @@ class Options:
         codes: size of the learned codebook.
         width: of its codes.
         searched: positions to encode with it.
-        pixels: side of the pictures for the vision transformer (ViT-S, patches of 16).
+        pixels: side of the images for the vision transformer (ViT-S, patches of 16).
         removed: tokens merged away in each layer.
-        batch: pictures at a time.
+        batch: images at a time.
         repeats: runs of each kind; the fastest counts.
     """
 
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
         f"nearest of {options.codes} codes, {options.searched} positions\n"
         f"  ours {search['seconds']:.3f} s, library {search['library_s']:.3f} s: "
         f"{search['ratio']:.1f} times as fast\n"
-        f"token merging, ViT-S, {options.removed} tokens a layer\n"
+        f"token merging, ViT-S, {options.removed} tokens per layer\n"
         f"  match and merge cost {100 * merging['overhead']:.1f} % of a block; a whole encoder runs "
         f"{merging['ratio']:.2f} times as fast ({merging['merged_s']:.2f} s for {merging['plain_s']:.2f} s)"
     )

@@ -31,7 +31,7 @@ def standard(tensors):
 def test_satvision(tmp_path):
     tensors = official("satvision")
     torch.save({"state_dict": tensors}, tmp_path / "w.pth")
-    convert(satvision.RELEASE, tmp_path / "w.pth", tmp_path / "out")
+    convert(satvision.ADAPTER, tmp_path / "w.pth", tmp_path / "out")
     encoder = SwinV2Encoder.from_pretrained(tmp_path / "out")
     assert (encoder.depth, encoder.patch, len(encoder.mean)) == (4, 8, 14)
     assert torch.equal(encoder.norm.weight, tensors["encoder.norm.weight"])
@@ -40,14 +40,14 @@ def test_satvision(tmp_path):
     assert torch.equal(decoder.decoder.weight, tensors["decoder.0.weight"])
     alone = {key: value for key, value in tensors.items() if not key.startswith("decoder")}
     torch.save(alone, tmp_path / "alone.pth")
-    convert(satvision.RELEASE, tmp_path / "alone.pth", tmp_path / "alone")
+    convert(satvision.ADAPTER, tmp_path / "alone.pth", tmp_path / "alone")
     assert not (tmp_path / "alone" / "decoder").exists()
 
 
 def test_hap_has_upright_grids(tmp_path):
     tensors = official("hap")
     torch.save({"model": tensors}, tmp_path / "w.pth")
-    convert(hap.RELEASE, tmp_path / "w.pth", tmp_path / "out")
+    convert(hap.ADAPTER, tmp_path / "w.pth", tmp_path / "out")
     encoder = VitEncoder.from_pretrained(tmp_path / "out")
     decoder = MaeDecoder.from_pretrained(tmp_path / "out" / "decoder")
     assert encoder.grid == decoder.grid == (8, 4)
@@ -63,7 +63,7 @@ def test_a2mim_of_a_standard_resnet(tmp_path, gain):
     tensors = {key.replace("token_gain", "mask_gamma"): value for key, value in tensors.items()}
     tensors |= {f"neck.decoder_pred.0.{name}": value for name, value in decoder.decoder.state_dict().items()}
     torch.save({"state_dict": tensors}, tmp_path / "w.pth")
-    convert(a2mim.RELEASE, tmp_path / "w.pth", tmp_path / "out")
+    convert(a2mim.ADAPTER, tmp_path / "w.pth", tmp_path / "out")
     again = ResNetEncoder.from_pretrained(tmp_path / "out")
     assert (again.depth, again.mask_stage, again.mask_patch, again.patch) == (16, 3, 16, 32)
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in encoder.state_dict().items())
@@ -84,5 +84,5 @@ def test_other_files_are_refused(tmp_path):
     torch.save({"quantize.weight": torch.zeros(2, 2)}, tmp_path / "w.pth")
     for module in (a2mim, hap, satvision):
         with pytest.raises(UserError):
-            convert(module.RELEASE, tmp_path / "w.pth", tmp_path / "out")
+            convert(module.ADAPTER, tmp_path / "w.pth", tmp_path / "out")
     assert not (tmp_path / "out").exists()

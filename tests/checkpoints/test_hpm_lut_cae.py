@@ -14,14 +14,14 @@ from mimgen.masking.block import Block
 from mimgen.methods.cae import adapter as cae
 from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
 from mimgen.methods.hpm import adapter as hpm
-from mimgen.methods.hpm.networks import LossPredictor, VeilingVit
+from mimgen.methods.hpm.networks import LossPredictor, MaskedVisibleViT
 from mimgen.methods.lut import adapter as lut
 from mimgen.methods.lut.projection import projection_head
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 SIZES = {"image_size": 16, "patch": 4, "width": 64, "depth": 2, "heads": 1}
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-MASK = Block(8, 2)((4, 4), Draws([0, 1]))
+MASK = Block(8, 2)((4, 4), SampleRNG([0, 1]))
 
 
 def saved(path, tensors):
@@ -37,15 +37,15 @@ def with_decoder(encoder, decoder):
     return named
 
 
-@pytest.mark.parametrize("kind", [VitEncoder, VeilingVit])
+@pytest.mark.parametrize("kind", [VitEncoder, MaskedVisibleViT])
 def test_hpm(kind, tmp_path):
     torch.manual_seed(0)
     encoder, decoder = kind(**SIZES).eval(), LossPredictor(16, 4, 64, 32, 1, 1).eval()
-    target = convert(hpm.RELEASE, saved(tmp_path / "hpm.pth", with_decoder(encoder, decoder)), tmp_path / "made")
+    target = convert(hpm.ADAPTER, saved(tmp_path / "hpm.pth", with_decoder(encoder, decoder)), tmp_path / "made")
     ours, again = kind.from_pretrained(target), LossPredictor.from_pretrained(target / "decoder")
-    said, expected = again.guess(ours(IMAGES, MASK), MASK), decoder.guess(encoder(IMAGES, MASK), MASK)
-    assert torch.equal(said.patches, expected.patches) and torch.equal(said.losses, expected.losses)
-    alone = convert(hpm.RELEASE, saved(tmp_path / "alone.pth", encoder.state_dict()), tmp_path / "alone")
+    output, expected = again.predict(ours(IMAGES, MASK), MASK), decoder.predict(encoder(IMAGES, MASK), MASK)
+    assert torch.equal(output.patches, expected.patches) and torch.equal(output.losses, expected.losses)
+    alone = convert(hpm.ADAPTER, saved(tmp_path / "alone.pth", encoder.state_dict()), tmp_path / "alone")
     assert torch.equal(kind.from_pretrained(alone)(IMAGES).patches, encoder(IMAGES).patches)
     assert not (alone / "decoder").exists()
 
@@ -59,7 +59,7 @@ def test_lut(prefix, tmp_path):
                 for key, value in projection_head(64, 32).state_dict().items()}  # fmt: skip
     if prefix:
         tensors |= {f"teacher.{key}": value + 1 for key, value in encoder.state_dict().items()}
-    target = convert(lut.RELEASE, saved(tmp_path / "lut.pth", tensors), tmp_path / "made")
+    target = convert(lut.ADAPTER, saved(tmp_path / "lut.pth", tensors), tmp_path / "made")
     ours, again = VitEncoder.from_pretrained(target), MaeDecoder.from_pretrained(target / "decoder")
     assert torch.equal(again(ours(IMAGES, MASK), MASK), decoder(encoder(IMAGES, MASK), MASK))
 
@@ -67,7 +67,7 @@ def test_lut(prefix, tmp_path):
 def test_lut_fine_tuned(tmp_path):
     torch.manual_seed(0)
     tuned = VitEncoder(**SIZES, pool="mean", classes=5).eval()
-    target = convert(lut.RELEASE, saved(tmp_path / "tuned.pth", tuned.state_dict()), tmp_path / "made")
+    target = convert(lut.ADAPTER, saved(tmp_path / "tuned.pth", tuned.state_dict()), tmp_path / "made")
     assert torch.equal(VitEncoder.from_pretrained(target).classify(IMAGES), tuned.classify(IMAGES))
 
 
@@ -86,22 +86,22 @@ def test_cae(width, tmp_path):
     torch.manual_seed(0)
     encoder = CaeEncoder(16, 4, 64, 2, 1, 2.0).eval()
     decoder = CaeDecoder(11, 64, width, 2, 1, width // 64, 2.0).eval()
-    target = convert(cae.RELEASE, saved(tmp_path / "cae.pth", cae_release(encoder, decoder)), tmp_path / "made")
+    target = convert(cae.ADAPTER, saved(tmp_path / "cae.pth", cae_release(encoder, decoder)), tmp_path / "made")
     ours, again = CaeEncoder.from_pretrained(target), CaeDecoder.from_pretrained(target / "decoder")
     expected = decoder(encoder(IMAGES, MASK), MASK)
     assert torch.equal(again(ours(IMAGES, MASK), MASK).predicted, expected.predicted)
-    alone = convert(cae.RELEASE, saved(tmp_path / "alone.pth", encoder.state_dict()), tmp_path / "alone")
+    alone = convert(cae.ADAPTER, saved(tmp_path / "alone.pth", encoder.state_dict()), tmp_path / "alone")
     assert torch.equal(CaeEncoder.from_pretrained(alone)(IMAGES).patches, encoder(IMAGES).patches)
 
 
-def test_heads_are_told_or_follow_from_the_width():
+def test_heads_are_reported_or_follow_from_the_width():
     tensors = cae_release(CaeEncoder(16, 4, 128, 1, 2), CaeDecoder(11, 128, 128, 1, 1, 2))
     assert cae.arguments({}, tensors)["heads"] == 2
-    told = cae.arguments({"num_heads": 4, "args": {"decoder_num_heads": 8}}, tensors)
-    assert told["heads"] == 4 and told["decoder"]["heads"] == 8
+    reported = cae.arguments({"num_heads": 4, "args": {"decoder_num_heads": 8}}, tensors)
+    assert reported["heads"] == 4 and reported["decoder"]["heads"] == 8
 
 
-@pytest.mark.parametrize("release", [hpm.RELEASE, lut.RELEASE, cae.RELEASE], ids=lambda release: release.name)
+@pytest.mark.parametrize("release", [hpm.ADAPTER, lut.ADAPTER, cae.ADAPTER], ids=lambda release: release.name)
 def test_something_else_is_refused(release, tmp_path):
     with pytest.raises(UserError, match=f"is not {release.name}"):
         convert(release, saved(tmp_path / "x.pth", {"weight": torch.zeros(2)}), tmp_path / "made")

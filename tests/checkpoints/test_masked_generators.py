@@ -11,7 +11,7 @@ from mimgen.errors import UserError
 from mimgen.generators.mage import adapter as mage
 from mimgen.generators.mage.masking import TwoLevel
 from mimgen.generators.mage.model import MageTransformer
-from mimgen.generators.mage.objective import TwoLevelTokens
+from mimgen.generators.mage.objective import MAGE
 from mimgen.generators.maskgit import adapter as maskgit
 from mimgen.generators.maskgit.model import ClassTransformer
 from tests.parity.cases import Case, load_case
@@ -33,7 +33,7 @@ def saved(path: Path, tensors: dict[str, torch.Tensor], arguments: dict) -> Path
 def test_halton_maskgit(tmp_path: Path) -> None:
     recorded = case("halton_maskgit")
     source = saved(tmp_path / "w.pth", dict(recorded.weights), recorded.config["model"])
-    convert(maskgit.RELEASE, source, tmp_path / "out")
+    convert(maskgit.ADAPTER, source, tmp_path / "out")
     model, labels = ClassTransformer.from_pretrained(tmp_path / "out"), recorded.inputs["labels"]
     with torch.no_grad():
         logits = model(torch.full((len(labels), model.side**2), model.mask_id), labels)
@@ -57,12 +57,12 @@ def test_mage(tmp_path: Path) -> None:
     # released files hold the VQGAN, too
     tensors = {**recorded.weights, "vqgan.quantize.embedding.weight": torch.zeros(3, 2)}
     source = saved(tmp_path / "w.pth", tensors, recorded.config["model"])
-    convert(mage.RELEASE, source, tmp_path / "out")
+    convert(mage.ADAPTER, source, tmp_path / "out")
     model = MageTransformer.from_pretrained(tmp_path / "out")
     masking = TwoLevel(recorded.config["model"]["mask_ratio_min"])
     masks = masking.split(recorded.inputs["mask_noise"], recorded.inputs["mask_rate"])
     with torch.no_grad():
-        loss = TwoLevelTokens(model, torch.nn.Identity()).losses(recorded.inputs["tokens"], *masks).total
+        loss = MAGE(model, torch.nn.Identity()).losses(recorded.inputs["tokens"], *masks).total
     torch.testing.assert_close(loss[None], recorded.outputs["loss"])
     assert len(model.token_emb.word_embeddings.weight) == model.codebook_size + 2
 
@@ -72,5 +72,5 @@ def test_mage_of_another_kind(tmp_path: Path) -> None:
     tensors["token_emb.word_embeddings.weight"] = torch.zeros(900, 24)
     save_file(tensors, tmp_path / "w.safetensors")
     with pytest.raises(UserError, match="900 words"):
-        convert(mage.RELEASE, tmp_path / "w.safetensors", tmp_path / "out")
+        convert(mage.ADAPTER, tmp_path / "w.safetensors", tmp_path / "out")
     assert mage.arguments({}, case("mage_train").weights)["decoder_heads"] == 16

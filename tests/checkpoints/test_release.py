@@ -12,13 +12,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mimgen.checkpoints.read import read_checkpoint
-from mimgen.checkpoints.release import Release, convert
+from mimgen.checkpoints.release import StateDictAdapter, convert
 from mimgen.errors import UserError
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.recipes.releases import releases
 
 
-class Toy(Part):
+class Toy(PretrainedModule):
     """A part with two tensors."""
 
     def __init__(self, width: int = 3) -> None:
@@ -26,7 +26,7 @@ class Toy(Part):
         self.enc = nn.Linear(width, width)
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "toy",
     "a toy",
     Toy,
@@ -59,7 +59,7 @@ def first(folder: Path) -> float:
 )
 def test_pickled_layouts(tmp_path: Path, layout) -> None:
     torch.save(layout(official()), tmp_path / "w.ckpt")
-    convert(RELEASE, tmp_path / "w.ckpt", tmp_path / "out")
+    convert(ADAPTER, tmp_path / "w.ckpt", tmp_path / "out")
     assert first(tmp_path / "out") == 1.0
     assert Toy.from_pretrained(tmp_path / "out").enc.in_features == 3
     assert "sha256" in (tmp_path / "out" / "README.md").read_text()
@@ -72,7 +72,7 @@ def test_folder_with_config_and_half_precision(tmp_path: Path) -> None:
     save_file({key: value.half() for key, value in official().items()}, source / "model.safetensors")
     (source / "config.yaml").write_text("width: 3\n")
     assert read_checkpoint(source).config == {"width": 3}
-    convert(RELEASE, source, tmp_path / "out")
+    convert(ADAPTER, source, tmp_path / "out")
     assert load_file(tmp_path / "out" / "diffusion_pytorch_model.safetensors")["enc.bias"].dtype == torch.float16
 
 
@@ -88,19 +88,19 @@ def test_shards(tmp_path: Path) -> None:
 def test_averaged_weights_must_be_chosen(tmp_path: Path) -> None:
     torch.save({"model": official(), "ema": official(value=2.0)}, tmp_path / "w.pt")
     with pytest.raises(UserError, match="--weights ema"):
-        convert(RELEASE, tmp_path / "w.pt", tmp_path / "out")
-    convert(RELEASE, tmp_path / "w.pt", tmp_path / "ema", weights="ema")
-    convert(RELEASE, tmp_path / "w.pt", tmp_path / "model", weights="model")
+        convert(ADAPTER, tmp_path / "w.pt", tmp_path / "out")
+    convert(ADAPTER, tmp_path / "w.pt", tmp_path / "ema", weights="ema")
+    convert(ADAPTER, tmp_path / "w.pt", tmp_path / "model", weights="model")
     assert (first(tmp_path / "ema"), first(tmp_path / "model")) == (2.0, 1.0)
     torch.save({"model": official()}, tmp_path / "one.pt")
     with pytest.raises(UserError, match="holds no ema weights"):
-        convert(RELEASE, tmp_path / "one.pt", tmp_path / "out", weights="ema")
+        convert(ADAPTER, tmp_path / "one.pt", tmp_path / "out", weights="ema")
 
 
 def test_averages_kept_under_names_without_dots(tmp_path: Path) -> None:
     average = {"model_ema.oldencweight": torch.full((3, 3), 5.0), "model_ema.oldencbias": torch.full((3,), 5.0)}
     torch.save({"state_dict": {**official(), **average, "model_ema.decay": torch.tensor(0.9)}}, tmp_path / "w.ckpt")
-    convert(RELEASE, tmp_path / "w.ckpt", tmp_path / "out", weights="ema")
+    convert(ADAPTER, tmp_path / "w.ckpt", tmp_path / "out", weights="ema")
     assert first(tmp_path / "out") == 5.0
 
 
@@ -110,14 +110,14 @@ def test_every_difference_is_listed_and_nothing_is_left(tmp_path: Path) -> None:
     tensors["old.more"] = torch.zeros(1)
     save_file(tensors, tmp_path / "w.safetensors")
     with pytest.raises(UserError) as caught:
-        convert(RELEASE, tmp_path / "w.safetensors", tmp_path / "out")
+        convert(ADAPTER, tmp_path / "w.safetensors", tmp_path / "out")
     assert "unexpected more [1]" in str(caught.value)
-    assert "misshapen enc.bias [4] instead of [3]" in str(caught.value)
+    assert "shape mismatch enc.bias [4] instead of [3]" in str(caught.value)
     assert not (tmp_path / "out").exists()
     many = {f"extra.{i}": torch.zeros(1) for i in range(30)}
     save_file({"old.enc.weight": torch.zeros(3, 3), **many}, tmp_path / "w.safetensors")
     with pytest.raises(UserError, match="and 11 more; all of them"):
-        convert(RELEASE, tmp_path / "w.safetensors", tmp_path / "out")
+        convert(ADAPTER, tmp_path / "w.safetensors", tmp_path / "out")
     lines = (tmp_path / "out.keys.txt").read_text().splitlines()
     assert len(lines) == 31
     assert "missing enc.bias [3]" in lines
@@ -134,7 +134,7 @@ class Evil:
 def test_objects_are_refused_by_name(tmp_path: Path) -> None:
     torch.save({"model": official(), "thing": Evil()}, tmp_path / "w.pth")
     with pytest.raises(UserError, match=r"objects other than tensors.*pathlib\.Path"):
-        convert(RELEASE, tmp_path / "w.pth", tmp_path / "out")
+        convert(ADAPTER, tmp_path / "w.pth", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -160,13 +160,13 @@ def test_other_mistakes(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "w.pt")
     save_file({"other": torch.zeros(1)}, tmp_path / "v.safetensors")
     with pytest.raises(UserError, match="is not toy"):
-        convert(RELEASE, tmp_path / "v.safetensors", tmp_path / "out")
+        convert(ADAPTER, tmp_path / "v.safetensors", tmp_path / "out")
     with pytest.raises(UserError, match="several weights"):
         read_checkpoint(tmp_path)
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").touch()
     with pytest.raises(UserError, match="exists already"):
-        convert(RELEASE, tmp_path / "v.safetensors", tmp_path / "used")
+        convert(ADAPTER, tmp_path / "v.safetensors", tmp_path / "used")
 
 
 def test_releases_are_known_by_name() -> None:

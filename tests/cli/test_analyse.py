@@ -23,9 +23,9 @@ def test_numbers_and_page_of_one_encoder(tmp_path: Path, capsys: pytest.CaptureF
     scores = result["scores"]
     assert list(scores["token_rank"]) == [*map(str, range(12)), "output"]
     assert "output" not in scores["attention_nmi"]
-    told = scores["attention_distance"]["0"]
-    assert told["low"] < told["mean"] < told["high"]
-    assert told["mean"] == pytest.approx(result["uniform_attention_distance"], rel=0.02)  # untrained: uniform
+    distance = scores["attention_distance"]["0"]
+    assert distance["low"] < distance["mean"] < distance["high"]
+    assert distance["mean"] == pytest.approx(result["uniform_attention_distance"], rel=0.02)  # untrained: uniform
     page = (tmp_path / "one.html").read_text("utf-8")
     for words in ("What does random-vit look at?", "block 11", "token colours", "Which layers agree", "How to read it"):
         assert words in page
@@ -34,7 +34,7 @@ def test_numbers_and_page_of_one_encoder(tmp_path: Path, capsys: pytest.CaptureF
     assert "distance px" in printed and "looking everywhere alike" in printed
 
 
-def test_two_encoders_on_the_same_pictures(tmp_path: Path) -> None:
+def test_two_encoders_on_the_same_images(tmp_path: Path) -> None:
     result = run(tmp_path / "two.json", "--against", "pixels:4")
     assert result["against"]["model"] == "pixels:4"
     between = result["cka_between"]
@@ -44,7 +44,7 @@ def test_two_encoders_on_the_same_pictures(tmp_path: Path) -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(UserError, match="at least 4 pictures"):
+    with pytest.raises(UserError, match="at least 4 images"):
         main(["--limit", "3"])
     with pytest.raises(UserError, match="--show 0"):
         main(["--show", "0"])

@@ -86,7 +86,7 @@ def test_a_process_ends_with_status_2_and_no_traceback() -> None:
         (("data", "cache-codes", "--tokenizer", "runs/x"), "error: Missing from mimgen data cache-codes: --out"),
         (("convert", "lamagen", "a", "b"), "did you mean llamagen"),
         (("data", "shw"), "did you mean show"),
-        (("data", "show", "no/such/pictures"), "no/such/pictures"),
+        (("data", "show", "no/such/images"), "no/such/images"),
         (("bench", "vqgn"), "did you mean vqgan"),
         (("compare", "tokeniser"), "did you mean tokenizers"),
         (("systems", "--jsn"), "did you mean --json"),

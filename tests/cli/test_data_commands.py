@@ -18,9 +18,9 @@ from mimgen.tokenizers import ConvTokenizer
 def noise(tmp_path: Path) -> str:
     folder = tmp_path / "noise"
     folder.mkdir()
-    draws = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     for number in range(5):
-        pixels = torch.randint(0, 256, (64, 64, 3), generator=draws, dtype=torch.uint8).numpy()
+        pixels = torch.randint(0, 256, (64, 64, 3), generator=rng, dtype=torch.uint8).numpy()
         Image.fromarray(pixels).save(folder / f"{number}.png")
     return str(folder)
 
@@ -76,11 +76,11 @@ def test_cache_codes_and_training_on_them(
     assert "pass --size" in fails(capsys, *words)
     assert "multiples of 4" in fails(capsys, *words, "--size", "18")
     assert cli.main([*words, "--size", "16"]) == 0
-    said = capsys.readouterr().out
-    assert "5 pictures, 4 x 4 each and mirrored" in said
+    output = capsys.readouterr().out
+    assert "5 images, 4 x 4 each and mirrored" in output
     quick = ["--size", "tiny", "--steps", "1", "--batch-size", "2", "--precision", "fp32", "--tracker", "none"]
     more = ["--flips", "--sampling-steps", "1", "--out", str(tmp_path / "run")]
-    train = [*said.split("mimgen ")[1].split(), *quick, *more]
+    train = [*output.split("mimgen ")[1].split(), *quick, *more]
     assert cli.main(train) == 0
     assert "another size or crop" in fails(capsys, *words, "--size", "32")
 
@@ -101,5 +101,5 @@ def test_convert_lists_and_refuses(capsys: pytest.CaptureFixture[str], tmp_path:
 
 def test_too_little_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "holds no pictures" in fails(capsys, "data", "doctor", "--data", str(tmp_path / "empty"))
+    assert "holds no images" in fails(capsys, "data", "doctor", "--data", str(tmp_path / "empty"))
     assert "--limit" in fails(capsys, "data", "doctor", "--limit", "1")

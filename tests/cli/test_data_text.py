@@ -45,8 +45,8 @@ def test_states_of_every_caption(
 ) -> None:
     words = ("data", "cache-text", "--data", data, "--out", str(tmp_path / "text"))
     assert cli.main([*words, "--encoder", str(encoder.parent)]) == 0
-    said = capsys.readouterr().out
-    assert "text states of 3 captions" in said and f"--init {encoder.parent} --lora 8" in said
+    output = capsys.readouterr().out
+    assert "text states of 3 captions" in output and f"--init {encoder.parent} --lora 8" in output
     assert CachedText.open(tmp_path / "text", encoder).encode(["red 1", ""]).states.shape == (2, 16, 32)
     assert cli.main([*words, "--encoder", str(encoder)]) == 0
     assert f"--clip {encoder}" in capsys.readouterr().out
@@ -73,6 +73,6 @@ def test_a_first_stage_trains_its_tokenizer(data: str, tmp_path: Path, capsys: p
     assert "(vqgan, tiny)" in capsys.readouterr().out
     second = ["--size", "tiny1024", "--init", str(tmp_path / "one"), "--out", str(tmp_path / "two")]
     assert cli.main([*words, *second]) == 0
-    said = capsys.readouterr().out
-    assert f"starting with the weights of {tmp_path / 'one' / 'pipeline'}; new, drawn at random: down_block" in said
+    output = capsys.readouterr().out
+    assert f"starting with the weights of {tmp_path / 'one' / 'pipeline'}; new, sampled at random: down_block" in output
     assert cli.main([*words, *second, "--checkpointing", "--sampling-steps", "2"]) == 0, "memory may change"

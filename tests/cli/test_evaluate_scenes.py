@@ -1,4 +1,4 @@
-"""`mimgen evaluate scenes` on the true pictures and on pictures from a folder."""
+"""`mimgen evaluate scenes` on the true images and on images from a folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mimgen.data.builtin.scenes import open_scenes
 from mimgen.errors import UserError
 
 
-def test_true_pictures_score_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_true_images_score_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "scenes.json"
     assert main(["--samples", "scenes", "--split", "val", "--limit", "12", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
@@ -25,10 +25,10 @@ def test_true_pictures_score_everything(tmp_path: Path, capsys: pytest.CaptureFi
         and stored["n"] == 12
     )
     page = out.with_suffix(".html").read_text("utf-8")
-    assert "Right pictures" in page and "Wrong pictures" not in page
+    assert "Right images" in page and "Wrong images" not in page
 
 
-def test_pictures_of_a_folder_are_held_against_their_captions(
+def test_images_of_a_folder_are_held_against_their_captions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scenes = open_scenes(64, "val")

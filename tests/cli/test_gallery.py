@@ -1,4 +1,4 @@
-"""`mimgen gallery`: every strategy is shown, and a run's reconstruction is put back into its picture."""
+"""`mimgen gallery`: every strategy is shown, and a run's reconstruction is put back into its image."""
 
 import inspect
 import json
@@ -15,13 +15,21 @@ from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.swin import SwinEncoder
 from mimgen.errors import UserError
 from mimgen.masking import Random
-from mimgen.methods import MaskedModelling
+from mimgen.methods import MIM
 from mimgen.report import gallery_run
-from mimgen.report.gallery_masks import guides, shown, strategies
-from mimgen.report.gallery_run import NOT_PIXELS, Finished, attention_maps, gallery, mask_of, open_run, told
+from mimgen.report.gallery_masks import guides, mask_gallery, strategies
+from mimgen.report.gallery_run import (
+    NOT_PIXELS,
+    FinishedRun,
+    attention_maps,
+    gallery,
+    mask_of,
+    open_run,
+    predicted_images,
+)
 from mimgen.report.page import Gallery, Item
 from mimgen.targets import HogTarget, PixelTarget
-from mimgen.types import Draws, Mask
+from mimgen.types import Mask, SampleRNG
 
 VIT = {"image_size": 16, "patch": 4, "width": 8, "depth": 2, "heads": 2}
 GRID = (4, 4)
@@ -30,11 +38,11 @@ GRID = (4, 4)
 def mae(target):
     torch.manual_seed(0)
     decoder = MaeDecoder(16, 4, 8, 8, 1, 2, output=target.dim)
-    return MaskedModelling(mae_vit(**VIT), decoder, target, Random(0.5)).eval()
+    return MIM(mae_vit(**VIT), decoder, target, Random(0.5)).eval()
 
 
 def finished(target):
-    return Finished(type("Run", (), {"name": "mae"})(), mae(target), 3)
+    return FinishedRun(type("Run", (), {"name": "mae"})(), mae(target), 3)
 
 
 def test_every_exported_strategy_is_shown():
@@ -46,24 +54,24 @@ def test_every_exported_strategy_is_shown():
     assert not missing, "give it an example in gallery_masks.py"
     given = guides(torch.rand(2, 3, 64, 64), 8)
     for name, strategy in strategies((8, 8)).items():
-        masks = shown(strategy, (8, 8), Draws([0, 1]), given)
-        assert masks and all(mask.hidden.shape == (2, 64) and bool(mask.hidden.any()) for mask in masks), name
+        masks = mask_gallery(strategy, (8, 8), SampleRNG([0, 1]), given)
+        assert masks and all(mask.masked.shape == (2, 64) and bool(mask.masked.any()) for mask in masks), name
 
 
 def test_attention_follows_the_centre_and_hard_masks_follow_edges():
     images = torch.zeros(1, 3, 64, 64)
     images[..., 2:6, 2:6] = 1
     given, known = guides(images, 8), strategies((8, 8))
-    (high,) = shown(known["AttentionMasking, high"], (8, 8), Draws([0]), given)
-    (hard,) = shown(known["Hard, all hard"], (8, 8), Draws([0]), given)
-    assert bool(high.hidden[0, 27]) and not bool(high.hidden[0, 0]) and bool(hard.hidden[0, 0])
+    (high,) = mask_gallery(known["AttentionMasking, high"], (8, 8), SampleRNG([0]), given)
+    (hard,) = mask_gallery(known["Hard, all hard"], (8, 8), SampleRNG([0]), given)
+    assert bool(high.masked[0, 27]) and not bool(high.masked[0, 0]) and bool(hard.masked[0, 0])
 
 
 def test_masks_page_and_sheet(tmp_path, capsys):
     page, sheet = tmp_path / "a" / "masks.html", tmp_path / "masks.png"
     assert main(["masks", "--n", "2", "--pixels", "32", "--patch", "8", "--out", str(page), "--png", str(sheet)]) == 0
     text = page.read_text("utf-8")
-    assert "Random, squares" in text and "Guides" in text and "% hidden" in text and "https://" not in text
+    assert "Random, squares" in text and "Guides" in text and "% masked" in text and "https://" not in text
     assert Image.open(sheet).size[0] >= 3 * 32 and "masks.png" in capsys.readouterr().out
 
 
@@ -72,41 +80,41 @@ def test_visible_patches_are_pasted(normalise):
     images = torch.rand(2, 3, 16, 16)
     done = finished(PixelTarget(4, normalise=normalise))
     shown_ = gallery(done, images, ("a", ""), seed=5)
-    mask = mask_of(done.objective, images, Draws([5, 6]))
+    mask = mask_of(done.objective, images, SampleRNG([5, 6]))
     for row, item in enumerate(shown_.items):
-        assert list(item.pictures) == ["picture", "masked", "reconstruction", "all it tells", "attention"]
-        hidden = mask.hidden[row].unflatten(0, GRID).repeat_interleave(4, 0).repeat_interleave(4, 1)
-        assert torch.equal(item.pictures["reconstruction"][:, ~hidden], images[row][:, ~hidden])
-        assert torch.equal(item.pictures["reconstruction"][:, hidden], item.pictures["all it tells"][:, hidden])
-    assert ("true patch" in shown_.text) is normalise and shown_.items[1].caption == "picture 1"
+        assert list(item.images) == ["image", "masked", "reconstruction", "all predictions", "attention"]
+        masked = mask.masked[row].unflatten(0, GRID).repeat_interleave(4, 0).repeat_interleave(4, 1)
+        assert torch.equal(item.images["reconstruction"][:, ~masked], images[row][:, ~masked])
+        assert torch.equal(item.images["reconstruction"][:, masked], item.images["all predictions"][:, masked])
+    assert ("true patch" in shown_.text) is normalise and shown_.items[1].caption == "image 1"
 
 
 def test_other_targets_show_masks_and_attention_and_say_so():
     shown_ = gallery(finished(HogTarget(patch=4)), torch.rand(1, 3, 16, 16), ("a",))
-    assert list(shown_.items[0].pictures) == ["picture", "masked", "attention"] and NOT_PIXELS in shown_.text
+    assert list(shown_.items[0].images) == ["image", "masked", "attention"] and NOT_PIXELS in shown_.text
 
 
-def test_a_perfect_decoder_tells_the_picture():
+def test_a_perfect_decoder_tells_the_image():
     images, objective = torch.rand(1, 3, 16, 16), mae(PixelTarget(4))
     objective.predict = lambda images, mask: objective.target(images)
     mask = Mask(torch.tensor([[True, False] * 8]))
-    assert (told(objective, images, mask) - images).abs().max() < 1e-5
+    assert (predicted_images(objective, images, mask) - images).abs().max() < 1e-5
 
 
 def test_encoders_without_maps_show_none():
     encoder = SwinEncoder(2, 16, (2, 1), (1, 2), 4)
     assert attention_maps(encoder, torch.rand(1, 3, 16, 16)) is None
     target = PixelTarget(2, normalise=False)
-    objective = MaskedModelling(encoder, LinearDecoder(encoder.dim, encoder.patch, 2), target, Random(0.5, 2)).eval()
-    done = Finished(type("Run", (), {"name": "simmim"})(), objective, 1)
-    assert list(gallery(done, torch.rand(1, 3, 16, 16), ("a",)).items[0].pictures)[-1] == "all it tells"
+    objective = MIM(encoder, LinearDecoder(encoder.dim, encoder.patch, 2), target, Random(0.5, 2)).eval()
+    done = FinishedRun(type("Run", (), {"name": "simmim"})(), objective, 1)
+    assert list(gallery(done, torch.rand(1, 3, 16, 16), ("a",)).items[0].images)[-1] == "all predictions"
 
 
-def test_masks_that_want_more_than_pictures_are_left_out():
+def test_masks_that_want_more_than_images_are_left_out():
     objective = mae(PixelTarget(4))
-    objective.mask = lambda images, draws, keypoints: None
-    objective.masking = lambda grid, draws, guide, keypoints: None
-    assert mask_of(objective, torch.rand(1, 3, 16, 16), Draws([0])) is None
+    objective.mask = lambda images, rng, keypoints: None
+    objective.masking = lambda grid, rng, guide, keypoints: None
+    assert mask_of(objective, torch.rand(1, 3, 16, 16), SampleRNG([0])) is None
 
 
 def test_a_run_is_rebuilt_from_its_command(tmp_path, monkeypatch):
@@ -123,7 +131,7 @@ def test_a_run_is_rebuilt_from_its_command(tmp_path, monkeypatch):
         open_run(tmp_path)
 
 
-def test_a_sheet_has_a_row_for_an_item_with_many_pictures():
+def test_a_sheet_has_a_row_for_an_item_with_many_images():
     many = Item({name: torch.zeros(3, 8, 8) for name in "abc"}, "")
     few = Item({"a": torch.zeros(3, 8, 8)}, "")
     sheet = contact_sheet([Gallery("", "", [many, many]), Gallery("", "", [few, few])], gap=2)
@@ -131,7 +139,7 @@ def test_a_sheet_has_a_row_for_an_item_with_many_pictures():
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "summary"),
     [
         (["nowhere/at-all"], "no run"),
         (["masks", "--out", "a.png"], "html"),
@@ -139,8 +147,8 @@ def test_a_sheet_has_a_row_for_an_item_with_many_pictures():
         (["masks", "--n", "0"], "at least 1"),
     ],
 )
-def test_mistakes_are_named(words, says):
-    with pytest.raises(UserError, match=says):
+def test_mistakes_are_named(words, summary):
+    with pytest.raises(UserError, match=summary):
         main(words)
 
 

@@ -28,11 +28,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(autouse=True)
 def _loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate, "open_pipeline", opened)
+    monkeypatch.setattr(generate, "open_pipeline", loaded)
 
 
 @functools.cache
-def opened(model: str, memory: float | None) -> TextToImage:
+def loaded(model: str, memory: float | None) -> TextToImage:
     return open_pipeline(model, memory)
 
 
@@ -63,7 +63,7 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_seeds_and_file_names(model, tmp_path):
     run(model, "a cat", "a dog", "--n", "2", "--out", tmp_path / "x.png", "--batch", "3", "--seed", "5")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"x-{place}.png" for place in range(4)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"x-{position}.png" for position in range(4)]
     run(model, "a dog", "--seed", "7", "--out", tmp_path / "alone.png")
     assert np.array_equal(pixels(tmp_path / "alone.png"), pixels(tmp_path / "x-2.png"))
 
@@ -89,15 +89,15 @@ def test_a_cache_is_the_pipelines_and_of_every_step_changes_nothing(model, tmp_p
 
 
 def test_the_score_reaches_the_model(model, tmp_path, monkeypatch):
-    told, sample = [], text_to_image.sample_text
+    reported, sample = [], text_to_image.sample_text
 
     def watched(predict, *args, **options):
-        told.append(predict.sizes)
+        reported.append(predict.sizes)
         return sample(predict, *args, **options)
 
     monkeypatch.setattr(text_to_image, "sample_text", watched)
     run(model, "a cat", "--score", "8.5", "--out", tmp_path / "a.png")
-    assert told == [(24, 16, 0, 0, 8.5)]
+    assert reported == [(24, 16, 0, 0, 8.5)]
 
 
 def test_edit_inpaint_and_outpaint(model, face, tmp_path):
@@ -114,7 +114,7 @@ def test_edit_inpaint_and_outpaint(model, face, tmp_path):
     assert np.array_equal(grown[:16, 8:32], pixels(face))
 
 
-def test_a_picture_of_another_size_is_fitted_and_said(model, face, tmp_path, capsys):
+def test_an_image_of_another_size_is_fitted_and_said(model, face, tmp_path, capsys):
     Image.open(face).resize((60, 60)).save(tmp_path / "big.png")
     run(model, "a cat", "--image", tmp_path / "big.png", "--out", tmp_path / "a.png")
     assert "60 x 60 px scaled and cut to 24 x 16" in capsys.readouterr().out
@@ -141,7 +141,7 @@ def test_a_file_of_prompts_and_going_on(model, prompts, tmp_path, capsys):
     words, out = ("--prompts", prompts, "--out", tmp_path / "out"), tmp_path / "out"
     run(model, *words)
     first = {path.name: path.read_bytes() for path in out.iterdir()}
-    assert sorted(first) == ["00001.png", "00003.png", "dog.png", "pictures.jsonl", "settings.json"]
+    assert sorted(first) == ["00001.png", "00003.png", "dog.png", "images.jsonl", "settings.json"]
     run(model, "a dog", "--seed", "9", "--out", tmp_path / "dog.png")
     assert np.array_equal(pixels(tmp_path / "dog.png"), pixels(out / "dog.png"))
     (out / "dog.png").unlink()
@@ -149,9 +149,9 @@ def test_a_file_of_prompts_and_going_on(model, prompts, tmp_path, capsys):
         file.write('\n{"prompt": "a hen"}\n')
     capsys.readouterr()
     run(model, *words)
-    said = capsys.readouterr().out
-    assert "2 of 4 pictures are there already" in said and "dog.png" in said and "00004.png" in said
-    assert "00001" not in said
+    output = capsys.readouterr().out
+    assert "2 of 4 images are there already" in output and "dog.png" in output and "00004.png" in output
+    assert "00001" not in output
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.name in first and path.suffix == ".png"} == {
         name: content for name, content in first.items() if name.endswith(".png")
     }
@@ -164,7 +164,7 @@ def test_prompts_with_odd_line_ends_are_not_drawn_twice(model, tmp_path, capsys)
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["00001.png", "00002.png"]
     capsys.readouterr()
     run(model, *words)
-    assert "2 of 2 pictures are there already" in capsys.readouterr().out
+    assert "2 of 2 images are there already" in capsys.readouterr().out
 
 
 def test_a_changed_line_is_drawn_again_and_changed_settings_are_refused(model, prompts, tmp_path, capsys):
@@ -173,34 +173,34 @@ def test_a_changed_line_is_drawn_again_and_changed_settings_are_refused(model, p
     prompts.write_text(prompts.read_text().replace("a cat", "a cow"))
     capsys.readouterr()
     run(model, *words)
-    assert "2 of 3 pictures" in capsys.readouterr().out
+    assert "2 of 3 images" in capsys.readouterr().out
     run(model, *words, "--steps", "3", status=2)
-    assert "made with steps 4 (now 3); go on with the same" in complaint(capsys)
+    assert "made with steps 4 (now 3); continue with the same" in complaint(capsys)
     (out / "settings.json").write_text("{")
     run(model, *words, status=2)
     assert "damaged" in complaint(capsys)
 
 
 def test_interrupting_keeps_what_is_done(model, prompts, tmp_path, capsys, monkeypatch):
-    draw = generate_drawing.Drawing.__call__
+    sample = generate_drawing.ImageGenerator.__call__
     batches = []
 
-    def interrupted(self, tasks):
-        batches.append(tasks)
+    def interrupted(self, jobs):
+        batches.append(jobs)
         if len(batches) == 3:
             raise KeyboardInterrupt
-        return draw(self, tasks)
+        return sample(self, jobs)
 
-    monkeypatch.setattr(generate_drawing.Drawing, "__call__", interrupted)
+    monkeypatch.setattr(generate_drawing.ImageGenerator, "__call__", interrupted)
     words, out = ("--prompts", prompts, "--out", tmp_path / "out", "--batch", "1"), tmp_path / "out"
     run(model, *words, status=130)
-    assert "2 of 3 pictures are written; the same command goes on" in capsys.readouterr().err
+    assert "2 of 3 images are written; the same command resumes" in capsys.readouterr().err
     assert sorted(path.name for path in out.glob("*.png")) == ["00001.png", "dog.png"]
-    with (out / "pictures.jsonl").open("a") as file:
+    with (out / "images.jsonl").open("a") as file:
         file.write('\n{"file": "0000')  # as a crash would leave it
     run(model, *words)
-    assert [task.name for task in batches[-1]] == ["00003"] and (out / "00003.png").is_file()
-    assert json.loads((out / "pictures.jsonl").read_text().splitlines()[-1])["prompt"] == "a fox"
+    assert [job.name for job in batches[-1]] == ["00003"] and (out / "00003.png").is_file()
+    assert json.loads((out / "images.jsonl").read_text().splitlines()[-1])["prompt"] == "a fox"
 
 
 def test_no_half_written_file_stays(tmp_path, monkeypatch):
@@ -209,7 +209,7 @@ def test_no_half_written_file_stays(tmp_path, monkeypatch):
 
     monkeypatch.setattr("mimgen.files.os.replace", fails)
     with pytest.raises(KeyboardInterrupt):
-        generate.save_picture(torch.zeros(3, 4, 4), tmp_path / "a.png")
+        generate.save_image(torch.zeros(3, 4, 4), tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -228,15 +228,15 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("a", "--batch", "0"), "--batch 0"),
     (("a", "--memory", "2"), "from 8 GB on"),
     (("a", "--preview-every", "0"), "--preview-every 0"),
-    (("a", "--mask", "MASK"), "--mask needs a picture"),
-    (("a", "--outpaint", "4,4,4,4"), "--outpaint needs a picture"),
-    (("a", "--strength", "0.5"), "--strength needs a picture"),
+    (("a", "--mask", "MASK"), "--mask needs an image"),
+    (("a", "--outpaint", "4,4,4,4"), "--outpaint needs an image"),
+    (("a", "--strength", "0.5"), "--strength needs an image"),
     (("a", "--image", "none.png"), "none.png cannot be read"),
-    (("a", "--image", "TEXT"), "no picture that can be read"),
-    (("a", "--image", "FACE", "--mask", "TEXT"), "no picture that can be read"),
+    (("a", "--image", "TEXT"), "no image that can be read"),
+    (("a", "--image", "FACE", "--mask", "TEXT"), "no image that can be read"),
     (("a", "--image", "FACE", "--mask", "SMALL"), "both must have one size"),
     (("a", "--image", "FACE", "--mask", "BLACK"), "covers nothing"),
-    (("a", "--image", "FACE", "--mask", "WHITE"), "covers the whole picture"),
+    (("a", "--image", "FACE", "--mask", "WHITE"), "covers the whole image"),
     (("a", "--image", "FACE", "--mask", "MASK", "--dilate", "9"), "covers every token"),
     (("a", "--image", "FACE", "--mask", "MASK", "--dilate", "-1"), "--dilate -1"),
     (("a", "--image", "FACE", "--mask", "MASK", "--feather", "-2"), "--feather -2"),
@@ -260,7 +260,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
 @pytest.mark.parametrize(("words", "expected"), MISTAKES, ids=lambda value: value if isinstance(value, str) else None)
 def test_mistakes(model, face, tmp_path, capsys, words, expected):
     files = {"FACE": face, "MASK": tmp_path / "mask.png", "TEXT": tmp_path / "text.png"}
-    files["TEXT"].write_text("no picture")
+    files["TEXT"].write_text("no image")
     sizes = (("BLACK", 24, 16, 0), ("WHITE", 24, 16, 255), ("SMALL", 8, 8, 255), ("ODD", 23, 16, 9))
     for name, width, height, grey in sizes:
         files[name] = tmp_path / f"{name}.png"

@@ -17,7 +17,7 @@ from mimgen.errors import UserError
 from mimgen.probing.data import masks_of, probe_data
 from mimgen.probing.intervals import student_t
 from mimgen.probing.kinds import check_probes, counts
-from mimgen.probing.rows import Line, layers_of
+from mimgen.probing.rows import ProbeRow, layers_of
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +70,12 @@ def test_every_kind_of_probe_in_one_command(folder: Path, tmp_path: Path, capsys
 def test_an_attentive_probe_shows_where_it_looks(folder: Path, tmp_path: Path):
     assert main(words(folder, tmp_path, "--probes", "efficient", "--seeds", "0")) == 0
     score = json.loads((tmp_path / "result.json").read_text("utf-8"))["scores"]["efficient"]
-    assert score["mean"] > 0.9 and score["over"] == "test pictures"
+    assert score["mean"] > 0.9 and score["over"] == "test images"
     page = (tmp_path / "result.html").read_text("utf-8")
     assert "Where the probe efficient looks" in page and page.count("data:image/png") >= 24
 
 
-def test_pictures_without_the_label_are_left_out_and_said(monkeypatch: pytest.MonkeyPatch):
+def test_images_without_the_label_are_left_out_and_said(monkeypatch: pytest.MonkeyPatch):
     from mimgen.data import MemoryDataset
 
     labels = torch.tensor([0, -1, 1, 0, -1, 1])
@@ -85,12 +85,12 @@ def test_pictures_without_the_label_are_left_out_and_said(monkeypatch: pytest.Mo
     monkeypatch.setattr("mimgen.data.open_data", lambda spec, **options: data)
     found = probe_data("few", 4)
     assert found.train_y.tolist() == [0, 1, 0, 1] and found.train.indices == (0, 2, 3, 5)
-    assert "2 of 6 pictures of train" in found.notes[0]
+    assert "2 of 6 images of train" in found.notes[0]
     assert (found.train.images[:, 0, 0, 0] * 255).tolist() == [0, 2, 3, 5]
     with pytest.raises(UserError, match="kinds"):
         probe_data("few", 4, label="kinds")
     labels.fill_(-1)
-    with pytest.raises(UserError, match="no picture of few"):
+    with pytest.raises(UserError, match="no image of few"):
         probe_data("few", 4)
 
 
@@ -114,13 +114,13 @@ def test_layers_are_read_as_words_or_numbers():
 
 
 def test_a_score_has_the_interval_of_its_seeds():
-    line = Line("knn", 2, None, (0.5, 0.7), 0.6, 0.1, None, torch.tensor([[1.0, 0], [1, 0]]).double(), {})
+    line = ProbeRow("knn", 2, None, (0.5, 0.7), 0.6, 0.1, None, torch.tensor([[1.0, 0], [1, 0]]).double(), {})
     score = line.score()
     half = student_t(0.975, 1) * 0.1  # the standard error of 0.5 and 0.7
     assert score["mean"] == pytest.approx(0.6) and score["high"] - score["mean"] == pytest.approx(half)
-    assert score["over"] == "seeds" and score["over_test_pictures"] == [0.0, 1.0]
-    alone = Line("knn", 2, 5, (0.5,), 0.6, 0.1, None, torch.ones(1, 4).double(), {})
-    assert alone.score()["over"] == "test pictures"
+    assert score["over"] == "seeds" and score["over_test_images"] == [0.0, 1.0]
+    alone = ProbeRow("knn", 2, 5, (0.5,), 0.6, 0.1, None, torch.ones(1, 4).double(), {})
+    assert alone.score()["over"] == "test images"
     assert alone.name(2, True) == "knn, output, 5 a class" and alone.name(3, True) == "knn, layer 2, 5 a class"
 
 
@@ -129,9 +129,18 @@ def test_mistakes_name_the_fix(folder: Path):
         check_probes("knn,lineer")
     with pytest.raises(UserError, match="at least 1"):
         counts("0,5", "few-shot")
-    asked = ["--model", "pixels", "--data", str(folder / "data"), "--pixels", "16", "--cache", str(folder / "cache")]
+    requested = [
+        "--model",
+        "pixels",
+        "--data",
+        str(folder / "data"),
+        "--pixels",
+        "16",
+        "--cache",
+        str(folder / "cache"),
+    ]
     with pytest.raises(UserError, match="pass --masks"):
-        main([*asked, "--probes", "segment-knn"])
+        main([*requested, "--probes", "segment-knn"])
     with pytest.raises(UserError, match="no weights to fine-tune"):
-        main([*asked, "--probes", "fine-tune"])
-    assert parse(Options, asked, "mimgen probe").probes == "knn,linear,efficient"
+        main([*requested, "--probes", "fine-tune"])
+    assert parse(Options, requested, "mimgen probe").probes == "knn,linear,efficient"

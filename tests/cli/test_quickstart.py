@@ -29,7 +29,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_leaves_report_pipeline_and_numbers(out: Path) -> None:
     text = (out / "report.html").read_text("utf-8")
     assert text.count("data:image/png") >= 60
-    assert "Does the picture show what the prompt says?" in text
+    assert "Does the image show what the prompt says?" in text
     result = json.loads((out / "result.json").read_text("utf-8"))
     assert set(STAGES) <= set(result)
     assert result["composition"]["n"] == 164

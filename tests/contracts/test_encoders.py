@@ -29,7 +29,7 @@ from mimgen.methods.cae.networks import CaeEncoder
 from mimgen.methods.croco.encoder import CrossViewVit
 from mimgen.methods.dmjd.encoder import ConvVitEncoder
 from mimgen.methods.hiendmae.encoder import VolumeVit
-from mimgen.methods.hpm.networks import VeilingVit
+from mimgen.methods.hpm.networks import MaskedVisibleViT
 from mimgen.methods.ibot.encoder import IbotVit
 from mimgen.methods.latentmim.networks import LatentVit
 from mimgen.types import Mask, Tokens
@@ -42,14 +42,14 @@ class Entry:
     """How the contract is asked of one encoder.
 
     Attributes:
-        build: a small one for pictures of 16 pixels.
+        build: a small one for images of 16 pixels.
         cells: number of cells that a mask counts; None for an encoder that takes no mask as it is built.
-        omits: hidden patches are left out; otherwise they are shown as a token, or told by one.
-        blind: what lies under hidden cells has no influence.
+        omits: masked patches are left out; otherwise they are shown as a token, or told by one.
+        blind: what lies under masked cells has no influence.
         staged: levels have the width and the grid of their stage.
         prefix: class tokens.
-        axes: sides of what it looks at, 3 for volumes.
-        channels: of what it looks at.
+        axes: sides of what it attends to, 3 for volumes.
+        channels: of what it attends to.
     """
 
     build: Callable[[], Any]
@@ -78,7 +78,7 @@ ENCODERS: dict[str, Entry] = {
     "IbotVit": Entry(lambda: IbotVit(SIDE, **SMALL), omits=False),
     "LatentVit": Entry(lambda: LatentVit(SIDE, **SMALL, head_width=8, head_depth=2)),
     "MaskTokenVit": Entry(lambda: MaskTokenVit(SIDE, **SMALL), omits=False),
-    # the pixels under hidden cells are filled before, and the token is added to what they show
+    # the pixels under masked cells are filled before, and the token is added to what they show
     "ResNetEncoder": Entry(
         lambda: ResNetEncoder(18, 4, 4, (1, 2), mask_stage=1), omits=False, blind=False, staged=True, prefix=0
     ),
@@ -90,7 +90,7 @@ ENCODERS: dict[str, Entry] = {
         lambda: SwinV2Encoder(SIDE, 2, 8, (1, 2), (1, 2), 4, channels=5, mean=(0.5,) * 5, std=(1.0,) * 5),
         cells=64, omits=False, staged=True, prefix=0, channels=5,
     ),
-    "VeilingVit": Entry(lambda: VeilingVit(SIDE, **SMALL)),
+    "MaskedVisibleViT": Entry(lambda: MaskedVisibleViT(SIDE, **SMALL)),
     "VitEncoder": Entry(lambda: VitEncoder(SIDE, **SMALL)),
     "VolumeVit": Entry(lambda: VolumeVit((8, 8, 8), 4, 12, 2, 2), cells=8, axes=3, channels=1),
 }  # fmt: skip
@@ -121,7 +121,7 @@ def made(request: pytest.FixtureRequest) -> Made:
     entry = ENCODERS[request.param]
     torch.manual_seed(0)
     encoder = entry.build().eval().requires_grad_(False)
-    # fresh layer scales, norms and tokens of zeros would hide what a block does
+    # fresh layer scales, norms and tokens of zeros would mask what a block does
     for parameter in encoder.parameters():
         parameter.add_(0.1 * torch.randn_like(parameter))
     side = SIDE if entry.axes == 2 else SIDE // 2
@@ -169,8 +169,8 @@ def test_attention_maps_are_distributions(made: Made) -> None:
     if "attention" not in inspect.signature(made.encoder.forward).parameters:
         pytest.skip("has no attention to show")
     (maps,) = made.encoder(made.images, attention=(0,)).attention
-    places = made.entry.prefix + made.count
-    assert maps.ndim == 4 and maps.shape[2:] == (places, places)
+    positions = made.entry.prefix + made.count
+    assert maps.ndim == 4 and maps.shape[2:] == (positions, positions)
     assert torch.allclose(maps.sum(-1), torch.ones(()), atol=1e-5)
 
 
@@ -192,34 +192,34 @@ def test_a_mask_leaves_out_or_marks(made: Made) -> None:
 
 def test_what_is_hidden_has_no_influence(made: Made) -> None:
     if not made.entry.blind:
-        pytest.skip("sees what hidden pixels were filled with")
+        pytest.skip("sees what masked pixels were filled with")
     mask = made.mask()
-    cell = round((made.images[0, 0].numel() / mask.hidden.shape[1]) ** (1 / made.entry.axes))
-    hidden = mask.hidden.unflatten(1, [side // cell for side in made.images.shape[2:]])
+    cell = round((made.images[0, 0].numel() / mask.masked.shape[1]) ** (1 / made.entry.axes))
+    masked = mask.masked.unflatten(1, [side // cell for side in made.images.shape[2:]])
     for axis in range(1, 1 + made.entry.axes):
-        hidden = hidden.repeat_interleave(cell, axis)
-    changed = torch.where(hidden[:, None], 1 - made.images, made.images)
+        masked = masked.repeat_interleave(cell, axis)
+    changed = torch.where(masked[:, None], 1 - made.images, made.images)
     assert not same(made.encoder(changed).patches, made.encoder(made.images).patches)
     one, other = made.encoder(made.images, mask), made.encoder(changed, mask)
     assert same(one.patches, other.patches) and same(one.prefix, other.prefix)
 
 
-def test_a_picture_is_seen_the_same_alone(made: Made) -> None:
+def test_an_image_is_seen_the_same_alone(made: Made) -> None:
     together, alone = made.encoder(made.images), made.encoder(made.images[1:2])
     assert same(together.patches[1:2], alone.patches) and same(together.prefix[1:2], alone.prefix)
 
 
 def test_saving_and_opening_gives_the_same_encoder(made: Made, tmp_path: Path) -> None:
     made.encoder.save_pretrained(tmp_path)
-    opened: Any = saved_encoder({"_class_name": made.name}, tmp_path)
-    assert type(opened) is type(made.encoder) and opened.config == made.encoder.config
-    assert not opened.training
-    opened.requires_grad_(False)
-    kept, found = made.encoder.state_dict(), opened.state_dict()
+    loaded: Any = saved_encoder({"_class_name": made.name}, tmp_path)
+    assert type(loaded) is type(made.encoder) and loaded.config == made.encoder.config
+    assert not loaded.training
+    loaded.requires_grad_(False)
+    kept, found = made.encoder.state_dict(), loaded.state_dict()
     assert list(kept) == list(found) and all(torch.equal(kept[key], found[key]) for key in kept)
-    one, other = made.encoder(made.images, layers=(0,)), opened(made.images, layers=(0,))
+    one, other = made.encoder(made.images, layers=(0,)), loaded(made.images, layers=(0,))
     assert same(one.patches, other.patches) and same(one.levels[0], other.levels[0])
-    assert (opened.dim, opened.depth, opened.patch) == (made.encoder.dim, made.encoder.depth, made.encoder.patch)
+    assert (loaded.dim, loaded.depth, loaded.patch) == (made.encoder.dim, made.encoder.depth, made.encoder.patch)
 
 
 def test_sides_that_do_not_divide(made: Made) -> None:
@@ -229,14 +229,14 @@ def test_sides_that_do_not_divide(made: Made) -> None:
     assert "17" in str(caught.value) or "9" in str(caught.value), "name the side"
 
 
-def test_pictures_with_another_number_of_channels(made: Made) -> None:
+def test_images_with_another_number_of_channels(made: Made) -> None:
     images = torch.cat([made.images, made.images[:, :1]], dim=1)
     with pytest.raises(UserError, match=r"convert|crop|give"):
         made.encoder(images)
 
 
 def test_a_mask_of_another_grid(made: Made) -> None:
-    hidden = torch.nn.functional.pad(made.mask().hidden, (0, 4))
-    for wrong in (hidden, hidden[:, :6]):  # one too large, one too small
+    masked = torch.nn.functional.pad(made.mask().masked, (0, 4))
+    for wrong in (masked, masked[:, :6]):  # one too large, one too small
         with pytest.raises(UserError, match="mask"):
             made.encoder(made.images, Mask(wrong))

@@ -22,7 +22,7 @@ from mimgen.methods.moving_average import MovingAverage
 from mimgen.probing.open import open_encoder
 from mimgen.recipes import Pretrain
 from mimgen.tokenizers import CentroidTokenizer
-from mimgen.types import Batch, Draws, Losses
+from mimgen.types import Batch, Losses, SampleRNG
 
 FOLDER = Path(__file__).parents[2] / "configs" / "pretrain"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.name != "__init__.py")
@@ -30,15 +30,15 @@ ROWS = 4
 
 
 @functools.cache
-def opened(kind: type, spec: str, size: int) -> Any:
+def loaded(kind: type, spec: str, size: int) -> Any:
     """The data of a run; most runs share theirs."""
     return kind(spec, size).open()
 
 
 def batch_of(run: Pretrain) -> Batch:
     """A batch with fresh streams: using it up does not change the next one."""
-    dataset: Dataset = opened(type(run.pictures), run.pictures.spec, run.pictures.size)
-    return collate([dataset[index] for index in range(ROWS)], Draws.for_rows(0, 0, range(ROWS)))
+    dataset: Dataset = loaded(type(run.data_config), run.data_config.spec, run.data_config.size)
+    return collate([dataset[index] for index in range(ROWS)], SampleRNG.for_rows(0, 0, range(ROWS)))
 
 
 @functools.cache
@@ -53,7 +53,7 @@ def some_codes() -> CentroidTokenizer:
 
 @pytest.fixture(autouse=True, scope="module")
 def _codes_are_not_fitted() -> Iterator[None]:
-    """Tokenizers that configs fit to their pictures are random here: fitting them takes longer than all the rest."""
+    """Tokenizers that configs fit to their images are random here: fitting them takes longer than all the rest."""
     with pytest.MonkeyPatch.context() as patch:
         for name in NAMES:
             module = importlib.import_module(configs.names()[name])
@@ -94,7 +94,7 @@ class Trained:
         losses: of the step.
         student: the encoder that the optimiser moves; what is kept may be the teacher's.
         gradients: of its parameters over two steps, None where there was none.
-        chance_used: numbers were drawn outside of the batch's streams.
+        chance_used: numbers were sampled outside of the batch's streams.
         before: parameters of each teacher before the step.
         between: the same after the optimiser, before `after_step`.
     """
@@ -144,13 +144,13 @@ def test_gradients_reach_the_encoder(trained: Trained) -> None:
     assert all(grad.isfinite().all() for grad in found.values())
     moved = [name for name, grad in found.items() if bool((grad != 0).any())]
     first = next(name for name in trained.gradients if name.endswith("weight"))
-    assert first in moved, f"nothing reaches {first}, which is nearest to the pictures"
+    assert first in moved, f"nothing reaches {first}, which is nearest to the images"
     still = sorted(set(trained.gradients) - set(moved))
     assert len(moved) > 0.7 * len(trained.gradients), f"the step leaves {still} as they are"
 
 
 def test_chance_comes_from_the_batch_alone(trained: Trained) -> None:
-    assert not trained.chance_used, "draw from `batch.draws`, so that a picture's numbers are its own"
+    assert not trained.chance_used, "sample from `batch.rng`, so that an image's numbers are its own"
 
 
 def test_teachers_follow_after_the_step_and_not_before(trained: Trained) -> None:
@@ -193,13 +193,13 @@ def test_the_saved_encoder_opens(trained: Trained, tmp_path: Path) -> None:
     trained.objective.train()
 
 
-# these cut crops of their own size from pictures of any
+# these cut crops of their own size from images of any
 CROPPING = {"attmask", "ibot"}
 
 
 @pytest.mark.parametrize("pixels", [17, 18])
 @pytest.mark.parametrize("name", NAMES)
-def test_pictures_that_do_not_divide(name: str, pixels: int) -> None:
+def test_images_that_do_not_divide(name: str, pixels: int) -> None:
     if name in CROPPING:
         assert first_losses(name, pixels=pixels).total.isfinite()
         return
@@ -213,7 +213,7 @@ RATED = [name for name in NAMES if "mask_ratio" in inspect.signature(configs.exp
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
 @pytest.mark.parametrize("name", RATED)
 def test_hiding_nothing_or_everything(name: str, ratio: float) -> None:
-    with pytest.raises(UserError, match=r"ratio|cannot hide"):
+    with pytest.raises(UserError, match=r"ratio|cannot mask"):
         first_losses(name, mask_ratio=ratio)
 
 
@@ -232,7 +232,7 @@ UNFIT: list[tuple[str, str, Callable[[Path], str], str]] = [
     ("beitv2", "tokenizer", tokenizer_of_other_patches, "pass another --tokenizer"),
     ("cae", "tokenizer", tokenizer_of_other_patches, "pass another --tokenizer"),
     ("ccvit", "tokenizer", tokenizer_of_other_patches, "pass another --tokenizer"),
-    ("hap", "start", encoder_of_another_width, "same patch and width"),
+    ("hap", "init", encoder_of_another_width, "same patch and width"),
 ]
 
 

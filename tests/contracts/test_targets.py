@@ -114,7 +114,7 @@ def test_one_goal_a_patch_without_gradient(made: Made) -> None:
     else:
         assert goal.shape == (3, made.count) and goal.dtype == torch.int64
         assert 0 <= int(goal.min()) <= int(goal.max()) < made.target.dim
-    assert not torch.equal(goal[0], goal[1]), "two pictures of noise have the same goal"
+    assert not torch.equal(goal[0], goal[1]), "two images of noise have the same goal"
 
 
 def test_nothing_of_it_learns(made: Made) -> None:
@@ -124,15 +124,15 @@ def test_nothing_of_it_learns(made: Made) -> None:
         assert not getattr(made.target, made.entry.frozen).training, "a frozen network stays in evaluation mode"
 
 
-def test_the_goal_is_of_the_intact_picture(made: Made) -> None:
+def test_the_goal_is_of_the_intact_image(made: Made) -> None:
     before = made.images.clone()
-    hidden = torch.zeros(3, made.count, dtype=torch.bool)
-    hidden[:, ::2] = True
-    assert torch.equal(made.target(made.images, Mask(hidden)), made.goal())
+    masked = torch.zeros(3, made.count, dtype=torch.bool)
+    masked[:, ::2] = True
+    assert torch.equal(made.target(made.images, Mask(masked)), made.goal())
     assert torch.equal(made.images, before)
 
 
-def test_a_picture_alone_has_the_same_goal(made: Made) -> None:
+def test_an_image_alone_has_the_same_goal(made: Made) -> None:
     assert torch.allclose(made.target(made.images[1:2]).float(), made.goal()[1:2].float(), atol=1e-5)
 
 
@@ -144,7 +144,7 @@ def test_one_distance_a_patch_with_gradient(made: Made) -> None:
     assert distance.isfinite().all() and (distance >= 0).all() and distance.sum() > 0
     distance.sum().backward()
     assert predicted.grad is not None and predicted.grad.isfinite().all()
-    # every patch is judged by itself
+    # every patch is evaluated by itself
     some = made.target.loss(predicted[5:9], goal.flatten(0, 1)[5:9])
     assert torch.allclose(some, distance[5:9], atol=1e-6)
 

@@ -1,4 +1,4 @@
-"""One contract for every tokenizer: pictures to codes and back, ids alone suffice, clear errors."""
+"""One contract for every tokenizer: images to codes and back, ids alone suffice, clear errors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mimgen.errors import UserError
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.tokenizers import (
     CentroidTokenizer,
     ConvTokenizer,
@@ -91,14 +91,14 @@ def tokenizer(request: pytest.FixtureRequest) -> Any:
     return MEMBERS[request.param]().eval()
 
 
-def pictures(height: int = 16, width: int = 24) -> torch.Tensor:
+def make_images(height: int = 16, width: int = 24) -> torch.Tensor:
     return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
 @torch.no_grad()
 def test_round_trip(tokenizer: Tokenizer) -> None:
     assert isinstance(tokenizer, Tokenizer) and tokenizer.downsample == 4
-    codes = tokenizer.encode(pictures())
+    codes = tokenizer.encode(make_images())
     assert codes.latents.shape[0] == 2 and codes.latents.shape[2:] == (4, 6)
     made = tokenizer.decode(codes)
     assert made.shape == (2, 3, 16, 24) and made.min() >= 0 and made.max() <= 1
@@ -106,8 +106,8 @@ def test_round_trip(tokenizer: Tokenizer) -> None:
 
 
 @torch.no_grad()
-def test_ids_alone_rebuild_the_picture(tokenizer: Tokenizer) -> None:
-    codes = tokenizer.encode(pictures())
+def test_ids_alone_rebuild_the_image(tokenizer: Tokenizer) -> None:
+    codes = tokenizer.encode(make_images())
     if not tokenizer.codebook_size:
         assert codes.indices is None
         return
@@ -120,8 +120,8 @@ def test_ids_alone_rebuild_the_picture(tokenizer: Tokenizer) -> None:
 
 
 @torch.no_grad()
-def test_a_picture_does_not_depend_on_its_batch(tokenizer: Tokenizer) -> None:
-    images = pictures()
+def test_an_image_does_not_depend_on_its_batch(tokenizer: Tokenizer) -> None:
+    images = make_images()
     torch.testing.assert_close(
         tokenizer.encode(images).latents[1:], tokenizer.encode(images[1:]).latents, atol=1e-5, rtol=1e-4
     )
@@ -129,7 +129,7 @@ def test_a_picture_does_not_depend_on_its_batch(tokenizer: Tokenizer) -> None:
 
 def test_wrong_input_is_named(tokenizer: Tokenizer) -> None:
     with pytest.raises(UserError, match="multiples of 4"):
-        tokenizer.encode(pictures(18, 24))
+        tokenizer.encode(make_images(18, 24))
     with pytest.raises(UserError, match="RGB"):
         tokenizer.encode(torch.rand(2, 1, 16, 16))
     with pytest.raises(UserError, match="another tokenizer"):
@@ -147,7 +147,7 @@ def test_wrong_input_is_named(tokenizer: Tokenizer) -> None:
         tokenizer.decode(torch.zeros(16, dtype=torch.int64))
 
 
-SMALL: dict[str, Callable[[], Part]] = {
+SMALL: dict[str, Callable[[], PretrainedModule]] = {
     "conv": lambda: conv("vq"),
     "open_magvit2": lambda: OpenMagvit2(8, (1, 2), 1, bits=4),
     "mergevq": lambda: MergeVQ(8, 8, (1, 2), 1, bits=4, layers=1, heads=2, keep=9, candidates=None),
@@ -175,7 +175,7 @@ def test_a_checkpoint_of_another_tokenizer_is_named(name: str, tmp_path: Path) -
 @torch.no_grad()
 def test_encoding_for_use_changes_nothing(tokenizer: Any) -> None:
     before = {name: value.clone() for name, value in tokenizer.state_dict().items()}
-    tokenizer.decode(tokenizer.encode(pictures()))
+    tokenizer.decode(tokenizer.encode(make_images()))
     assert all(torch.equal(value, before[name]) for name, value in tokenizer.state_dict().items())
 
 

@@ -1,4 +1,4 @@
-"""Small pictures and folders for the tests of own data."""
+"""Small images and folders for the tests of own data."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from PIL import Image
 
 
-def picture(number: int, width: int = 20, height: int = 16) -> Image.Image:
-    """A plain colour that tells pictures apart: red is 10 * number."""
+def image(number: int, width: int = 20, height: int = 16) -> Image.Image:
+    """A plain colour that tells images apart: red is 10 * number."""
     return Image.new("RGB", (width, height), (10 * number % 256, 100, 200))
 
 
 def encoded(number: int, kind: str = "PNG") -> bytes:
-    """The file of `picture`."""
+    """The file of `image`."""
     buffer = io.BytesIO()
-    picture(number).save(buffer, kind)
+    image(number).save(buffer, kind)
     return buffer.getvalue()
 
 
@@ -42,7 +42,7 @@ def write_plain(folder: Path, count: int) -> Path:
 def write_captioned(folder: Path, count: int) -> Path:
     """`write_plain` with a metadata.jsonl."""
     write_plain(folder, count)
-    rows = [{"file_name": f"{number:03d}.png", "text": f"picture {number}"} for number in range(count)]
+    rows = [{"file_name": f"{number:03d}.png", "text": f"image {number}"} for number in range(count)]
     (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder
 
@@ -54,7 +54,7 @@ def write_shards(folder: Path, shards: int, each: int) -> str:
         with tarfile.open(folder / f"part-{shard:03d}.tar", "w") as tar:
             for number in range(shard * each, (shard + 1) * each):
                 add(tar, f"{number:05d}.png", encoded(number))
-                add(tar, f"{number:05d}.txt", f"picture {number}".encode())
+                add(tar, f"{number:05d}.txt", f"image {number}".encode())
                 add(tar, f"{number:05d}.cls", str(number % 3).encode())
     return str(folder / f"part-{{000..{shards - 1:03d}}}.tar")
 

@@ -63,8 +63,8 @@ def test_the_global_batch_does_not_depend_on_who_reads(
         assert len(parts) == world * accumulation
         assert keys(parts) == keys(whole[step])
         assert torch.equal(torch.cat([part.images for part in parts]), whole[step][0].images)
-        noise = torch.cat([part.draws.uniform(3) for part in parts])
-        assert torch.equal(noise, whole[step][0].draws.__class__(whole[step][0].draws.seeds).uniform(3))
+        noise = torch.cat([part.rng.uniform(3) for part in parts])
+        assert torch.equal(noise, whole[step][0].rng.__class__(whole[step][0].rng.seeds).uniform(3))
 
 
 @pytest.mark.parametrize("prefetch", [0, 1, 2, 5])
@@ -85,7 +85,7 @@ def test_a_batch_holds_what_the_samples_hold(emoji: MemoryDataset) -> None:
     assert batch.sizes is not None and batch.sizes.shape == (5, 5) and batch.codes is None
 
 
-def test_cached_codes_follow_their_pictures(emoji: MemoryDataset) -> None:
+def test_cached_codes_follow_their_images(emoji: MemoryDataset) -> None:
     codes = torch.arange(len(emoji) * 4).view(-1, 2, 2)
     coded = with_codes(emoji, codes)
     loader = Loader(coded, 7, 0)
@@ -120,5 +120,5 @@ def test_wrong_arguments(emoji: MemoryDataset) -> None:
     with pytest.raises(UserError, match="batch size 0"):
         Loader(emoji, 0, 0)
     empty = MemoryDataset("nothing", "0", emoji.images[:0], [], [])
-    with pytest.raises(UserError, match="nothing holds no pictures"):
+    with pytest.raises(UserError, match="nothing holds no images"):
         Loader(empty, 4, 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mimgen.data import Dataset, Loader, PictureDataset, describe, open_data
+from mimgen.data import Dataset, ImageDataset, Loader, describe, open_data
 from mimgen.errors import UserError
 from tests.data.pictures_on_disk import (
     encoded,
@@ -19,27 +19,27 @@ from tests.data.pictures_on_disk import (
 )
 
 
-def open_own(spec: str, *, size: int, split: str | None = None) -> PictureDataset:
-    """`open_data` of pictures that can be read in any order."""
+def open_own(spec: str, *, size: int, split: str | None = None) -> ImageDataset:
+    """`open_data` of images that can be read in any order."""
     data = open_data(spec, size=size, split=split)
-    assert isinstance(data, PictureDataset)
+    assert isinstance(data, ImageDataset)
     return data
 
 
 def reds(dataset: Dataset) -> list[int]:
-    """Which picture each sample shows."""
+    """Which image each sample shows."""
     return [int(dataset[index].image[0].float().mean()) // 10 for index in range(len(dataset))]
 
 
 def test_metadata_jsonl(tmp_path: Path) -> None:
     data = open_own(str(write_captioned(tmp_path / "a", 6)), size=8)
     assert isinstance(data, Dataset)
-    assert data.captions == [f"picture {number}" for number in range(6)] and reds(data) == list(range(6))
+    assert data.captions == [f"image {number}" for number in range(6)] and reds(data) == list(range(6))
     assert data[2].image.shape == (3, 8, 8) and data[2].key == "002.png"
     assert data[2].conditions is not None and data[2].conditions[:2].tolist() == [20, 16]
 
 
-def test_text_beside_pictures(tmp_path: Path) -> None:
+def test_text_beside_images(tmp_path: Path) -> None:
     folder = write_plain(tmp_path / "a", 3)
     (folder / "001.txt").write_text(" a cat \n")
     assert open_own(str(folder), size=8).captions == ["", "a cat", ""]
@@ -65,7 +65,7 @@ def test_shards_by_pattern_folder_and_file(tmp_path: Path) -> None:
         data = open_own(spec, size=8)
         assert len(data) == count
     data = open_own(pattern, size=8)
-    assert reds(data) == list(range(12)) and data.captions[11] == "picture 11"
+    assert reds(data) == list(range(12)) and data.captions[11] == "image 11"
     assert data[4].labels == {"class": 1} and data.label_names == {"class": ["0", "1", "2"]}
 
 
@@ -94,7 +94,7 @@ def test_saved_dataset_and_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(open_own(str(tmp_path / "parts"), size=8, split="val")) == 1
 
 
-def test_parquet_without_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_without_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
@@ -109,25 +109,25 @@ def test_parquet_without_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_split_by_key_is_disjoint_and_stable(tmp_path: Path) -> None:
     folder = str(write_plain(tmp_path / "a", 120))
     train, val = (open_own(folder, size=4, split=split) for split in ("train", "val"))
-    assert isinstance(train, PictureDataset) and isinstance(val, PictureDataset)
+    assert isinstance(train, ImageDataset) and isinstance(val, ImageDataset)
     assert not set(train.keys) & set(val.keys) and len(train) + len(val) == 120
     assert 1 <= len(val) <= 14
     again = open_own(folder, size=4, split="val")
-    assert isinstance(again, PictureDataset) and again.keys == val.keys
+    assert isinstance(again, ImageDataset) and again.keys == val.keys
     assert train.fingerprint != val.fingerprint
     with pytest.raises(UserError, match="compose"):
         open_own(folder, size=4, split="compose")
 
 
-def test_a_small_set_still_has_a_val_picture(tmp_path: Path) -> None:
+def test_a_small_set_still_has_a_val_image(tmp_path: Path) -> None:
     folder = str(write_plain(tmp_path / "a", 3))
     assert len(open_own(folder, size=4, split="val")) == 1
     one = str(write_plain(tmp_path / "b", 1))
-    with pytest.raises(UserError, match="one picture"):
+    with pytest.raises(UserError, match="one image"):
         open_own(one, size=4, split="val")
 
 
-def test_corrupt_pictures_are_replaced_counted_and_named(
+def test_corrupt_images_are_replaced_counted_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = write_captioned(tmp_path / "a", 6)
@@ -136,9 +136,9 @@ def test_corrupt_pictures_are_replaced_counted_and_named(
     with caplog.at_level(logging.WARNING):
         data = open_own(str(folder), size=8)
         assert reds(data) == [0, 1, 4, 4, 4, 5] and reds(data) == [0, 1, 4, 4, 4, 5]
-    assert isinstance(data, PictureDataset) and set(data.corrupt) == {"002.png", "003.png"}
+    assert isinstance(data, ImageDataset) and set(data.corrupt) == {"002.png", "003.png"}
     assert caplog.text.count("002.png") == 1 and caplog.text.count("003.png") == 1
-    assert data[2].caption == "picture 4" and data[2].key == "004.png"
+    assert data[2].caption == "image 4" and data[2].key == "004.png"
     batch = next(Loader(data, 6, 0, shuffle=False).stream(0))[0]
     assert batch.keys[2] == "004.png"
 
@@ -147,7 +147,7 @@ def test_all_corrupt_is_an_error_that_names_one(tmp_path: Path) -> None:
     folder = write_plain(tmp_path / "a", 3)
     for path in folder.iterdir():
         path.write_bytes(b"no")
-    with pytest.raises(UserError, match=r"none of 3 pictures.*000\.png"):
+    with pytest.raises(UserError, match=r"none of 3 images.*000\.png"):
         open_own(str(folder), size=8)
 
 
@@ -177,7 +177,7 @@ def test_metadata_that_is_not_json_or_empty(tmp_path: Path) -> None:
 
 def test_empty_folders(tmp_path: Path) -> None:
     (tmp_path / "void").mkdir()
-    with pytest.raises(UserError, match=r"no pictures \(it is empty\)"):
+    with pytest.raises(UserError, match=r"no images \(it is empty\)"):
         open_own(str(tmp_path / "void"), size=8)
     (tmp_path / "void" / "a.csv").write_text("x")
     with pytest.raises(UserError, match=r"found: 1 \.csv"):
@@ -185,9 +185,9 @@ def test_empty_folders(tmp_path: Path) -> None:
 
 
 def test_paths_that_do_not_exist(tmp_path: Path) -> None:
-    write_plain(tmp_path / "pictures", 1)
-    with pytest.raises(UserError, match=r"did you mean .*pictures"):
-        open_own(str(tmp_path / "picturs"), size=8)
+    write_plain(tmp_path / "images", 1)
+    with pytest.raises(UserError, match=r"did you mean .*images"):
+        open_own(str(tmp_path / "imags"), size=8)
     with pytest.raises(UserError, match="did you mean emoji"):
         open_own("emojis", size=8)
     with pytest.raises(UserError, match="does not exist either"):
@@ -200,7 +200,7 @@ def test_missing_and_truncated_shards(tmp_path: Path) -> None:
         open_own(str(tmp_path / "part-{000..002}.tar"), size=8)
     shard = tmp_path / "part-001.tar"
     content = shard.read_bytes()
-    # Inside a picture, inside a header, and cleanly between two members.
+    # Inside an image, inside a header, and cleanly between two members.
     for cut in (700, 1536 + 100, 1024):
         shard.write_bytes(content[:cut])
         with pytest.raises(UserError, match=r"part-001\.tar is truncated"):
@@ -223,4 +223,4 @@ def test_describe(tmp_path: Path) -> None:
     emoji = describe("emoji", 16)
     assert emoji["count"] == 3655 and emoji["label_sets"] == {"group": 9, "subgroup": 99}
     stream = describe("stream:" + write_shards(tmp_path / "s", 2, 4), 8)
-    assert stream["count"] is None and stream["shards"] == 2 and stream["examples"][0] == "picture 0"
+    assert stream["count"] is None and stream["shards"] == 2 and stream["examples"][0] == "image 0"

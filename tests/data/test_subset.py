@@ -1,4 +1,4 @@
-"""Subsets: nested, drawn by a seed, and without copies of held-out pictures."""
+"""Subsets: nested, sampled by a seed, and without copies of held-out images."""
 
 import pytest
 import torch
@@ -30,13 +30,13 @@ def test_a_subset_is_a_data_set():
     assert part.captions == [part[i].caption for i in range(5)] and part.label_names == {"kind": ["a", "b", "c"]}
     (batch,) = next(Loader(part, 4, seed=0).stream(0))
     assert batch.images.shape == (4, 3, 4, 4)
-    with pytest.raises(IndexError, match="5 pictures"):
+    with pytest.raises(IndexError, match="5 images"):
         part[5]
-    with pytest.raises(UserError, match="holds 20 pictures: a subset of 21"):
+    with pytest.raises(UserError, match="holds 20 images: a subset of 21"):
         nested_subset(dataset(), 21)
 
 
-def test_copies_of_held_out_pictures_are_left_out():
+def test_copies_of_held_out_images_are_left_out():
     train, held = dataset(), dataset(4, seed=1)
     held.images[2] = train.images[7]
     left = without(train, held)

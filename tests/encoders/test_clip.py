@@ -18,7 +18,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("clip")
     vocabulary, merges = folder / "v.json", folder / "m.txt"
-    vocabulary.write_text(json.dumps({word: place for place, word in enumerate(dict.fromkeys(WORDS))}))
+    vocabulary.write_text(json.dumps({word: position for position, word in enumerate(dict.fromkeys(WORDS))}))
     merges.write_text("#version: 0.2\nr e\nre d</w>\nc a\nca r</w>\n")
     tokenizer = CLIPTokenizer(str(vocabulary), str(merges), model_max_length=8)
     torch.manual_seed(0)
@@ -47,9 +47,9 @@ def test_penultimate_states_and_projected_pool(saved: Path) -> None:
     assert not torch.allclose(text.pooled[0], text.pooled[1])
     assert not any(p.requires_grad for p in encoder.parameters())
     ids = encoder.tokenizer(["red car"], padding="max_length", max_length=8, return_tensors="pt").input_ids
-    hidden = encoder.model(ids, output_hidden_states=True).hidden_states
-    assert len(hidden) == 4
-    torch.testing.assert_close(text.states[:1], hidden[2])
+    masked = encoder.model(ids, output_hidden_states=True).hidden_states
+    assert len(masked) == 4
+    torch.testing.assert_close(text.states[:1], masked[2])
 
 
 def test_wrong_folders_are_named(tmp_path: Path, saved: Path) -> None:

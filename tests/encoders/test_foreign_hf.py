@@ -81,8 +81,8 @@ def test_output_is_the_models_own(tmp_path: Path) -> None:
 @torch.no_grad()
 def test_mae_sees_every_patch_in_its_place(tmp_path: Path) -> None:
     encoder = saved("vit_mae", tmp_path)
-    torch.testing.assert_close(encoder(IMAGES).patches, encoder(IMAGES).patches)  # by default it draws a mask
-    for block in encoder.model.layers:  # type: ignore[union-attr]  # without blocks a token sees its patch alone
+    torch.testing.assert_close(encoder(IMAGES).patches, encoder(IMAGES).patches)  # by default it samples a mask
+    for block in encoder.model.layers:  # type: ignore[union-attr]  # without blocks per token sees its patch alone
         torch.nn.init.zeros_(block.attention.o_proj.weight)
     changed = IMAGES.clone()
     changed[:, :, 4:8, 12:16] = 0  # row 1, column 3

@@ -12,14 +12,14 @@ from mimgen.types import Mask, Tokens
 SIZES = {"image_size": 16, "patch": 4, "width": 16, "depth": 2, "heads": 2}
 
 
-def pictures(count=2, side=16):
+def make_images(count=2, side=16):
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
-def mask(*hidden):
-    rows = torch.zeros(len(hidden), 16, dtype=torch.bool)
-    for row, places in zip(rows, hidden):
-        row[list(places)] = True
+def mask(*masked):
+    rows = torch.zeros(len(masked), 16, dtype=torch.bool)
+    for row, positions in zip(rows, masked):
+        row[list(positions)] = True
     return Mask(rows)
 
 
@@ -38,15 +38,15 @@ def test_mae_starts_with_fixed_positions_and_xavier_weights():
 
 def test_the_mask_token_hides_pixels_but_not_places():
     torch.manual_seed(0)
-    encoder, hidden = MaskTokenVit(**SIZES).eval(), mask([0, 5], [3, 9])
-    other = pictures()
-    other[0, :, :4, :4] = 0.5  # patch 0 of the first picture
+    encoder, masked = MaskTokenVit(**SIZES).eval(), mask([0, 5], [3, 9])
+    other = make_images()
+    other[0, :, :4, :4] = 0.5  # patch 0 of the first image
     other[1, :, :4, 12:] = 0.5  # patch 3 of the second
-    seen = encoder(pictures(), hidden)
+    seen = encoder(make_images(), masked)
     assert seen.patches.shape == (2, 16, 16) and seen.grid == (4, 4)
-    assert torch.equal(seen.patches, encoder(other, hidden).patches)
-    assert not torch.allclose(seen.patches, encoder(pictures()).patches)
-    tokens, _ = encoder.embed(pictures(), hidden)
+    assert torch.equal(seen.patches, encoder(other, masked).patches)
+    assert not torch.allclose(seen.patches, encoder(make_images()).patches)
+    tokens, _ = encoder.embed(make_images(), masked)
     expected = encoder.mask_token[0] + encoder.pos_embed[0, [1, 6]]
     torch.testing.assert_close(tokens[0, [1, 6]], expected)
 
@@ -55,7 +55,7 @@ def test_a_saved_encoder_comes_back(tmp_path):
     encoder = MaskTokenVit(**SIZES).eval()
     encoder.save_pretrained(tmp_path)
     again = MaskTokenVit.from_pretrained(tmp_path)
-    assert torch.equal(encoder(pictures()).patches, again(pictures()).patches)
+    assert torch.equal(encoder(make_images()).patches, again(make_images()).patches)
 
 
 def test_the_decoder_puts_tokens_at_their_places():
@@ -65,9 +65,9 @@ def test_the_decoder_puts_tokens_at_their_places():
         decoder.pos_embed.zero_()
         decoder.pred.weight.copy_(torch.eye(8))
         decoder.pred.bias.zero_()
-    hidden = mask(range(3, 16), [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14])
+    masked = mask(range(3, 16), [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14])
     patches, prefix = torch.randn(2, 3, 16), torch.randn(2, 1, 16)
-    found = decoder(Tokens(patches, (4, 4), prefix), hidden)
+    found = decoder(Tokens(patches, (4, 4), prefix), masked)
     empty = decoder.norm(decoder.mask_token[0, 0])
     assert found.shape == (2, 16, 8)
     torch.testing.assert_close(found[1, [3, 11, 15]], decoder.norm(decoder.embed(patches[1])))
@@ -79,11 +79,11 @@ def test_the_decoder_takes_other_grids_and_names_what_does_not_fit():
     encoder, decoder = mae_vit(**SIZES), MaeDecoder(16, 4, 16, 8, 1, 2)
     wide = Mask(torch.arange(32).repeat(2, 1) >= 8)
     assert decoder(encoder(torch.rand(2, 3, 16, 32), wide), wide).shape == (2, 32, 48)
-    hidden = mask([0], [1])
-    with pytest.raises(UserError, match="leaves hidden patches out"):
-        decoder(encoder(pictures()), hidden)
+    masked = mask([0], [1])
+    with pytest.raises(UserError, match="leaves masked patches out"):
+        decoder(encoder(make_images()), masked)
     with pytest.raises(UserError, match="mask token"):
-        LinearDecoder(16, 4, 4)(encoder(pictures(), hidden))
+        LinearDecoder(16, 4, 4)(encoder(make_images(), masked))
     with pytest.raises(UserError, match="do not divide"):
         LinearDecoder(16, 8, 3)
 

@@ -9,7 +9,7 @@ from mimgen.encoders.patch_teachers import open_patch_teacher
 from mimgen.errors import UserError
 
 
-def pictures():
+def make_images():
     return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
@@ -24,13 +24,13 @@ def test_clip_gives_projected_patches(tmp_path):
     model.save_pretrained(tmp_path)
     teacher = open_patch_teacher(tmp_path)
     assert (teacher.dim, teacher.patch) == (8, 4)
-    tokens = teacher(pictures())
+    tokens = teacher(make_images())
     assert tokens.patches.shape == (2, 16, 8)
     assert tokens.grid == (4, 4)
     # The class token goes the same way as in the model, so the patches do too.
-    pixels = (pictures() - teacher.teacher.mean) / teacher.teacher.std
+    pixels = (make_images() - teacher.teacher.mean) / teacher.teacher.std
     torch.testing.assert_close(tokens.prefix[:, 0], model(pixels).image_embeds, atol=1e-5, rtol=1e-4)
-    bigger = F.interpolate(pictures(), scale_factor=2.0)
+    bigger = F.interpolate(make_images(), scale_factor=2.0)
     assert teacher(bigger).patches.shape == (2, 16, 8)
 
 
@@ -42,7 +42,7 @@ def test_dinov2_drops_its_prefix(tmp_path):
         num_register_tokens=3,
     )  # fmt: skip
     Dinov2WithRegistersModel(config).save_pretrained(tmp_path)
-    tokens = open_patch_teacher(tmp_path)(pictures())
+    tokens = open_patch_teacher(tmp_path)(make_images())
     assert tokens.patches.shape == (2, 16, 16)
     assert tokens.prefix.shape == (2, 4, 16)
 

@@ -19,7 +19,7 @@ def test_whole_pixels_are_the_raw_pixel_baseline() -> None:
     assert features.shape[1] == encoder.dim == 768
 
 
-def test_pixel_patches_are_cut_out_of_the_picture() -> None:
+def test_pixel_patches_are_cut_out_of_the_image() -> None:
     tokens = PixelEncoder(32, 8)(IMAGES)
     assert tokens.grid == (4, 4) and tokens.patches.shape == (2, 16, 192)
     cut = IMAGES[:, :, 8:16, 24:32]  # row 1, column 3
@@ -43,11 +43,11 @@ def test_hog_patches_hold_their_four_quarters() -> None:
 
 @pytest.mark.parametrize("kind", [PixelEncoder, HogEncoder])
 def test_wrong_input_is_named(kind: type[PixelEncoder] | type[HogEncoder]) -> None:
-    with pytest.raises(UserError, match="divisor of the pictures' 32 pixels"):
+    with pytest.raises(UserError, match="divisor of the images' 32 pixels"):
         kind(32, 12)
     with pytest.raises(UserError, match="no layers"):
         kind(32)(IMAGES, layers=(0,))
-    with pytest.raises(UserError, match="made for pictures of 64 x 64"):
+    with pytest.raises(UserError, match="made for images of 64 x 64"):
         kind(64)(IMAGES)
     with pytest.raises(UserError, match="convert them to RGB"):
         kind(32)(IMAGES[:, :1])

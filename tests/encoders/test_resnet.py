@@ -16,7 +16,7 @@ def encoder(**options):
     return ResNetEncoder(**{**SMALL, **options}).train()
 
 
-def pictures(count=2, side=16):
+def make_images(count=2, side=16):
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
@@ -44,7 +44,7 @@ def test_it_is_torchvisions_network(depth, name):
 
 
 def test_an_empty_mask_changes_nothing():
-    images, nothing = pictures(), Mask(torch.zeros(2, 16, dtype=torch.bool))
+    images, nothing = make_images(), Mask(torch.zeros(2, 16, dtype=torch.bool))
     for built, empty in ((encoder(), nothing), (encoder(gain=1e-6), nothing)):
         built.eval()
         assert torch.equal(built(images, empty).patches, built(images).patches)
@@ -59,12 +59,12 @@ def test_the_token_acts_at_hidden_cells_only_and_before_its_stage_only():
     seen = {}
     built.layer3.register_module("0", Spy(built.layer3[0], seen))
     torch.nn.init.normal_(built.mask_token)
-    tokens = built(pictures(), half(), layers=[0, 3, 4])
-    plain = built(pictures(), layers=[0, 3, 4])
+    tokens = built(make_images(), half(), layers=[0, 3, 4])
+    plain = built(make_images(), layers=[0, 3, 4])
     assert torch.equal(tokens.levels[1], plain.levels[1])
     assert not torch.allclose(tokens.levels[2], plain.levels[2])
     before = plain.levels[1].transpose(1, 2).unflatten(2, (4, 4))
-    expected = before + built.mask_token * half().hidden.unflatten(1, (4, 4))[:, None]
+    expected = before + built.mask_token * half().masked.unflatten(1, (4, 4))[:, None]
     torch.testing.assert_close(seen["first"], expected)
 
 
@@ -80,24 +80,24 @@ class Spy(torch.nn.Module):
         return self.inside(x)
 
 
-@pytest.mark.parametrize("kind", ["learned", "batch_mean", "picture_mean", "zero", "random"])
+@pytest.mark.parametrize("kind", ["learned", "batch_mean", "image_mean", "zero", "random"])
 def test_kinds_of_token(kind):
     built = encoder(token=kind, replace=True)
     x = torch.randn(2, 8, 4, 4, requires_grad=True)
     masked = built._masked(x, half())
     flat = masked.detach().flatten(2)
-    told = {
+    reported = {
         "batch_mean": x.mean((0, 2, 3))[:, None],
-        "picture_mean": x.mean((2, 3))[..., None],
+        "image_mean": x.mean((2, 3))[..., None],
         "zero": torch.zeros(8, 1),
     }.get(kind, built.mask_token[0, :, 0])
-    torch.testing.assert_close(flat[..., :8], told.detach().expand(2, 8, 8))
+    torch.testing.assert_close(flat[..., :8], reported.detach().expand(2, 8, 8))
     assert torch.equal(flat[..., 8:], x.detach().flatten(2)[..., 8:])
     assert built.mask_token.requires_grad == (kind == "learned")
     if kind == "batch_mean":
         torch.testing.assert_close(built.mask_token.flatten(), x.detach().mean((0, 2, 3)))
     masked[..., :2, :].sum().backward()
-    assert (x.grad.abs().sum() > 0) == (kind == "picture_mean")
+    assert (x.grad.abs().sum() > 0) == (kind == "image_mean")
 
 
 def test_detached_features_give_no_gradient_and_the_gain_starts_small():
@@ -115,7 +115,7 @@ def test_it_is_saved_and_mistakes_are_named(tmp_path):
     built = encoder(gain=1e-6).eval()
     built.save_pretrained(tmp_path)
     again = ResNetEncoder.from_pretrained(tmp_path)
-    assert torch.equal(again(pictures(), half()).patches, built(pictures(), half()).patches)
+    assert torch.equal(again(make_images(), half()).patches, built(make_images(), half()).patches)
     with pytest.raises(UserError, match="choose from 18, 34"):
         ResNetEncoder(19)
     with pytest.raises(UserError, match="which lack number 4"):
@@ -123,8 +123,8 @@ def test_it_is_saved_and_mistakes_are_named(tmp_path):
     with pytest.raises(UserError, match="token 'none' is unknown"):
         ResNetEncoder(18, token="none")
     with pytest.raises(UserError, match="multiples of 8"):
-        built(pictures(side=12))
+        built(make_images(side=12))
     with pytest.raises(UserError, match="mask cells of 4 pixels"):
-        built(pictures(), half(4))
+        built(make_images(), half(4))
     with pytest.raises(UserError, match="layers 0 to 7"):
-        built(pictures(), layers=[8])
+        built(make_images(), layers=[8])

@@ -25,10 +25,10 @@ def test_windows_and_back():
 
 def test_the_index_tells_offsets_apart():
     index = relative_index(3)
-    places = [(row, column) for row in range(3) for column in range(3)]
+    positions = [(row, column) for row in range(3) for column in range(3)]
     offsets = {}
-    for i, (r, c) in enumerate(places):
-        for j, (s, d) in enumerate(places):
+    for i, (r, c) in enumerate(positions):
+        for j, (s, d) in enumerate(positions):
             assert offsets.setdefault((r - s, c - d), int(index[i, j])) == int(index[i, j])
     assert len(set(offsets.values())) == 25
 
@@ -49,7 +49,7 @@ def test_a_block_sees_its_window_only_and_a_shifted_one_across():
 
 def test_rolled_edges_do_not_meet():
     apart = shifted_apart((8, 8), 4, 2)
-    assert not apart[0].any()  # inside the picture
+    assert not apart[0].any()  # inside the image
     last = apart[3].view(4, 4, 4, 4)
     assert last[0, 0, 0, 3] and last[0, 0, 3, 0] and not last[0, 0, 1, 1]
 
@@ -68,12 +68,12 @@ def test_levels_and_the_output():
 
 
 def test_hidden_pixels_do_not_matter():
-    hidden = Mask(torch.arange(64)[None] < 3)
+    masked = Mask(torch.arange(64)[None] < 3)
     images = torch.rand(1, 3, 16, 16)
     other = images.clone()
     other[:, :, :2, :6] = 0.3
     made = encoder()
-    assert torch.equal(made(images, hidden).patches, made(other, hidden).patches)
+    assert torch.equal(made(images, masked).patches, made(other, masked).patches)
     assert not torch.equal(made(images).patches, made(other).patches)
     with pytest.raises(UserError, match="patches of 2 pixels"):
         made(images, Mask(torch.zeros(1, 16, dtype=torch.bool)))

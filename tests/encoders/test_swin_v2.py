@@ -81,7 +81,7 @@ def test_any_channels_and_hidden_values_are_not_seen():
     other[:, :, :2, :2] = 9.0
     assert torch.equal(built(images, mask).patches, built(other, mask).patches)
     assert not torch.equal(built(images).patches, built(other).patches)
-    with pytest.raises(UserError, match=r"pictures \[B, 14, H, W\]"):
+    with pytest.raises(UserError, match=r"images \[B, 14, H, W\]"):
         built(torch.rand(1, 3, 16, 16))
 
 

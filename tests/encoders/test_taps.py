@@ -7,14 +7,14 @@ from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.taps import check_taps, tap
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 SIZES = {"image_size": 16, "patch": 4, "width": 16, "depth": 3, "heads": 2}
 
 
 def test_they_are_the_levels_and_have_a_class_token():
     encoder, images = mae_vit(**SIZES).eval(), torch.rand(2, 3, 16, 16)
-    mask = Random()((4, 4), Draws([0, 1]))
+    mask = Random()((4, 4), SampleRNG([0, 1]))
     found = tap(encoder, images, mask, (0, 2))
     whole = encoder(images, mask, layers=(0, 2))
     for tokens, level in zip(found, whole.levels, strict=True):

@@ -51,7 +51,7 @@ def test_pooled_output_of_a_saved_model(save, mean, std, tmp_path):
 
 
 @pytest.mark.parametrize("save", [save_dinov2, save_clip])
-def test_pictures_are_resized_and_position_tables_too(save, tmp_path):
+def test_images_are_resized_and_position_tables_too(save, tmp_path):
     save(tmp_path)
     assert open_teacher(tmp_path)(images(32)).shape == (2, 16)
     assert open_teacher(tmp_path, size=24)(images(32)).shape == (2, 16)
@@ -62,8 +62,8 @@ def test_pictures_are_resized_and_position_tables_too(save, tmp_path):
 def test_the_preprocessor_of_the_folder_counts(tmp_path):
     save_dinov2(tmp_path)
     before = open_teacher(tmp_path)(images())
-    said = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3}
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    output = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(output))
     after = open_teacher(tmp_path)
     assert not torch.allclose(after(images()), before)
     assert_close(after.mean.flatten(), torch.zeros(3))

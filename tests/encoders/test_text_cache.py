@@ -1,4 +1,4 @@
-"""Cached text states: what the encoder says, each caption once, refused for another encoder, going on."""
+"""Cached text states: what the encoder says, each caption once, refused for another encoder, resuming."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ def test_looked_up_as_encoded(precision: str, error: float, saved: Path, tmp_pat
     assert done == [(2, 5), (4, 5), (5, 5)]
     assert not list((tmp_path / "text").glob("*partial*"))
     cached = CachedText.open(tmp_path / "text", saved)
-    asked = ["the sun", "", "red car", "the sun"]
+    requested = ["the sun", "", "red car", "the sun"]
     with torch.no_grad():
-        expected = encoder.encoder.encode(asked)
-    got = cached.encode(asked)
+        expected = encoder.encoder.encode(requested)
+    got = cached.encode(requested)
     # a sequence encoded in another batch may differ by rounding
     torch.testing.assert_close(got.states, expected.states, rtol=error, atol=error + 1e-6)
     torch.testing.assert_close(got.pooled, expected.pooled, rtol=error, atol=error + 1e-6)
     assert (cached.max_words, cached.width, cached.pooled_width) == (5, 12, 12)
     assert got.states.dtype == torch.float32 and not list(cached.state_dict()) and not list(cached.parameters())
-    assert cached.to("meta").encode(asked).states.device.type == "meta"
+    assert cached.to("meta").encode(requested).states.device.type == "meta"
 
 
 def test_interrupted_it_goes_on(saved: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_attention_maps_are_those_of_the_forward_pass():
     assert_close(block.attn.proj(mixed), block.attn(x))
 
 
-def test_pictures_of_another_shape():
+def test_images_of_another_shape():
     tokens = encoder()(images(16, 32))
     assert tokens.grid == (4, 8)
     assert tokens.patches.shape == (2, 32, 16)
@@ -53,11 +53,11 @@ def test_normalisation_is_inside():
     assert_close(shifted(images()).patches, plain((images() - 0.5) / 0.25).patches)
 
 
-def test_hidden_patches_do_not_matter():
+def test_masked_patches_do_not_matter():
     mask = Mask(torch.arange(36).expand(2, -1) % 3 == 0)
     built = encoder()
     other = images()
-    other[:, :, :4, :4] = 0  # patch 0, hidden
+    other[:, :, :4, :4] = 0  # patch 0, masked
     assert built(images(), mask).patches.shape == (2, 24, 16)
     assert_close(built(images(), mask).patches, built(other, mask).patches)
 
@@ -70,7 +70,7 @@ def test_merging_to_a_keep_count(pool):
     assert tokens.merged.source.sum(1).eq(1).all()
     assert int(tokens.merged.sizes.sum()) == 2 * 37
     assert tokens.levels[0].shape == (2, 36, 16)
-    assert tokens.spread.shape == (2, 36, 16)
+    assert tokens.unmerge.shape == (2, 36, 16)
     assert_close(tokens.attention[0].sum(-1), torch.ones(tokens.attention[0].shape[:-1]))
     assert built.classify(images(), merging=Merging(keep=0.5)).shape == (2, 5)
 
@@ -97,13 +97,13 @@ def test_proportional_attention_makes_copies_of_a_patch_count_alike():
 def test_mean_pooling_counts_a_merged_token_by_its_size():
     built = encoder(pool="mean")
     tokens = built(images(), merging=Merging(remove=4))
-    assert_close(built.pool(tokens), built.fc_norm(tokens.spread.mean(1)))
+    assert_close(built.pool(tokens), built.fc_norm(tokens.unmerge.mean(1)))
 
 
 def test_schedules():
-    assert Merging(remove=(6, -0.5)).plan(36, 3) == (9, 6, 3)
-    assert Merging(remove=(9, 4)).plan(36, 3) == (9, 4, 0)
-    assert Merging(remove=20, strict=False).plan(36, 3) == (18, 9, 4)
+    assert Merging(remove=(6, -0.5)).merge_schedule(36, 3) == (9, 6, 3)
+    assert Merging(remove=(9, 4)).merge_schedule(36, 3) == (9, 4, 0)
+    assert Merging(remove=20, strict=False).merge_schedule(36, 3) == (18, 9, 4)
 
 
 def test_merging_that_cannot_be_or_does_not_pay_is_refused():
@@ -118,7 +118,7 @@ def test_merging_that_cannot_be_or_does_not_pay_is_refused():
         Merging()
 
 
-def test_bad_pictures_and_layers_are_refused():
+def test_bad_images_and_layers_are_refused():
     with pytest.raises(UserError, match="multiples of 4"):
         encoder()(images(22, 24))
     with pytest.raises(UserError, match="convert them"):

@@ -17,12 +17,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP model with random weights, its tokenizer and its preprocessor."""
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
 
-    place = tmp_path_factory.mktemp("clip")
+    position = tmp_path_factory.mktemp("clip")
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     names = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    (place / "vocab.json").write_text(json.dumps({name: number for number, name in enumerate(names)}))
-    (place / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer.from_pretrained(place)
+    (position / "vocab.json").write_text(json.dumps({name: number for number, name in enumerate(names)}))
+    (position / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = CLIPTokenizer.from_pretrained(position)
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     text = sizes | {"vocab_size": len(names), "max_position_embeddings": 12, "eos_token_id": len(names) - 1,
                     "bos_token_id": len(names) - 2, "pad_token_id": len(names) - 1}  # fmt: skip
@@ -30,10 +30,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text_config=text, vision_config=sizes | {"image_size": 32, "patch_size": 16}, projection_dim=8
     )
     torch.manual_seed(0)
-    CLIPModel(config).save_pretrained(place)
+    CLIPModel(config).save_pretrained(position)
     images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    CLIPProcessor(images, tokenizer).save_pretrained(place)
-    return place
+    CLIPProcessor(images, tokenizer).save_pretrained(position)
+    return position
 
 
 IMAGES = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -64,7 +64,7 @@ def test_the_score_is_the_clamped_mean_and_does_not_depend_on_batches(folder: Pa
 
 
 def test_bad_input_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="one caption a picture"):
+    with pytest.raises(UserError, match="one caption per image"):
         clip_score(IMAGES, CAPTIONS[:2], folder)
     with pytest.raises(UserError, match="no CLIP model at"):
         clip_score(IMAGES, CAPTIONS, tmp_path / "absent")

@@ -27,7 +27,7 @@ def silhouette(shape: str, size: int) -> Tensor:
     }[shape]
 
 
-def pictures(size: int = 64) -> Tensor:
+def make_images(size: int = 64) -> Tensor:
     """[25, 3, size, size]: every shape in every colour on white."""
     masks = torch.stack([silhouette(shape, size) for shape in SHAPES])[:, None, None]
     return torch.where(masks, RGB[None, :, :, None, None], 1.0).flatten(0, 1)
@@ -42,7 +42,7 @@ class Shapes:
     name, fingerprint, captions = "shapes", "abc", CAPTIONS
 
     def __init__(self, size: int = 64) -> None:
-        self.images = (pictures(size) * 255).round().to(torch.uint8)
+        self.images = (make_images(size) * 255).round().to(torch.uint8)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,45 +52,45 @@ class Shapes:
 
 
 def test_descriptor_halves_have_length_one() -> None:
-    described = describe(pictures())
+    described = describe(make_images())
     assert described.shape == (25, 768 + 49 * 36)
     torch.testing.assert_close(described[:, :768].norm(dim=1), torch.ones(25))
     torch.testing.assert_close(described[:, 768:].norm(dim=1), torch.ones(25))
 
 
 def test_descriptor_does_not_depend_on_the_batch() -> None:
-    images = pictures()
+    images = make_images()
     torch.testing.assert_close(describe(images)[7:8], describe(images[7:8]), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("size", [32, 64, 96])
-def test_true_pictures_rank_first(size: int) -> None:
-    images = pictures(size)
+def test_true_images_rank_first(size: int) -> None:
+    images = make_images(size)
     score = composition_score(images, range(25), images)
     assert score.r1 == score.r5 == score.median_rank == 1
     assert score.ranks == (1,) * 25
 
 
 def test_noise_scores_low_and_wrong_pairs_score_nothing() -> None:
-    images = pictures()
+    images = make_images()
     noise = torch.rand(25, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     assert composition_score(noise, range(25), images).r1 <= 2 / 25
     assert composition_score(images.roll(1, 0), range(25), images).r1 == 0
 
 
-def test_one_picture_for_every_prompt_is_no_success() -> None:
-    images = pictures()
+def test_one_image_for_every_prompt_is_no_success() -> None:
+    images = make_images()
     assert composition_score(images[:1].expand(25, -1, -1, -1), range(25), images).r1 == 1 / 25
 
 
 def test_rank_counts_the_closer_references() -> None:
     references = torch.zeros(4, 2532)
     references[:, 768] = 1
-    sample = describe(pictures()[:1])[0]
+    sample = describe(make_images()[:1])[0]
     references[0] = references[2] = sample
-    assert composition_score(pictures()[:1], [0], references).ranks == (1,)  # 2 is the same picture
-    assert composition_score(pictures()[:1], [1], references).ranks == (3,)
-    assert composition_score(pictures()[:1], [1], references, leave_out=[0]).ranks == (2,)
+    assert composition_score(make_images()[:1], [0], references).ranks == (1,)  # 2 is the same image
+    assert composition_score(make_images()[:1], [1], references).ranks == (3,)
+    assert composition_score(make_images()[:1], [1], references, leave_out=[0]).ranks == (2,)
 
 
 def test_scores_from_ranks() -> None:
@@ -113,70 +113,70 @@ def test_evaluation_end_to_end() -> None:
     data = Shapes()
     held_out = [1, 7, 13, 19]
     train = [index for index in range(25) if index not in held_out]
-    asked: list[tuple[list[str], list[int]]] = []
+    requested: list[tuple[list[str], list[int]]] = []
 
     def perfect(prompts: list[str], seeds: list[int]) -> Tensor:
-        asked.append((prompts, seeds))
-        return pictures()[[CAPTIONS.index(prompt) for prompt in prompts]]
+        requested.append((prompts, seeds))
+        return make_images()[[CAPTIONS.index(prompt) for prompt in prompts]]
 
     result = evaluate_composition(
         perfect, lambda images: images.flip(3), data, held_out, train, 5, batch_size=3
     )
-    assert [len(prompts) for prompts, _ in asked] == [3, 1]
+    assert [len(prompts) for prompts, _ in requested] == [3, 1]
     assert result["generated"]["r1"] == result["ceiling"]["r1"] == 1  # the shapes are symmetric
     assert result["floor"]["r1"] < 1
     assert result["n"] == 4
     assert result["references"] == 25
-    whole = [seed for _, seeds in asked for seed in seeds]
-    asked.clear()
+    whole = [seed for _, seeds in requested for seed in seeds]
+    requested.clear()
     evaluate_composition(perfect, None, data, held_out, train, 5, batch_size=4)
-    assert whole == asked[0][1]
+    assert whole == requested[0][1]
     assert len(set(whole)) == 4
 
 
-def test_the_copied_picture_is_left_out() -> None:
+def test_the_copied_image_is_left_out() -> None:
     data, held_out = Shapes(), [1, 7, 13, 19]
     train = [index for index in range(25) if index not in held_out]
     picks = copying_baseline([CAPTIONS[i] for i in held_out], [CAPTIONS[i] for i in train], train)
     assert not set(picks) & set(held_out)
-    with_it = composition_score(pictures()[picks], held_out, pictures())
-    without = composition_score(pictures()[picks], held_out, pictures(), leave_out=picks)
+    with_it = composition_score(make_images()[picks], held_out, make_images())
+    without = composition_score(make_images()[picks], held_out, make_images(), leave_out=picks)
     assert with_it.r1 == 0  # the copy itself comes first
     assert all(a == b + 1 for a, b in zip(with_it.ranks, without.ranks, strict=True))
-    result = evaluate_composition(lambda p, s: pictures()[picks], None, data, held_out, train, 0)
+    result = evaluate_composition(lambda p, s: make_images()[picks], None, data, held_out, train, 0)
     assert result["floor"]["ranks"] == list(without.ranks)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"true_indices": [0]}, "25 pictures but 1 true_indices"),
+        ({"true_indices": [0]}, "25 images but 1 true_indices"),
         ({"true_indices": [25] * 25}, r"\[0, 25\)"),
-        ({"leave_out": list(range(25))}, "its own true picture"),
+        ({"leave_out": list(range(25))}, "its own true image"),
     ],
 )
 def test_wrong_indices_are_named(arguments: dict[str, list[int]], message: str) -> None:
     call = {"true_indices": list(range(25))} | arguments
     with pytest.raises(UserError, match=message):
-        composition_score(pictures(), call["true_indices"], pictures(), leave_out=call.get("leave_out"))
+        composition_score(make_images(), call["true_indices"], make_images(), leave_out=call.get("leave_out"))
 
 
-def test_broken_pictures_are_refused() -> None:
-    images = pictures()
+def test_broken_images_are_refused() -> None:
+    images = make_images()
     with pytest.raises(UserError, match="NaN"):
         describe(torch.where(torch.rand_like(images) < 0.01, torch.nan, images))
     with pytest.raises(UserError, match=r"in \[0, 1\]"):
         describe(images * 2 - 1)
-    with pytest.raises(UserError, match="float pictures"):
+    with pytest.raises(UserError, match="float images"):
         describe((images * 255).to(torch.uint8))
-    with pytest.raises(UserError, match="no pictures"):
+    with pytest.raises(UserError, match="no images"):
         describe(images[:0])
 
 
 def test_unequal_sizes_and_empty_splits_are_refused() -> None:
     with pytest.raises(UserError, match="open the data set at the model's size"):
-        evaluate_composition(lambda p, s: pictures(32)[:1], None, Shapes(64), [1], [2], 0)
+        evaluate_composition(lambda p, s: make_images(32)[:1], None, Shapes(64), [1], [2], 0)
     with pytest.raises(UserError, match="train split is empty"):
-        evaluate_composition(lambda p, s: pictures()[:1], None, Shapes(), [1], [], 0)
+        evaluate_composition(lambda p, s: make_images()[:1], None, Shapes(), [1], [], 0)
     with pytest.raises(UserError, match="compose split is empty"):
-        evaluate_composition(lambda p, s: pictures()[:1], None, Shapes(), [], [2], 0)
+        evaluate_composition(lambda p, s: make_images()[:1], None, Shapes(), [], [2], 0)

@@ -1,4 +1,4 @@
-"""The doctor: known tokenizers and pictures get the verdict that they deserve."""
+"""The doctor: known tokenizers and images get the verdict that they deserve."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mimgen.bundled import pipeline_folder
 from mimgen.data import Dataset, open_data
 from mimgen.errors import UserError
 from mimgen.evaluation import Thresholds, examine
-from mimgen.evaluation.doctor import judge
+from mimgen.evaluation.doctor import assess
 from mimgen.tokenizers import ConvTokenizer
 from mimgen.types import Codes
 
@@ -64,34 +64,34 @@ def test_painting_flat_squares_gains_nothing() -> None:
     smooth = F.interpolate(noise(8, 4), scale_factor=8, mode="bilinear")
     found = examine(Flat(), smooth)
     assert found.result["gain"] == pytest.approx(0, abs=1e-6)
-    assert found.result["psnr_mean_of_pictures"] > 22
+    assert found.result["psnr_mean_of_images"] > 22
     assert found.verdict == "usable"
     assert "nearly as well" in found.reasons[0]
 
 
 def measured(**changes: float) -> dict[str, float]:
-    return {"psnr_mean_of_pictures": 25.0, "gain": 3.0, "lost": 0.0, "possible_codes_used": 0.9, **changes}
+    return {"psnr_mean_of_images": 25.0, "gain": 3.0, "lost": 0.0, "possible_codes_used": 0.9, **changes}
 
 
 @pytest.mark.parametrize(
     ("changes", "verdict", "word"),
     [
         ({}, "fits", ""),
-        ({"psnr_mean_of_pictures": 20.0}, "usable", "below 22 dB"),
-        ({"psnr_mean_of_pictures": 17.0}, "does not fit", "below 18 dB"),
-        ({"psnr_mean_of_pictures": 20.0, "gain": -1.0}, "does not fit", "better"),
+        ({"psnr_mean_of_images": 20.0}, "usable", "below 22 dB"),
+        ({"psnr_mean_of_images": 17.0}, "does not fit", "below 18 dB"),
+        ({"psnr_mean_of_images": 20.0, "gain": -1.0}, "does not fit", "better"),
         ({"gain": -1.0}, "usable", "better"),
         ({"lost": 0.2}, "usable", "20%"),
         ({"possible_codes_used": 0.02}, "fits", "smaller codebook"),
     ],
 )
 def test_verdicts(changes: dict[str, float], verdict: str, word: str) -> None:
-    given, reasons = judge(measured(**changes), Thresholds())
+    given, reasons = assess(measured(**changes), Thresholds())
     assert given == verdict
     assert word in " ".join(reasons)
 
 
-def test_pictures_that_cannot_be_judged() -> None:
+def test_images_that_cannot_be_judged() -> None:
     with pytest.raises(UserError, match="at least 2"):
         examine(Flat(), noise(1))
     with pytest.raises(UserError, match="multiples of 4"):

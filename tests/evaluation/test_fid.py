@@ -17,10 +17,10 @@ pytest.importorskip("torch_fidelity")
 
 
 def blobs(n: int, seed: int, red: float = 0.5) -> Tensor:
-    """[n, 3, 32, 32]: smooth random pictures, more or less red."""
-    draws = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
-    draws[:, 0] = (draws[:, 0] + red - 0.5).clamp(0, 1)
-    return torch.nn.functional.interpolate(draws, (32, 32), mode="bilinear")
+    """[n, 3, 32, 32]: smooth random images, more or less red."""
+    rng = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+    rng[:, 0] = (rng[:, 0] + red - 0.5).clamp(0, 1)
+    return torch.nn.functional.interpolate(rng, (32, 32), mode="bilinear")
 
 
 def test_a_set_and_itself() -> None:
@@ -59,7 +59,7 @@ def test_projection_is_fixed_and_keeps_distances() -> None:
     assert 0.8 < float((kept / true).mean()) < 1.2
 
 
-def test_few_pictures_warn() -> None:
+def test_few_images_warn() -> None:
     with pytest.warns(UserWarning, match="no full rank"):
         result = fid(blobs(10, 0), blobs(80, 1))
     assert not result["full_rank"]
@@ -109,10 +109,10 @@ def test_given_inception_weights_are_used_and_named(tmp_path: Path) -> None:
     assert np.isfinite(result["fid"])
 
 
-def test_unknown_extractor_and_too_few_pictures_are_named() -> None:
+def test_unknown_extractor_and_too_few_images_are_named() -> None:
     with pytest.raises(UserError, match="lab-hog, inception-v3-compat"):
         fid(blobs(4, 0), blobs(4, 1), "inception")
-    with pytest.raises(UserError, match="at least 2 pictures"):
+    with pytest.raises(UserError, match="at least 2 images"):
         fid(blobs(1, 0), blobs(4, 1))
     with pytest.raises(UserError, match="has no weights"):
         fid(blobs(4, 0), blobs(4, 1), weights="some.pth")

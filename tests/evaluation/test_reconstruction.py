@@ -41,13 +41,13 @@ def test_ssim_agrees_with_skimage() -> None:
         assert abs(float(ours) - theirs) < 1e-6
 
 
-def test_identical_pictures() -> None:
+def test_identical_images() -> None:
     images = pair()[1]
     assert psnr(images, images).tolist() == [100.0] * 3
     torch.testing.assert_close(ssim(images, images), torch.ones(3, dtype=torch.float64))
 
 
-def test_worse_pictures_score_worse() -> None:
+def test_worse_images_score_worse() -> None:
     made, images = pair()
     for measured in (psnr(made, images), ssim(made, images)):
         assert measured[0] > measured[1] > measured[2]
@@ -63,7 +63,7 @@ def test_codebook_usage() -> None:
 
 
 class Rounding(torch.nn.Module):
-    """Codes are the grey levels of the first pixel of 2 x 2; decodes to a shifted or exact picture."""
+    """Codes are the grey levels of the first pixel of 2 x 2; decodes to a shifted or exact image."""
 
     def __init__(self, offsets: Tensor, codebook_size: int = 4) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ def test_both_psnr_are_reported_and_differ() -> None:
     images = torch.cat([torch.full((1, 3, 16, 16), 0.25), torch.full((1, 3, 16, 16), 0.75)])
     tokenizer = Rounding(torch.tensor([0.1, 0.01])).train()
     result = evaluate_reconstruction(tokenizer, images, batch_size=1)
-    assert result["psnr_mean_of_pictures"] == pytest.approx((20 + 40) / 2, abs=1e-3)
+    assert result["psnr_mean_of_images"] == pytest.approx((20 + 40) / 2, abs=1e-3)
     assert result["psnr_of_mean_mse"] == pytest.approx(-10 * np.log10((0.01 + 0.0001) / 2), abs=1e-3)
     assert result["l1"] == pytest.approx(0.055, abs=1e-5)
     assert result["codebook"]["active"] == 2
@@ -98,7 +98,7 @@ def test_continuous_tokenizer_has_no_codebook() -> None:
     tokenizer = Rounding(torch.zeros(2), codebook_size=0)
     result = evaluate_reconstruction(tokenizer, pair()[1])
     assert result["codebook"] is None
-    assert result["psnr_mean_of_pictures"] == 100
+    assert result["psnr_mean_of_images"] == 100
 
 
 def test_broken_input_is_named() -> None:

@@ -8,13 +8,13 @@ from mimgen.errors import UserError
 from mimgen.generators.class_tokens import ClassTokens
 from mimgen.generators.maskgit.model import ClassTransformer
 from mimgen.tokenizers import ConvTokenizer
-from mimgen.types import Batch, Draws, Mask
+from mimgen.types import Batch, Mask, SampleRNG
 
 GENERATOR = torch.Generator().manual_seed(0)
 TOKENS = torch.randint(0, 20, (3, 16), generator=GENERATOR)
 LABELS = torch.tensor([0, 1, 2])
 MASK = Mask(torch.rand(3, 16, generator=GENERATOR) < 0.5)
-TOLD = torch.zeros(3, dtype=torch.bool)
+OFFICIAL_TIMESTEP_SCALE = torch.zeros(3, dtype=torch.bool)
 
 
 def objective(**options: object) -> ClassTokens:
@@ -31,7 +31,7 @@ def batch(**changes: object) -> Batch:
         "images": torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(1)),
         "captions": ("", "", ""),
         "keys": tuple("abc"),
-        "draws": Draws.for_rows(0, 0, range(3)),
+        "rng": SampleRNG.for_rows(0, 0, range(3)),
         "labels": {"group": LABELS},
         "codes": TOKENS.view(3, 4, 4),
     }
@@ -42,28 +42,28 @@ def batch(**changes: object) -> Batch:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_is_the_weighted_mean(visible: float, smoothing: float) -> None:
     part = objective(visible_weight=visible, label_smoothing=smoothing)
-    shown = torch.where(MASK.hidden, part.transformer.mask_id, TOKENS)
+    shown = torch.where(MASK.masked, part.transformer.mask_id, TOKENS)
     logs = part.transformer(shown, LABELS).log_softmax(-1)
     each = -(1 - smoothing) * logs.gather(2, TOKENS[..., None])[..., 0] - smoothing * logs.mean(-1)
-    weight = torch.where(MASK.hidden, 1.0, visible)
+    weight = torch.where(MASK.masked, 1.0, visible)
     expected = (each * weight).sum() / weight.sum()
-    torch.testing.assert_close(part.losses(TOKENS, LABELS, MASK, TOLD).total, expected)
+    torch.testing.assert_close(part.losses(TOKENS, LABELS, MASK, OFFICIAL_TIMESTEP_SCALE).total, expected)
 
 
 def test_dropped_classes_are_not_told() -> None:
     part, other = objective(), torch.tensor([2, 2, 0])
-    told, hushed = (part.losses(TOKENS, labels, MASK, TOLD).total for labels in (LABELS, other))
-    assert not torch.allclose(told, hushed)
-    told, hushed = (part.losses(TOKENS, labels, MASK, ~TOLD).total for labels in (LABELS, other))
-    assert torch.equal(told, hushed)
+    reported, hushed = (part.losses(TOKENS, labels, MASK, OFFICIAL_TIMESTEP_SCALE).total for labels in (LABELS, other))
+    assert not torch.allclose(reported, hushed)
+    reported, hushed = (part.losses(TOKENS, labels, MASK, ~OFFICIAL_TIMESTEP_SCALE).total for labels in (LABELS, other))
+    assert torch.equal(reported, hushed)
 
 
 def test_a_share_of_classes_is_dropped() -> None:
     part, count = objective(drop_label=0.25), 2000
-    told = []
+    reported = []
 
     def transformer(tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        told.append(labels)
+        reported.append(labels)
         return F.one_hot(tokens.clamp(max=19), 20).float()
 
     part.transformer.forward = transformer
@@ -72,15 +72,15 @@ def test_a_share_of_classes_is_dropped() -> None:
             images=torch.zeros(count, 3, 4, 4),
             captions=("",) * count,
             keys=("",) * count,
-            draws=Draws(range(count)),
+            rng=SampleRNG(range(count)),
             labels={"group": torch.zeros(count, dtype=torch.long)},
             codes=torch.zeros(count, 4, 4, dtype=torch.long),
         )
     )
-    assert float((told[0] == 3).float().mean()) == pytest.approx(0.25, abs=0.03)
+    assert float((reported[0] == 3).float().mean()) == pytest.approx(0.25, abs=0.03)
 
 
-def test_same_batch_same_loss_with_codes_or_pictures() -> None:
+def test_same_batch_same_loss_with_codes_or_images() -> None:
     part = objective().train()
     assert not part.tokenizer.training
     assert torch.equal(part(batch()).total, part(batch()).total)
@@ -94,11 +94,11 @@ def test_it_learns_the_class() -> None:
     optimiser = torch.optim.AdamW(part.transformer.parameters(), 1e-2)
     for step in range(60):
         optimiser.zero_grad()
-        losses = part(batch(codes=codes, draws=Draws.for_rows(0, step, range(3))))
+        losses = part(batch(codes=codes, rng=SampleRNG.for_rows(0, step, range(3))))
         losses.total.backward()
         optimiser.step()
     everything = Mask(torch.ones(3, 16, dtype=torch.bool))
-    assert float(part.losses(codes.flatten(1), LABELS, everything, TOLD).metrics["accuracy"]) == 1.0
+    assert float(part.losses(codes.flatten(1), LABELS, everything, OFFICIAL_TIMESTEP_SCALE).metrics["accuracy"]) == 1.0
 
 
 def test_messages() -> None:

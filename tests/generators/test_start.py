@@ -4,17 +4,17 @@ import pytest
 import torch
 
 from mimgen.errors import UserError
-from mimgen.generators.start import start_from
+from mimgen.generators.initial_weights import load_initial_weights
 from mimgen.methods.reconstruction import Reconstruction
 from mimgen.tokenizers.conv import ConvTokenizer
 from mimgen.tokenizers.diffusers_models import DiffusersVQ
 from mimgen.tokenizers.discriminators import MaskBitDiscriminator, PatchDiscriminator
 
 
-def objective(seed, judge=True, channels=16, levels=(4, 3)):
+def objective(seed, discriminator=True, channels=16, levels=(4, 3)):
     torch.manual_seed(seed)
     tokenizer = ConvTokenizer(channels, (1,), 1, 2, 8, "fsq", levels=levels)
-    return Reconstruction(tokenizer, PatchDiscriminator(8, 1, "group") if judge else None)
+    return Reconstruction(tokenizer, PatchDiscriminator(8, 1, "group") if discriminator else None)
 
 
 def leave(trained, run):
@@ -32,7 +32,7 @@ def same(a, b):
 def test_both_networks_are_taken_over(tmp_path):
     earlier, later = objective(0), objective(1)
     assert not same(earlier.discriminator, later.discriminator)
-    assert start_from(later, leave(earlier, tmp_path)) is later
+    assert load_initial_weights(later, leave(earlier, tmp_path)) is later
     assert same(earlier.tokenizer, later.tokenizer)
     assert same(earlier.discriminator, later.discriminator)
     assert later.training
@@ -40,20 +40,20 @@ def test_both_networks_are_taken_over(tmp_path):
 
 def test_no_run_changes_nothing():
     later = objective(1)
-    assert same(start_from(later, None).tokenizer, objective(1).tokenizer)
+    assert same(load_initial_weights(later, None).tokenizer, objective(1).tokenizer)
 
 
 def test_a_run_without_discriminator_says_so(tmp_path, caplog):
-    earlier, later = objective(0, judge=False), objective(1)
-    start_from(later, leave(earlier, tmp_path))
+    earlier, later = objective(0, discriminator=False), objective(1)
+    load_initial_weights(later, leave(earlier, tmp_path))
     assert same(earlier.tokenizer, later.tokenizer)
     assert same(objective(1).discriminator, later.discriminator)
     assert "holds no discriminator" in caplog.text
 
 
 def test_a_run_with_discriminator_serves_one_without(tmp_path):
-    earlier, later = objective(0), objective(1, judge=False)
-    start_from(later, leave(earlier, tmp_path))
+    earlier, later = objective(0), objective(1, discriminator=False)
+    load_initial_weights(later, leave(earlier, tmp_path))
     assert same(earlier.tokenizer, later.tokenizer)
 
 
@@ -66,19 +66,19 @@ def test_diffusers_tokenizers_start_too(tmp_path):
         return Reconstruction(DiffusersVQ(VQModel(**sizes)))
 
     earlier, later = around(0), around(1)
-    start_from(later, leave(earlier, tmp_path))
+    load_initial_weights(later, leave(earlier, tmp_path))
     assert same(earlier.tokenizer, later.tokenizer)
 
 
 def test_what_does_not_fit_is_named(tmp_path, caplog):
     with pytest.raises(UserError, match="holds no tokenizer"):
-        start_from(objective(0), tmp_path / "nowhere")
+        load_initial_weights(objective(0), tmp_path / "nowhere")
     run = leave(objective(0), tmp_path)
-    with pytest.raises(UserError, match="misshapen"):
-        start_from(objective(1, channels=24), run)
+    with pytest.raises(UserError, match="shape mismatch"):
+        load_initial_weights(objective(1, channels=24), run)
     other = objective(1)
     other.discriminator = MaskBitDiscriminator(32, 1)
     with pytest.raises(UserError, match="holds a PatchDiscriminator, this run trains a MaskBitDiscriminator"):
-        start_from(other, run)
-    start_from(objective(1, levels=(3, 4)), run)
+        load_initial_weights(other, run)
+    load_initial_weights(objective(1, levels=(3, 4)), run)
     assert "was trained with levels=(4, 3), now it is (3, 4)" in caplog.text

@@ -20,7 +20,7 @@ def transformer(compress: bool = False, **changes: object) -> MeissonicTransform
     with torch.no_grad():
         for name, weight in made.named_parameters():
             if "attn" in name or "embeddings" in name:
-                weight.mul_(3)  # untrained attention hardly looks at anything
+                weight.mul_(3)  # untrained attention hardly attends to anything
         torch.nn.init.normal_(made.mlm_layer.conv2.weight, std=0.5)
     return made
 

@@ -32,9 +32,9 @@ def test_an_empty_cache_says_so() -> None:
 def test_entries_of_computed_cells_are_replaced_and_padding_writes_nothing() -> None:
     (store, keys, values), (q, k, v) = filled(), new(2)
     cells, valid = torch.tensor([[1, 4], [3, 0]]), torch.tensor([[True, True], [True, False]])
-    mixed = store.attend(q, k, v, Layout.whole(2, TEXT, CELLS, keys.device).place(cells, valid))
-    for row, cell, place in ((0, 1, 0), (0, 4, 1), (1, 3, 0)):
-        keys[row, TEXT + cell], values[row, TEXT + cell] = k[row, place], v[row, place]
+    mixed = store.attend(q, k, v, Layout.full(2, TEXT, CELLS, keys.device).slot_of(cells, valid))
+    for row, cell, position in ((0, 1, 0), (0, 4, 1), (1, 3, 0)):
+        keys[row, TEXT + cell], values[row, TEXT + cell] = k[row, position], v[row, position]
     assert torch.equal(store.keys, keys) and torch.equal(store.values, values)
     torch.testing.assert_close(mixed, attend(q, keys, values))
     assert store.bytes == 2 * 2 * 8 * 8 * 4
@@ -70,7 +70,7 @@ def test_merging_equal_entries_changes_nothing() -> None:
     cells, (q, k, v) = torch.tensor([[4], [0]]), new(1)
     for row in range(2):
         keys[row, TEXT + cells[row, 0]], values[row, TEXT + cells[row, 0]] = k[row, 0], v[row, 0]
-    slots = layout.place(cells, torch.ones(2, 1, dtype=torch.bool))
+    slots = layout.slot_of(cells, torch.ones(2, 1, dtype=torch.bool))
     torch.testing.assert_close(store.attend(q, k, v, slots), attend(q, keys, values))
 
 
@@ -80,12 +80,12 @@ def test_a_merged_cell_gets_a_slot_of_its_own_when_it_is_computed() -> None:
     store.compress(matching)
     assert store.keys.shape[1] == TEXT + 2 and layout.weight.sum() == 2 * (TEXT + CELLS)
     cells = torch.arange(CELLS).expand(2, -1)
-    slots = layout.place(cells, torch.ones(2, CELLS, dtype=torch.bool))
+    slots = layout.slot_of(cells, torch.ones(2, CELLS, dtype=torch.bool))
     q, k, v = new(CELLS)
     mixed = store.attend(q, k, v, slots)
     keys, values = (torch.cat([x[:, :TEXT], y], dim=1) for x, y in ((store.keys, k), (store.values, v)))
     torch.testing.assert_close(mixed, attend(q, keys, values))  # what was merged weighs nothing any more
-    assert bool(layout.alone.all()) and layout.place(cells, torch.ones(2, CELLS, dtype=torch.bool)).added == 0
+    assert bool(layout.alone.all()) and layout.slot_of(cells, torch.ones(2, CELLS, dtype=torch.bool)).added == 0
 
 
 def test_a_dropped_cell_comes_back_when_it_is_computed() -> None:
@@ -93,7 +93,7 @@ def test_a_dropped_cell_comes_back_when_it_is_computed() -> None:
     layout, matching = Layout.compressed(torch.ones(2, CELLS, dtype=torch.bool), TEXT, 0.5, None)
     store.compress(matching)
     (q, k, v), valid = new(2), torch.tensor([[True, True], [True, False]])
-    slots = layout.place(torch.tensor([[1, 2], [5, 4]]), valid)
+    slots = layout.slot_of(torch.tensor([[1, 2], [5, 4]]), valid)
     mixed = store.attend(q, k, v, slots)
     kept = [0, 1, 2, 4, 6]  # text, cells 0, 2, 4
     first = torch.cat([keys[0, kept], k[0, :1]]), torch.cat([values[0, kept], v[0, :1]])

@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from mimgen.errors import UserError
+from mimgen.layers.merge_schedule import possible
 from mimgen.layers.merging import (
     Matching,
     Merged,
@@ -12,14 +13,13 @@ from mimgen.layers.merging import (
     match,
     match_every,
     match_random,
+    max_mergeable,
     merge,
-    most_removable,
-    removals,
-    removals_to_keep,
-    spread,
+    merge_schedule,
+    merge_schedule_to_keep,
     unmerge,
+    unmerge_by_source,
 )
-from mimgen.layers.removals import possible
 
 
 def tokens(count=17, seed=0):
@@ -51,11 +51,11 @@ def test_merged_is_the_mean_of_its_group_and_unmerge_copies_it_back(name):
     merged, sizes = merge(x, found)
     assert float(sizes.sum()) == 2 * 17
     for row in range(2):
-        for place in range(merged.shape[1]):
-            members = found.group[row] == place
-            assert_close(merged[row, place], x[row, members].mean(0))
-            assert int(sizes[row, place]) == int(members.sum())
-            assert_close(unmerge(merged, found)[row, members], merged[row, place].expand(int(members.sum()), -1))
+        for position in range(merged.shape[1]):
+            members = found.group[row] == position
+            assert_close(merged[row, position], x[row, members].mean(0))
+            assert int(sizes[row, position]) == int(members.sum())
+            assert_close(unmerge(merged, found)[row, members], merged[row, position].expand(int(members.sum()), -1))
 
 
 def test_merging_in_steps_gives_the_mean_of_all_tokens_behind():
@@ -65,7 +65,7 @@ def test_merging_in_steps_gives_the_mean_of_all_tokens_behind():
     assert_close(record.sizes[..., 0], record.source.sum(2).float())
     assert_close(record.source.sum(1), torch.ones(2, 24, dtype=torch.int64))
     assert_close(merged, record.source.float() @ x / record.sizes)
-    assert torch.equal(record.spread(merged), spread(record.source, merged))
+    assert torch.equal(record.unmerge(merged), unmerge_by_source(record.source, merged))
 
 
 def test_what_is_merged_stays_as_it_was():
@@ -90,7 +90,7 @@ def test_protected_tokens_come_first_and_stay_alone():
     x = tokens(20)
     x[:] = x[:, :1]  # all alike: nothing but protection keeps a token apart
     for protected in (1, 2, 3):
-        found = match(x + 1e-3 * tokens(20, 5), most_removable(20, protected), protected=protected)
+        found = match(x + 1e-3 * tokens(20, 5), max_mergeable(20, protected), protected=protected)
         _, sizes = merge(x, found)
         assert torch.equal(found.kept[:, :protected], torch.arange(protected).expand(2, -1))
         assert bool((sizes[:, :protected] == 1).all())
@@ -114,7 +114,7 @@ def test_spread_copies_codes_and_carries_gradient():
     x = tokens()
     _, record = Merged.start(x).through(x, match(x, 5))
     codes = torch.randn(2, 12, 3, requires_grad=True)
-    full = spread(record.source, codes)
+    full = unmerge_by_source(record.source, codes)
     assert_close(full, record.source.float().transpose(1, 2) @ codes)
     full.sum().backward()
     assert_close(codes.grad, record.sizes.expand(-1, -1, 3))
@@ -140,37 +140,37 @@ def test_other_impossible_matchings_are_refused():
 
 
 def test_removals():
-    assert removals(4, 3) == (3, 3, 3, 3)
-    assert removals(4, (5, 2)) == (5, 2, 0, 0)
-    assert removals(12, (8, -0.5))[0] == 12
-    assert removals(12, (8, 1.0))[0] == 0
+    assert merge_schedule(4, 3) == (3, 3, 3, 3)
+    assert merge_schedule(4, (5, 2)) == (5, 2, 0, 0)
+    assert merge_schedule(12, (8, -0.5))[0] == 12
+    assert merge_schedule(12, (8, 1.0))[0] == 0
     assert possible((9, 9, 9), 17) == (8, 4, 2)
-    with pytest.raises(UserError, match="at most one a layer"):
-        removals(2, [1, 2, 3])
+    with pytest.raises(UserError, match="at most one per layer"):
+        merge_schedule(2, [1, 2, 3])
     with pytest.raises(UserError, match="inflection"):
-        removals(2, (3, 1.5))
+        merge_schedule(2, (3, 1.5))
 
 
 @pytest.mark.parametrize("inflection", [-1.0, -0.5, 0.0, 0.5, 1.0])
 def test_every_keep_count_is_reached_exactly(inflection):
     for keep in range(4, 65):
-        plan = removals_to_keep(keep, 64, 4, inflection=inflection)
+        plan = merge_schedule_to_keep(keep, 64, 4, inflection=inflection)
         assert sum(plan) == 64 - keep
         assert possible(plan, 65) == plan
 
 
 def test_published_plan_of_256_to_144():
-    plan = removals_to_keep(144, 256, 12, inflection=-0.5)
+    plan = merge_schedule_to_keep(144, 256, 12, inflection=-0.5)
     assert plan == (12, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 5)
 
 
 def test_a_ratio_is_a_share_and_bad_counts_are_refused():
-    assert sum(removals_to_keep(0.5, 64, 4)) == 32
+    assert sum(merge_schedule_to_keep(0.5, 64, 4)) == 32
     for keep in (0, 65, 1.5):
         with pytest.raises(UserError, match="give a number in 1"):
-            removals_to_keep(keep, 64, 4)
+            merge_schedule_to_keep(keep, 64, 4)
     with pytest.raises(UserError, match="to 16 at best"):
-        removals_to_keep(15, 64, 2)
+        merge_schedule_to_keep(15, 64, 2)
 
 
 def test_merging_loses_what_is_named_nowhere_and_padding_of_no_size_changes_nothing():

@@ -16,8 +16,8 @@ def test_asked_patches_are_those_of_all() -> None:
     for embed in (PatchEmbed(4, 6), LinearPatchEmbed(4, 6)):
         every = embed(images())
         assert every.shape == (2, 6, 6)
-        asked = embed(images(), keep)
-        torch.testing.assert_close(asked, every.gather(1, keep[..., None].expand(-1, -1, 6)), atol=1e-6, rtol=1e-5)
+        requested = embed(images(), keep)
+        torch.testing.assert_close(requested, every.gather(1, keep[..., None].expand(-1, -1, 6)), atol=1e-6, rtol=1e-5)
 
 
 def test_other_patches_change_nothing() -> None:

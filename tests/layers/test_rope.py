@@ -31,7 +31,7 @@ def test_text_is_not_rotated_and_norms_stay() -> None:
     table = rotary_table(torch.cat([torch.zeros(2, 3), grid_ids(2, 3)]), (2, 2, 4))
     x = torch.randn(1, 8, 1, 8, generator=torch.Generator().manual_seed(0))
     y = rotate(x, table)
-    torch.testing.assert_close(y[:, :3], x[:, :3])  # text and the picture's first cell sit at zero
+    torch.testing.assert_close(y[:, :3], x[:, :3])  # text and the image's first cell sit at zero
     torch.testing.assert_close(y.norm(dim=-1), x.norm(dim=-1))
 
 

@@ -1,18 +1,18 @@
-"""Rotary positions on a grid: only differences of places matter, rows and columns by themselves."""
+"""Rotary positions on a grid: only differences of positions matter, rows and columns by themselves."""
 
 import pytest
 import torch
 
 from mimgen.errors import UserError
 from mimgen.layers.blocks.vit import VitBlock
-from mimgen.layers.rotary_grid import RotaryBlock, grid_places, grid_rotation, turn
+from mimgen.layers.rotary_grid import RotaryBlock, grid_positions, grid_rotation, turn
 
 
 def product(first, second, width=8):
-    """Inner product of two fixed vectors at two places."""
+    """Inner product of two fixed vectors at two positions."""
     q, k = torch.rand(2, 1, 1, 1, width, generator=torch.Generator().manual_seed(0))
-    places = torch.tensor([[first], [second]])
-    cos, sin = grid_rotation(places, width)
+    positions = torch.tensor([[first], [second]])
+    cos, sin = grid_rotation(positions, width)
     return float((turn(q, (cos[:1], sin[:1])) * turn(k, (cos[1:], sin[1:]))).sum())
 
 
@@ -24,7 +24,7 @@ def test_products_hang_on_the_difference_of_places():
 
 def test_the_angles_are_those_of_the_formula():
     cos, sin = grid_rotation(torch.tensor([[2, 5]]), 8, base=100.0)
-    # head of 8: 4 channels an axis, frequencies 1 and 100^(-1/2)
+    # head of 8: 4 channels per axis, frequencies 1 and 100^(-1/2)
     row, column = [2.0, 0.2], [5.0, 0.5]
     expected = torch.tensor([*row, *row, *column, *column])
     torch.testing.assert_close(cos[0], expected.cos())
@@ -36,13 +36,13 @@ def test_the_angles_are_those_of_the_formula():
 
 
 def test_places_are_row_major_and_a_block_without_them_is_a_vit_block():
-    assert grid_places((2, 3)).tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
+    assert grid_positions((2, 3)).tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
     torch.manual_seed(0)
     block, plain = RotaryBlock(8, 2).eval(), VitBlock(8, 2).eval()
     plain.load_state_dict(block.state_dict())
     x = torch.rand(2, 6, 8)
     assert torch.equal(block(x), plain(x))
-    rotation = grid_rotation(grid_places((2, 3))[None], 4)
+    rotation = grid_rotation(grid_positions((2, 3))[None], 4)
     assert not torch.allclose(block(x, rotation), plain(x), atol=1e-4)
     with pytest.raises(UserError, match="multiple of 4"):
-        grid_rotation(grid_places((2, 3)), 6)
+        grid_rotation(grid_positions((2, 3)), 6)

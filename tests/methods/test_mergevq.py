@@ -17,7 +17,7 @@ from mimgen.methods.alignment import distillation_loss, label_loss
 from mimgen.methods.mergevq import MergeVQTraining
 from mimgen.tokenizers.discriminators import PatchDiscriminator
 from mimgen.tokenizers.mergevq import MergeVQ
-from mimgen.types import Batch, Draws
+from mimgen.types import Batch, SampleRNG
 
 
 def tokenizer(**options):
@@ -37,20 +37,20 @@ def teacher():
 
 def batch(seed=0):
     images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
-    return Batch(images, ("",) * 4, ("",) * 4, Draws(range(4)), labels={"group": torch.tensor([0, 1, 2, 1])})
+    return Batch(images, ("",) * 4, ("",) * 4, SampleRNG(range(4)), labels={"group": torch.tensor([0, 1, 2, 1])})
 
 
 def objective(alignment="kl", **options):
     guide = teacher() if alignment in ("kl", "mse") else None
-    judge = options.pop("judge", None)
-    return MergeVQTraining(tokenizer(), judge, teacher=guide, alignment=alignment, **options)
+    discriminator = options.pop("discriminator", None)
+    return MergeVQTraining(tokenizer(), discriminator, teacher=guide, alignment=alignment, **options)
 
 
 @pytest.mark.parametrize("crop", [None, (0.08, 1.0)])
 @pytest.mark.parametrize("alignment", ["kl", "mse", "ce"])
 def test_every_trainable_parameter_is_reached(alignment, crop):
     torch.manual_seed(0)
-    training = objective(alignment, crop=crop, judge=PatchDiscriminator(8, 1, norm="group"))
+    training = objective(alignment, crop=crop, discriminator=PatchDiscriminator(8, 1, norm="group"))
     for name, parameter in training.named_parameters():
         if "gamma" in name:  # 1e-5 at the start, which leaves the branches' gradients below notice
             nn.init.ones_(parameter)
@@ -87,14 +87,14 @@ def test_recovery_does_not_shape_the_codes():
     assert reached == {"recovery"}
 
 
-def drawn(training, steps):
+def sampled(training, steps):
     return Counter(training.keep_at(step) for step in range(steps))
 
 
 def test_keep_counts_follow_their_law_and_the_seed_alone():
     training = objective()
     schedule = training.tokenizer.schedule
-    counts = drawn(training, 3000)
+    counts = sampled(training, 3000)
     below = 0.0
     for count, until in zip(schedule.counts, schedule.cumulative, strict=True):
         assert counts[count] / 3000 == pytest.approx(until - below, abs=0.03)
@@ -121,7 +121,7 @@ def test_a_step_keeps_what_was_drawn_and_evaluation_keeps_the_middle():
         assert int(training(batch()).metrics["keep"]) == training.tokenizer.keep
 
 
-def test_other_pictures_in_the_batch_do_not_change_the_keep_count():
+def test_other_images_in_the_batch_do_not_change_the_keep_count():
     """Processes hold different rows, and must merge to equally many tokens."""
     training = objective()
     training.after_step(3)
@@ -182,7 +182,7 @@ def test_alignment_that_cannot_be_is_refused():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_config_builds_every_variant(variant):
     training = experiment(size="tiny", variant=variant, align="ce").build()
-    sized = Batch(batch().images, ("",) * 4, ("",) * 4, Draws(range(4)), batch().labels)
+    sized = Batch(batch().images, ("",) * 4, ("",) * 4, SampleRNG(range(4)), batch().labels)
     losses = training(sized)
     assert torch.isfinite(losses.total)
     assert losses.weights["alignment"] == VARIANTS[variant].alignment

@@ -9,26 +9,26 @@ from mimgen.encoders.swin import SwinEncoder
 from mimgen.errors import UserError
 from mimgen.masking import Block
 from mimgen.masking.random import Random
-from mimgen.methods.mim import MaskedModelling
+from mimgen.methods.mim import MIM
 from mimgen.targets import HogTarget, PixelTarget
-from mimgen.types import Batch, Draws, Mask
+from mimgen.types import Batch, Mask, SampleRNG
 
 SIZES = {"image_size": 16, "patch": 4, "width": 32, "depth": 1, "heads": 2}
 
 
-def pictures(count=8):
+def make_images(count=8):
     generator = torch.Generator().manual_seed(0)
     return torch.rand(count, 3, 4, 4, generator=generator).repeat_interleave(4, 2).repeat_interleave(4, 3)
 
 
 def batch(step=0, count=8):
-    return Batch(pictures(count), ("",) * count, ("",) * count, Draws.for_rows(0, step, range(count)))
+    return Batch(make_images(count), ("",) * count, ("",) * count, SampleRNG.for_rows(0, step, range(count)))
 
 
 def mae(masking=None):
     torch.manual_seed(0)
     target = PixelTarget(4, normalise=False, last=True)
-    return MaskedModelling(mae_vit(**SIZES), MaeDecoder(16, 4, 32, 16, 1, 2), target, masking or Random())
+    return MIM(mae_vit(**SIZES), MaeDecoder(16, 4, 32, 16, 1, 2), target, masking or Random())
 
 
 def simmim(swin=False):
@@ -38,7 +38,7 @@ def simmim(swin=False):
         decoder = LinearDecoder(encoder.dim, encoder.patch, 4)
     else:
         encoder, decoder = MaskTokenVit(**SIZES), LinearDecoder(32, 4, 4)
-    return MaskedModelling(encoder, decoder, PixelTarget(4, normalise=False, distance="absolute"), Random(0.6, 2))
+    return MIM(encoder, decoder, PixelTarget(4, normalise=False, distance="absolute"), Random(0.6, 2))
 
 
 KINDS = {"mae": mae, "simmim": simmim, "swin": lambda: simmim(swin=True)}
@@ -60,53 +60,53 @@ def test_it_learns(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_loss_is_a_mean_over_hidden_patches(kind):
-    judged, images = KINDS[kind]().eval(), pictures(2)
-    mask = judged.mask(images, Draws([1, 2]))
-    goal, said = judged.target(images), judged.predict(images, mask)
-    difference = (said - goal)[mask.hidden]
+def test_the_loss_is_a_mean_over_masked_patches(kind):
+    module, images = KINDS[kind]().eval(), make_images(2)
+    mask = module.mask(images, SampleRNG([1, 2]))
+    goal, output = module.target(images), module.predict(images, mask)
+    difference = (output - goal)[mask.masked]
     expected = difference.square().mean() if kind == "mae" else difference.abs().mean()
-    torch.testing.assert_close(judged.losses(images, mask).total, expected)
-    distances = judged.distances(images, mask)
-    assert torch.equal(distances > 0, mask.hidden)
+    torch.testing.assert_close(module.losses(images, mask).total, expected)
+    distances = module.distances(images, mask)
+    assert torch.equal(distances > 0, mask.masked)
 
 
 def test_simmims_loss_is_that_of_the_paper_and_ignores_visible_pixels(monkeypatch):
-    judged, images = simmim(swin=True).eval(), pictures(2)
-    mask = judged.mask(images, Draws([1, 2]))
-    tokens = judged.encoder(images, mask)
-    drawn = judged.decoder.images(tokens)
-    pixels = mask.hidden.unflatten(1, (4, 4)).repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None].float()
-    expected = ((drawn - images).abs() * pixels).sum() / pixels.sum() / 3
-    torch.testing.assert_close(judged.losses(images, mask).total, expected)
-    said = judged.predict(images, mask)
-    base = judged.losses(images, mask).total
-    monkeypatch.setattr(judged, "predict", lambda *_: torch.where(mask.hidden[..., None], said, said + 7))
-    assert torch.equal(judged.losses(images, mask).total, base)
-    monkeypatch.setattr(judged, "predict", lambda *_: torch.where(mask.hidden[..., None], said + 7, said))
-    assert judged.losses(images, mask).total > base + 1
+    module, images = simmim(swin=True).eval(), make_images(2)
+    mask = module.mask(images, SampleRNG([1, 2]))
+    tokens = module.encoder(images, mask)
+    sampled = module.decoder.images(tokens)
+    pixels = mask.masked.unflatten(1, (4, 4)).repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None].float()
+    expected = ((sampled - images).abs() * pixels).sum() / pixels.sum() / 3
+    torch.testing.assert_close(module.losses(images, mask).total, expected)
+    output = module.predict(images, mask)
+    base = module.losses(images, mask).total
+    monkeypatch.setattr(module, "predict", lambda *_: torch.where(mask.masked[..., None], output, output + 7))
+    assert torch.equal(module.losses(images, mask).total, base)
+    monkeypatch.setattr(module, "predict", lambda *_: torch.where(mask.masked[..., None], output + 7, output))
+    assert module.losses(images, mask).total > base + 1
 
 
 def test_mae_never_sees_hidden_pixels_and_simmim_neither():
-    for judged in (mae().eval(), simmim().eval()):
-        images = pictures(1)
-        mask = judged.mask(images, Draws([3]))
+    for module in (mae().eval(), simmim().eval()):
+        images = make_images(1)
+        mask = module.mask(images, SampleRNG([3]))
         other = images.clone()
-        place = int(mask.drop[0, 0])
-        row, column = 4 * (place // 4), 4 * (place % 4)
+        position = int(mask.drop[0, 0])
+        row, column = 4 * (position // 4), 4 * (position % 4)
         other[:, :, row : row + 4, column : column + 4] = 0.5
-        assert torch.equal(judged.predict(images, mask), judged.predict(other, mask))
+        assert torch.equal(module.predict(images, mask), module.predict(other, mask))
 
 
 def test_only_scored_patches_count_and_parts_are_free():
-    judged, images = mae(Block(6, 2)).eval(), pictures(2)
-    mask = judged.mask(images, Draws([1, 2]))
-    part = mask.hidden & (torch.arange(16) < 8)
-    loss = judged.losses(images, Mask(mask.hidden, part)).total
-    torch.testing.assert_close(loss, judged.distances(images, mask)[part].mean())
+    module, images = mae(Block(6, 2)).eval(), make_images(2)
+    mask = module.mask(images, SampleRNG([1, 2]))
+    part = mask.masked & (torch.arange(16) < 8)
+    loss = module.losses(images, Mask(mask.masked, part)).total
+    torch.testing.assert_close(loss, module.distances(images, mask)[part].mean())
     hog = HogTarget(4)
-    objective = MaskedModelling(mae_vit(**SIZES), MaeDecoder(16, 4, 32, 16, 1, 2, output=hog.dim), hog, Random())
+    objective = MIM(mae_vit(**SIZES), MaeDecoder(16, 4, 32, 16, 1, 2, output=hog.dim), hog, Random())
     objective(batch()).total.backward()
     assert objective.encoder.patch_embed.proj.weight.grad.abs().sum() > 0
     with pytest.raises(UserError, match="build both for the same patch"):
-        MaskedModelling(mae_vit(**SIZES), MaeDecoder(16, 4, 32, 16, 1, 2), PixelTarget(8), Random())
+        MIM(mae_vit(**SIZES), MaeDecoder(16, 4, 32, 16, 1, 2), PixelTarget(8), Random())

@@ -8,14 +8,14 @@ from mimgen.errors import UserError
 from mimgen.methods.proxy_codes import ProxyCodes
 from mimgen.tokenizers import ConvTokenizer
 from mimgen.tokenizers.titok import TiTokProxy
-from mimgen.types import Batch, Draws
+from mimgen.types import Batch, SampleRNG
 
 SIZES = {"image_size": 16, "tokens": 4, "patch": 4, "encoder": (32, 2, 2), "codebook_size": 32, "token_size": 6}
 
 
 def batch(codes=None):
     images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    return Batch(images, ("",) * 4, ("",) * 4, Draws(range(4)), codes=codes)
+    return Batch(images, ("",) * 4, ("",) * 4, SampleRNG(range(4)), codes=codes)
 
 
 def objective(**options):

@@ -7,7 +7,7 @@ from torch import nn
 from mimgen.methods.reconstruction import Reconstruction
 from mimgen.tokenizers.discriminators import Discriminator, PatchDiscriminator
 from mimgen.tokenizers.quantizers import FiniteScalarQuantizer, LookupFreeQuantizer, VectorQuantizer
-from mimgen.types import Batch, Draws
+from mimgen.types import Batch, SampleRNG
 
 
 class TinyTokenizer(nn.Module):
@@ -29,13 +29,13 @@ class TinyTokenizer(nn.Module):
 
 def batch(seed=0):
     images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
-    return Batch(images, ("",) * 4, ("",) * 4, Draws(range(4)))
+    return Batch(images, ("",) * 4, ("",) * 4, SampleRNG(range(4)))
 
 
 def objective(discriminator=True, **options):
     torch.manual_seed(0)
-    judge = PatchDiscriminator(8, 2) if discriminator else None
-    return Reconstruction(TinyTokenizer(VectorQuantizer(6, 16)), judge, **options)
+    discriminator = PatchDiscriminator(8, 2) if discriminator else None
+    return Reconstruction(TinyTokenizer(VectorQuantizer(6, 16)), discriminator, **options)
 
 
 def gradients(module):
@@ -144,7 +144,7 @@ def parts_of(whole, count):
     """A batch cut into micro-batches."""
     size = len(whole) // count
     return [
-        Batch(whole.images[row : row + size], ("",) * size, ("",) * size, Draws(whole.draws.seeds[row : row + size]))
+        Batch(whole.images[row : row + size], ("",) * size, ("",) * size, SampleRNG(whole.rng.seeds[row : row + size]))
         for row in range(0, len(whole), size)
     ]
 
@@ -158,8 +158,10 @@ def accumulated(trained, batches):
 
 def opponents(**options):
     torch.manual_seed(0)
-    judge = PatchDiscriminator(8, 2, norm="group")
-    return Reconstruction(TinyTokenizer(FiniteScalarQuantizer((5, 5, 5))), judge, adversarial_weight=0.5, **options)
+    discriminator = PatchDiscriminator(8, 2, norm="group")
+    return Reconstruction(
+        TinyTokenizer(FiniteScalarQuantizer((5, 5, 5))), discriminator, adversarial_weight=0.5, **options
+    )
 
 
 @pytest.mark.parametrize("kind", ["hinge", "vanilla", "non_saturate"])
@@ -204,8 +206,8 @@ def test_a_discriminator_chooses_what_it_is_shown():
             self.scale = nn.Parameter(torch.ones(()))
             self.seen = []
 
-        def view(self, images, draws):
-            assert len(draws) == len(images)
+        def view(self, images, rng):
+            assert len(rng) == len(images)
             return images[..., :8, :8]
 
         def forward(self, images):
@@ -213,6 +215,6 @@ def test_a_discriminator_chooses_what_it_is_shown():
             return self.scale * images.mean((1, 2, 3))
 
     torch.manual_seed(0)
-    judge = Corner()
-    Reconstruction(TinyTokenizer(VectorQuantizer(6, 16)), judge)(batch())
-    assert judge.seen == [(4, 3, 8, 8)] * 3
+    discriminator = Corner()
+    Reconstruction(TinyTokenizer(VectorQuantizer(6, 16)), discriminator)(batch())
+    assert discriminator.seen == [(4, 3, 8, 8)] * 3

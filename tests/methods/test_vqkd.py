@@ -8,16 +8,16 @@ from mimgen.errors import UserError
 from mimgen.methods.vqkd import FeatureReconstruction
 from mimgen.targets import FeatureTarget, HogTarget
 from mimgen.tokenizers.vqkd.model import VqKd
-from mimgen.types import Batch, Draws
+from mimgen.types import Batch, SampleRNG
 
 
 def batch(seed=0, count=16):
-    """Pictures of four kinds of stripes in random colours."""
+    """Images of four kinds of stripes in random colours."""
     generator = torch.Generator().manual_seed(seed)
     stripes = ((torch.arange(16) // 2) % 2).float()
     shapes = torch.stack([stripes.expand(16, 16), stripes[:, None].expand(16, 16)]).repeat(count // 2, 1, 1)
     images = shapes[:, None] * torch.rand(count, 3, 1, 1, generator=generator)
-    return Batch(images, ("",) * count, ("",) * count, Draws(range(count)))
+    return Batch(images, ("",) * count, ("",) * count, SampleRNG(range(count)))
 
 
 def objective(teacher):
@@ -51,10 +51,10 @@ def test_the_teacher_stays():
 
 
 def test_evaluation_has_no_commitment_and_moves_nothing():
-    judged = objective(HogTarget(4)).eval()
-    before = {name: value.clone() for name, value in judged.state_dict().items()}
-    assert set(judged(batch()).terms) == {"cosine"}
-    assert all(torch.equal(value, before[name]) for name, value in judged.state_dict().items())
+    module = objective(HogTarget(4)).eval()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    assert set(module(batch()).terms) == {"cosine"}
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
 def test_a_teacher_that_does_not_fit_is_named():

@@ -57,7 +57,7 @@ def test_prefix_tokens_are_dropped_and_rows_scaled() -> None:
     assert torch.allclose(among.sum(-1), torch.ones(2, 4, dtype=torch.float64))
     by_hand = maps[:, 2:, 2:].double()
     assert torch.allclose(among, by_hand / by_hand.sum(-1, keepdim=True))
-    # a row that looks at the class token only falls back to looking everywhere
+    # a row that attends to the class token only falls back to looking everywhere
     alone = torch.zeros(3, 3)
     alone[:, 0] = 1
     assert torch.allclose(patch_attention(alone), torch.full((2, 2), 0.5, dtype=torch.float64))

@@ -25,8 +25,8 @@ def test_a_constant_has_only_its_mean() -> None:
 
 
 def test_a_diagonal_wave_is_found_at_its_frequency() -> None:
-    side, places = 8, torch.arange(8, dtype=torch.float64)
-    phase = places[:, None] + places
+    side, positions = 8, torch.arange(8, dtype=torch.float64)
+    phase = positions[:, None] + positions
     plane = 1 + 0.5 * torch.cos(2 * math.pi * 3 * phase / side)
     spectrum = relative_log_amplitude(tokens_of(plane), (side, side))[0]
     # a mean of 1 and a cosine of 0.5, half of whose amplitude lies at 3 and half at -3

@@ -42,7 +42,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _replay_file(file: Path) -> bool:
-    """Replay and print one file; whatever goes wrong in it is this file's failure, and the rest goes on."""
+    """Replay and print one file; whatever goes wrong in it is this file's failure, and the rest resumes."""
     from tests.parity import load_case, replay
 
     try:

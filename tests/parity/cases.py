@@ -28,7 +28,7 @@ class Case:
     Attributes:
         system: what was run.
         config: the official constructor arguments.
-        inputs: tensors by name, random draws included.
+        inputs: tensors by name, random samples included.
         weights: tensors by official state-dict key.
         outputs: recorded tensors by name; gradients as `grad/<key>`.
         metadata: all strings of the file.

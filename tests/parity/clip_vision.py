@@ -63,6 +63,6 @@ def _renamed(key: str, value: Tensor) -> dict[str, Tensor]:
         key = re.sub(old, new, key)
     if ".attn.in_proj_" not in key:
         return {key: value}
-    place, kind = key.split(".attn.in_proj_")
+    block, kind = key.split(".attn.in_proj_")
     parts = zip("qkv", value.chunk(3), strict=True)
-    return {f"{place}.self_attn.{letter}_proj.{kind}": part for letter, part in parts}
+    return {f"{block}.self_attn.{letter}_proj.{kind}": part for letter, part in parts}

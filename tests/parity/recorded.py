@@ -1,4 +1,4 @@
-"""Recorded random numbers in the place of drawn ones, and an order in the place of a computed one."""
+"""Recorded random numbers in the place of sampled ones, and an order in the place of a computed one."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 
-class RecordedDraws(Draws):
+class FixedRNG(SampleRNG):
     """Streams for `unmask` that give what an official sampler drew.
 
     Args:
         token: [S, B, N] uniform numbers of the tokens, for each of S steps.
         choice: [S, B, N] uniform numbers of the Gumbel noise on the confidence; 0.5 where there are none.
-        codes: [S, B, N, K] uniform numbers of every code, where the tokens are drawn by Gumbel noise.
+        codes: [S, B, N, K] uniform numbers of every code, where the tokens are sampled by Gumbel noise.
     """
 
     def __init__(self, token: Tensor, choice: Tensor | None = None, codes: Tensor | None = None) -> None:
@@ -32,7 +32,7 @@ class RecordedDraws(Draws):
 
 @dataclass(frozen=True)
 class RecordedOrder:
-    """An order that was computed or drawn beforehand.
+    """An order that was computed or sampled beforehand.
 
     Attributes:
         ranks: [B, N] int64, 0 is revealed first.
@@ -40,6 +40,6 @@ class RecordedOrder:
 
     ranks: Tensor
 
-    def plan(self, grid: tuple[int, int], draws: Draws) -> Tensor:
+    def plan(self, grid: tuple[int, int], rng: SampleRNG) -> Tensor:
         """The ranks."""
         return self.ranks

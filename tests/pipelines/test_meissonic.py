@@ -33,7 +33,7 @@ def pipeline() -> MeissonicPipeline:
     return made
 
 
-def test_picture_depends_on_its_own_seed_only(pipeline: MeissonicPipeline) -> None:
+def test_image_depends_on_its_own_seed_only(pipeline: MeissonicPipeline) -> None:
     together = pipeline(PROMPTS, seed=[1, 2, 3], output_type="pt")
     alone = pipeline("blue car", seed=2, output_type="pt")
     split = pipeline(PROMPTS, seed=[1, 2, 3], batch_size=2, output_type="pt")
@@ -60,24 +60,24 @@ def test_diffusers_names_of_arguments(pipeline: MeissonicPipeline) -> None:
         ["cat", "dog"], num_images_per_prompt=2, height=32, negative_prompt=["a", "b"],
         callback_on_preview=lambda shown: steps.append(shown.step), preview_every=4,
     )  # fmt: skip
-    assert [picture.size for picture in made.images] == [(24, 32)] * 4
-    assert made.revealed_at.shape == made.tokens.shape == (4, 8, 6)
+    assert [image.size for image in made.images] == [(24, 32)] * 4
+    assert made.unmasked_at.shape == made.tokens.shape == (4, 8, 6)
     assert steps == [3]
 
 
-def test_editing_of_pictures(pipeline: MeissonicPipeline) -> None:
-    picture = Image.effect_noise((24, 16), 80).convert("RGB")
+def test_editing_of_images(pipeline: MeissonicPipeline) -> None:
+    image = Image.effect_noise((24, 16), 80).convert("RGB")
     mask = Image.new("L", (24, 16))
     mask.paste(255, (9, 5, 12, 8))
-    drawn = pipeline.inpaint("cat", picture, mask, feather=0, seed=1, steps=2).images[0]
+    output = pipeline.inpaint("cat", image, mask, feather=0, seed=1, steps=2).images[0]
     kept = np.asarray(mask) == 0
-    assert np.array_equal(np.asarray(drawn)[kept], np.asarray(picture)[kept])
-    assert drawn.tobytes() != picture.tobytes()
-    assert pipeline.outpaint("cat", picture, (0, 4, 8, 0)).images[0].size == (32, 20)
-    edited = pipeline.edit(["cat", "dog"], picture, strength=0.5, output_type="pt", guidance_scale=1.0)
-    assert edited.images.shape == (2, 3, 16, 24) and bool((edited.revealed_at == -1).any())
-    with pytest.raises(UserError, match="those of the picture"):
-        pipeline.edit("cat", picture, height=32)
+    assert np.array_equal(np.asarray(output)[kept], np.asarray(image)[kept])
+    assert output.tobytes() != image.tobytes()
+    assert pipeline.outpaint("cat", image, (0, 4, 8, 0)).images[0].size == (32, 20)
+    edited = pipeline.edit(["cat", "dog"], image, strength=0.5, output_type="pt", guidance_scale=1.0)
+    assert edited.images.shape == (2, 3, 16, 24) and bool((edited.unmasked_at == -1).any())
+    with pytest.raises(UserError, match="those of the image"):
+        pipeline.edit("cat", image, height=32)
 
 
 def test_cancelling(pipeline: MeissonicPipeline) -> None:
@@ -86,15 +86,15 @@ def test_cancelling(pipeline: MeissonicPipeline) -> None:
     assert seen == [0, 1]
 
 
-def test_fresh_process_gives_identical_pictures(pipeline: MeissonicPipeline, tmp_path: Path) -> None:
+def test_fresh_process_gives_identical_images(pipeline: MeissonicPipeline, tmp_path: Path) -> None:
     pipeline.save_pretrained(tmp_path / "saved")
     here = pipeline(PROMPTS, seed=7, output_type="pt").images
     script = (
         "import sys; from safetensors.torch import save_file\n"
         "from mimgen.pipelines import MeissonicPipeline\n"
         "p = MeissonicPipeline.from_pretrained(sys.argv[1]); p.set_progress_bar_config(disable=True)\n"
-        f"pictures = p({PROMPTS!r}, seed=7, output_type='pt').images\n"
-        "save_file({'images': pictures.contiguous()}, sys.argv[2])\n"
+        f"images = p({PROMPTS!r}, seed=7, output_type='pt').images\n"
+        "save_file({'images': images.contiguous()}, sys.argv[2])\n"
     )
     subprocess.run(
         [sys.executable, "-c", script, tmp_path / "saved", tmp_path / "out.safetensors"], check=True
@@ -107,7 +107,7 @@ def test_fresh_process_gives_identical_pictures(pipeline: MeissonicPipeline, tmp
     ("options", "message"),
     [
         ({"prompt": []}, "no prompt"),
-        ({"prompt": ["a", "b"], "seed": [1]}, "1 seeds for 2 pictures"),
+        ({"prompt": ["a", "b"], "seed": [1]}, "1 seeds for 2 images"),
         ({"prompt": "a", "steps": -1}, "at least one step"),
         ({"prompt": "a", "order": "spiral"}, "halton"),
         ({"prompt": "a", "output_type": "jpeg"}, "pil"),

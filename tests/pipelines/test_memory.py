@@ -1,4 +1,4 @@
-"""Settings for little memory: what they bound, and that pictures stay what they are."""
+"""Settings for little memory: what they bound, and that images stay what they are."""
 
 import sys
 
@@ -38,14 +38,14 @@ def test_larger_cards_get_looser_settings() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"dtype": "half"}, "bfloat16"), ({"decode_slice": 0}, "one picture"), ({"batch_size": -1}, "one picture")],
+    [({"dtype": "half"}, "bfloat16"), ({"decode_slice": 0}, "one image"), ({"batch_size": -1}, "one image")],
 )
 def test_impossible_settings(fields: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Memory(**fields)
 
 
-def test_pictures_are_the_same_within_bounds() -> None:
+def test_images_are_the_same_within_bounds() -> None:
     free, bound = core(), core(Memory(offload=True, decode_slice=2, batch_size=3))
     sizes, moves = [], []
     decode, to = bound.vqvae.decode, bound.text_encoder.to

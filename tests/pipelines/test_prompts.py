@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mimgen.errors import UserError
-from mimgen.pipelines.prompts import PromptLine, asked, picture_seeds, read_prompts
+from mimgen.pipelines.prompts import PromptLine, expand_prompts, image_seeds, read_prompts
 
 
 def written(folder: Path, text: str, name: str = "p.txt") -> Path:
@@ -63,21 +63,21 @@ def test_files_that_cannot_be_read(tmp_path):
         read_prompts(tmp_path / "b.txt")
 
 
-def test_pictures_of_a_prompt_follow_each_other():
-    wanted = asked(["a", "b"], ["x", "y"], [1, 2, 3, 4], 2)
+def test_images_of_a_prompt_follow_each_other():
+    wanted = expand_prompts(["a", "b"], ["x", "y"], [1, 2, 3, 4], 2)
     assert wanted.prompts == ["a", "a", "b", "b"] and wanted.negatives == ["x", "x", "y", "y"]
     assert wanted.part(slice(1, 3)).seeds == [2, 3] and len(wanted) == 4
 
 
 def test_seeds():
-    assert picture_seeds(5, 1) == [5]
-    derived = picture_seeds(5, 3)
-    assert len(set(derived)) == 3 and derived[:2] == picture_seeds(5, 2) and derived == picture_seeds(5, 1, 3)
+    assert image_seeds(5, 1) == [5]
+    derived = image_seeds(5, 3)
+    assert len(set(derived)) == 3 and derived[:2] == image_seeds(5, 2) and derived == image_seeds(5, 1, 3)
 
 
 def test_seeds_of_numpy():
-    assert picture_seeds(np.int64(5), 3) == picture_seeds(5, 3)
-    seeds = picture_seeds(np.array([1, 2], dtype=np.uint32), 2)
+    assert image_seeds(np.int64(5), 3) == image_seeds(5, 3)
+    seeds = image_seeds(np.array([1, 2], dtype=np.uint32), 2)
     assert seeds == [1, 2] and all(type(seed) is int for seed in seeds)
 
 
@@ -87,7 +87,7 @@ def test_seeds_of_numpy():
         (([], "", 0, 1), "no prompt"),
         (("a cat", "", 0, 1), r'pass \["a cat"\]'),
         ((["a"], ["x", "y"], 0, 1), "2 negative prompts for 1 prompts"),
-        ((["a"], "", [1], 2), "1 seeds for 2 pictures"),
+        ((["a"], "", [1], 2), "1 seeds for 2 images"),
         ((["a"], "", 0, 0), "images_per_prompt=0"),
         ((["a"], "", 1.5, 1), "seed 1.5: give a whole number"),
         ((["a", "b"], "", [1, 2.5], 1), "seed 2.5"),
@@ -95,4 +95,4 @@ def test_seeds_of_numpy():
 )
 def test_mistakes(arguments, words):
     with pytest.raises(UserError, match=words):
-        asked(*arguments)
+        expand_prompts(*arguments)

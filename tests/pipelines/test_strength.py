@@ -1,4 +1,4 @@
-"""The last part of a schedule: how much is hidden, and what of steps, temperature and guidance is left."""
+"""The last part of a schedule: how much is masked, and what of steps, temperature and guidance is left."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import pytest
 
 from mimgen.errors import UserError
 from mimgen.pipelines import Preset
-from mimgen.pipelines.strength import continued, hidden_share
+from mimgen.pipelines.strength import continued, masked_share
 from mimgen.sampling import Cosine, Linear, Remaining
 
 
 @pytest.mark.parametrize(("strength", "share"), [(0.3, 0.454), (0.5, 0.707), (1.0, 1.0)])
 def test_share_that_is_hidden(strength, share):
-    assert hidden_share(Preset(), strength) == pytest.approx(share, abs=1e-3)
+    assert masked_share(Preset(), strength) == pytest.approx(share, abs=1e-3)
 
 
 @pytest.mark.parametrize("strength", [0, -1, 1.01, math.nan])
 def test_strength_out_of_range(strength):
     with pytest.raises(UserError, match="strength"):
-        hidden_share(Preset(), strength)
+        masked_share(Preset(), strength)
 
 
 def test_everything_goes_on_from_there():

@@ -1,4 +1,4 @@
-"""A text-to-image pipeline of untrained parts that draws in milliseconds."""
+"""A text-to-image pipeline of untrained parts that generates in milliseconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIDE = 4  # pixels of a token
 
 
 def tiny_pipeline(**preset) -> TextToImage:
-    """Pictures of 16 x 24 px, 4 x 6 tokens of 40 codes."""
+    """Images of 16 x 24 px, 4 x 6 tokens of 40 codes."""
     torch.manual_seed(0)
     transformer = MeissonicTransformer(1, 1, 16, 2, 12, 32, pooled_text_dim=12, vocab_size=41, codebook_size=CODES)
     text = ByteTextEncoder(width=12, depth=1, heads=2, max_words=5, buckets=32)

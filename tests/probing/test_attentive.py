@@ -19,24 +19,24 @@ def marked(n: int, seed: int, count: int = 16, width: int = 16) -> tuple[Tensor,
     fixed = torch.Generator().manual_seed(99)
     mark, centres = 3 * torch.randn(width, generator=fixed), torch.randn(4, width, generator=fixed)
     generator = torch.Generator().manual_seed(seed)
-    classes, place = torch.randint(4, (n,), generator=generator), torch.randint(count, (n,), generator=generator)
+    classes, position = torch.randint(4, (n,), generator=generator), torch.randint(count, (n,), generator=generator)
     x = torch.randn(n, count, width, generator=generator)
-    x[torch.arange(n), place] = mark + centres[classes] + 0.3 * torch.randn(n, width, generator=generator)
-    return x, 2 * classes + 3, place
+    x[torch.arange(n), position] = mark + centres[classes] + 0.3 * torch.randn(n, width, generator=generator)
+    return x, 2 * classes + 3, position
 
 
 def test_a_probe_finds_the_token_that_matters() -> None:
-    (x, y, _), (test_x, test_y, place) = marked(300, 0), marked(150, 1)
+    (x, y, _), (test_x, test_y, position) = marked(300, 0), marked(150, 1)
     probe = attentive_probe(x, y, test_x, test_y, seed=0, training=QUICK)
     mean = linear_probe(x.mean(1), y, test_x.mean(1), test_y, seed=0)
     assert probe.result.accuracy > 0.9
     assert probe.result.accuracy > mean.accuracy + 0.1
     assert torch.equal(probe.labels, torch.tensor([3, 5, 7, 9]))
     assert float((probe.predict(test_x) == test_y).double().mean()) == probe.result.accuracy
-    objects = torch.nn.functional.one_hot(place, 16).bool().view(-1, 4, 4)
-    game = pointing_game(probe.head.maps(test_x), (4, 4), objects)
-    assert game.chance == pytest.approx(1 / 16)
-    assert game.average > 0.8 and float(game.each.max()) > 0.8
+    objects = torch.nn.functional.one_hot(position, 16).bool().view(-1, 4, 4)
+    loss_config = pointing_game(probe.head.maps(test_x), (4, 4), objects)
+    assert loss_config.chance == pytest.approx(1 / 16)
+    assert loss_config.average > 0.8 and float(loss_config.each.max()) > 0.8
     details = probe.result.details
     assert details["parameters"] == 16 * 16 + 16 * 16 + 17 * 4
     assert {tried["rate"] for tried in details["tried"]} == {1e-3, 1e-2}
@@ -64,7 +64,7 @@ def test_every_pooling_trains_at_several_rates(name: str) -> None:
     assert probe.head.maps(test_x).shape[::2] == (10, 9)
 
 
-def test_a_few_pictures_are_enough_for_one_setting() -> None:
+def test_a_few_images_are_enough_for_one_setting() -> None:
     (x, _, _), (test_x, test_y, _) = marked(4, 0), marked(10, 1)
     y = torch.tensor([3, 5, 7, 9])
     training = AttentiveTraining(rates=(1e-3,), steps=2, warmup=0)

@@ -34,11 +34,11 @@ class Counting(nn.Module):
 
     def __init__(self, fails_at: int | None = None, broken: bool = False) -> None:
         super().__init__()
-        self.calls, self.pictures, self.fails_at, self.broken = 0, 0, fails_at, broken
+        self.calls, self.images, self.fails_at, self.broken = 0, 0, fails_at, broken
 
     def forward(self, images: Tensor, *, layers: Sequence[int] = ()) -> Tokens:
         self.calls += 1
-        self.pictures += len(images)
+        self.images += len(images)
         if self.calls == self.fails_at:
             raise KeyboardInterrupt
         patches = nn.functional.avg_pool2d(images, 4).flatten(2).transpose(1, 2)
@@ -49,7 +49,7 @@ class Counting(nn.Module):
 
 
 class Numbered:
-    """Eleven pictures with a label; number 3 is corrupt, and number 4 stands in for it."""
+    """Eleven images with a label; number 3 is corrupt, and number 4 stands in for it."""
 
     name, fingerprint, label_names, captions = "numbered", "f00d", {"kind": ["a", "b"]}, [""] * 11
 
@@ -99,11 +99,11 @@ def test_goes_on_after_an_interruption(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         cached_features(tmp_path, key(), Counting(fails_at=5), IMAGES, batch_size=2)  # 1 probe, 2 a block
     folder = next(tmp_path.iterdir())
-    with pytest.raises(UserError, match="goes on where it stopped"):
+    with pytest.raises(UserError, match="resumes where it stopped"):
         open_features(folder)
     encoder, seen = Counting(), []
     found = cached_features(tmp_path, key(), encoder, IMAGES, on_block=lambda done, total: seen.append((done, total)))
-    assert encoder.pictures == 11 - 4  # the first block was kept
+    assert encoder.images == 11 - 4  # the first block was kept
     assert seen[-1] == (11, 11)
     torch.testing.assert_close(found.joined, extract(Counting(), IMAGES, (0, 1, 2)).joined)
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -126,7 +126,7 @@ def test_processes_share_the_blocks(tmp_path: Path) -> None:
         thread.join()
     found = open_features(tmp_path / "f")
     torch.testing.assert_close(found.joined, extract(Counting(), IMAGES).joined)
-    assert sum(encoder.pictures for encoder in encoders) <= 11 + 1  # each once, and the first for its shape
+    assert sum(encoder.images for encoder in encoders) <= 11 + 1  # each once, and the first for its shape
 
 
 def test_blocks_of_a_lost_process_are_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_workers(tmp_path: Path) -> None:
     torch.testing.assert_close(found.joined, extract(encoder, IMAGES).joined)
 
 
-def test_labels_are_of_the_picture_that_was_read(tmp_path: Path) -> None:
+def test_labels_are_of_the_image_that_was_read(tmp_path: Path) -> None:
     data = Numbered()
     wanted = key_of(data, model="counting", weights="w", split="val")
     assert (wanted.data, wanted.contents, wanted.pixels, wanted.count) == ("numbered", "f00d", 8, 11)
@@ -176,7 +176,7 @@ def test_features_of_something_else_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"weights \(w and v\)"):
         open_features(found.folder, key(layers=(0, 1, 2), weights="v"))
     check_comparable(key(split="train"), key(split="val", contents="other", count=3))
-    with pytest.raises(UserError, match=r"size of the pictures \(8 and 16\), pooling"):
+    with pytest.raises(UserError, match=r"size of the images \(8 and 16\), pooling"):
         check_comparable(key(), key(pixels=16, pooling="grid"))
 
 
@@ -208,5 +208,5 @@ def test_wrong_input_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_key_file_says_what_it_was_made_from(tmp_path: Path) -> None:
     found = cached_features(tmp_path, key(), Counting(), IMAGES)
     assert found.folder is not None
-    said = json.loads((found.folder / "key.json").read_text("utf-8"))
-    assert said["model"] == "counting" and said["layers"] == [0, 1, 2] and said["count"] == 11
+    output = json.loads((found.folder / "key.json").read_text("utf-8"))
+    assert output["model"] == "counting" and output["layers"] == [0, 1, 2] and output["count"] == 11

@@ -19,20 +19,20 @@ def vit(**changes) -> VitEncoder:
     return VitEncoder(**{"image_size": 8, "patch": 4, "width": 16, "depth": 2, "heads": 2, **changes})
 
 
-def pictures(n: int, seed: int) -> tuple[Tensor, Tensor]:
+def make_images(n: int, seed: int) -> tuple[Tensor, Tensor]:
     """A bright square left or right; labels 3 and 7."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(n, 3, 8, 8, generator=generator) * 0.3
     right = torch.arange(n) % 2
-    for picture, side in zip(images, right.tolist()):
-        picture[:, 2:6, 4 * side : 4 * side + 4] += 0.6
+    for image, side in zip(images, right.tolist()):
+        image[:, 2:6, 4 * side : 4 * side + 4] += 0.6
     return images, 3 + 4 * right
 
 
 def test_learns_what_a_head_alone_cannot_read_and_leaves_the_encoder_alone():
     encoder = vit()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    result = fine_tune(encoder, *pictures(128, 0), *pictures(64, 1), seed=0, settings=QUICK)
+    result = fine_tune(encoder, *make_images(128, 0), *make_images(64, 1), seed=0, settings=QUICK)
     assert result.accuracy > 0.95 and result.majority == 0.5
     assert (result.n, result.test_n, result.classes, result.features) == (128, 64, 2, 16)
     losses = result.details["losses"]
@@ -47,11 +47,14 @@ def test_the_same_seed_gives_the_same_run_and_the_outer_stream_is_left_alone():
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    runs = [fine_tune(vit(), *pictures(32, 0), *pictures(8, 1), seed=seed, settings=settings) for seed in (1, 1, 2)]
+    runs = [
+        fine_tune(vit(), *make_images(32, 0), *make_images(8, 1), seed=seed, settings=settings)
+        for seed in (1, 1, 2)
+    ]
     torch.manual_seed(5)
-    fine_tune(encoder := vit(), *pictures(32, 0), *pictures(8, 1), seed=1, settings=settings)
+    fine_tune(encoder := vit(), *make_images(32, 0), *make_images(8, 1), seed=1, settings=settings)
     state = torch.random.get_rng_state()
-    fine_tune(encoder, *pictures(32, 0), *pictures(8, 1), seed=2, settings=settings)
+    fine_tune(encoder, *make_images(32, 0), *make_images(8, 1), seed=2, settings=settings)
     assert torch.equal(state, torch.random.get_rng_state())
     assert runs[0] == runs[1] and runs[0].details["losses"] != runs[2].details["losses"]
     torch.manual_seed(5)
@@ -60,11 +63,11 @@ def test_the_same_seed_gives_the_same_run_and_the_outer_stream_is_left_alone():
 
 def test_first_loss_is_that_of_guessing():
     settings = FineTune(epochs=1, batch_size=64, base_lr=1e-9)
-    result = fine_tune(vit(), *pictures(64, 0), *pictures(8, 1), seed=0, settings=settings)
+    result = fine_tune(vit(), *make_images(64, 0), *make_images(8, 1), seed=0, settings=settings)
     assert result.details["losses"][0] == pytest.approx(torch.log(torch.tensor(2.0)).item(), abs=1e-3)
 
 
-def test_mixup_mixes_pictures_and_labels_alike():
+def test_mixup_mixes_images_and_labels_alike():
     batch, targets = torch.rand(4, 3, 2, 2), torch.eye(4)
     mixed, shares = _mixed(batch, targets, 0.75)
     assert torch.allclose(mixed[0], 0.75 * batch[0] + 0.25 * batch[3])
@@ -89,7 +92,7 @@ class _Frozen(VitEncoder):
 
 
 def test_mistakes_name_the_fix():
-    train, test = pictures(16, 0), pictures(8, 1)
+    train, test = make_images(16, 0), make_images(8, 1)
     settings = FineTune(epochs=1)
     frozen = _Frozen(image_size=8, patch=4, width=16, depth=2, heads=2)
     bare = vit(class_token=False, pool="mean")
@@ -99,7 +102,7 @@ def test_mistakes_name_the_fix():
         fine_tune(frozen, *train, *test, seed=0, settings=settings)
     with pytest.raises(UserError, match="single class"):
         fine_tune(vit(), train[0], torch.zeros(16, dtype=torch.int64), *test, seed=0, settings=settings)
-    with pytest.raises(UserError, match="1 of 16 train pictures have no label"):
+    with pytest.raises(UserError, match="1 of 16 train images have no label"):
         fine_tune(vit(), train[0], labels, *test, seed=0, settings=settings)
     with pytest.raises(UserError, match='pool="mean"'):
         fine_tune(bare, *train, *test, seed=0, settings=FineTune(epochs=1, pool="prefix"))

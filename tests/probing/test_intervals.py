@@ -38,24 +38,24 @@ def test_one_seed_says_nothing_of_the_spread() -> None:
 
 
 def test_bootstrap_is_near_the_normal_interval() -> None:
-    hits = (torch.arange(1000) % 4 == 0).double()
-    found = bootstrap(hits, seed=0)
+    correct = (torch.arange(1000) % 4 == 0).double()
+    found = bootstrap(correct, seed=0)
     half = 1.96 * math.sqrt(0.25 * 0.75 / 1000)
     assert found.mean == 0.25
     assert found.low == pytest.approx(0.25 - half, abs=0.004)
     assert found.high == pytest.approx(0.25 + half, abs=0.004)
-    assert found == bootstrap(hits, seed=0)
+    assert found == bootstrap(correct, seed=0)
 
 
-def test_seeds_share_their_test_pictures() -> None:
-    hits = (torch.arange(200) % 2).double()
-    assert bootstrap(hits.expand(5, 200), seed=0) == bootstrap(hits, seed=0)
+def test_seeds_share_their_test_images() -> None:
+    correct = (torch.arange(200) % 2).double()
+    assert bootstrap(correct.expand(5, 200), seed=0) == bootstrap(correct, seed=0)
 
 
 def test_pairs_tell_apart_what_single_intervals_do_not() -> None:
     second = (torch.arange(400) % 2).double()
     first = second.clone()
-    first[:24:2] = 1  # 12 pictures better, none worse
+    first[:24:2] = 1  # 12 images better, none worse
     assert bootstrap(first, seed=0).low < bootstrap(second, seed=0).high
     found = bootstrap_difference(first, second, seed=0)
     assert found.mean == pytest.approx(0.03)
@@ -69,7 +69,7 @@ def test_broken_input_is_named() -> None:
         over_seeds([0.5, math.nan])
     with pytest.raises(UserError, match="between 0 and 1"):
         over_seeds([0.5], level=95)
-    with pytest.raises(UserError, match="at least one test picture"):
+    with pytest.raises(UserError, match="at least one test image"):
         bootstrap(torch.zeros(0), seed=0)
-    with pytest.raises(UserError, match="3 and 4 test pictures"):
+    with pytest.raises(UserError, match="3 and 4 test images"):
         bootstrap_difference(torch.zeros(3), torch.zeros(4), seed=0)

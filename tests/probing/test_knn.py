@@ -52,21 +52,21 @@ def test_probe_agrees_with_sklearn() -> None:
         7, metric="cosine", algorithm="brute", weights=lambda d: torch.from_numpy(-d / 0.2).exp().numpy()
     )
     predicted = torch.from_numpy(model.fit(x.numpy(), y.numpy()).predict(test_x.numpy()))
-    assert ours.hits is not None
-    assert torch.equal(ours.hits.bool(), predicted == test_y)
+    assert ours.correct is not None
+    assert torch.equal(ours.correct.bool(), predicted == test_y)
     assert 0.4 < ours.accuracy < 1
     assert ours.details == {"k": 7, "temperature": 0.2}
 
 
 def test_settings_are_chosen_by_leaving_one_out() -> None:
-    # Each class has few pictures close together, so that many neighbours outvote the right ones.
+    # Each class has few images close together, so that many neighbours outvote the right ones.
     y = torch.arange(40) // 4
     x = torch.eye(10).repeat_interleave(4, 0) * 3 + 0.3 * normal(40, 10)
     found = knn_probe(x, y, x, y, seed=0, ks=(39, 3), temperatures=(100.0,))
     assert found.details["k"] == 3
     assert found.validation == pytest.approx(1.0)
     few = knn_probe(x[::8], y[::8], x[::8], y[::8], seed=0)
-    assert few.details["k"] == 4  # one fewer than the training pictures
+    assert few.details["k"] == 4  # one fewer than the training images
 
 
 def test_length_of_features_does_not_matter() -> None:

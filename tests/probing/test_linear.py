@@ -22,7 +22,7 @@ def blobs(n: int, features: int, seed: int, spread: float = 0.5) -> tuple[Tensor
 def test_separable_classes_are_read() -> None:
     result = linear_probe(*blobs(200, 12, 0), *blobs(100, 12, 1), seed=0)
     assert result.accuracy > 0.97
-    assert result.balanced > 0.97
+    assert result.balanced_accuracy > 0.97
     assert result.majority < 0.5
     assert (result.n, result.test_n, result.classes, result.features) == (200, 100, 4, 12)
 
@@ -43,7 +43,7 @@ def test_noise_features_do_not_beat_the_majority() -> None:
     assert result.majority > 0.7
 
 
-def test_more_features_than_pictures() -> None:
+def test_more_features_than_images() -> None:
     x, y = blobs(60, 300, 0, spread=2.0)
     result = linear_probe(x, y, *blobs(100, 300, 1, spread=2.0), seed=0)
     assert result.accuracy > 0.8
@@ -85,11 +85,11 @@ def test_broken_input_is_named() -> None:
         linear_probe(x, torch.zeros(20, dtype=torch.long), x, y, seed=0)
     with pytest.raises(UserError, match="1 of 20 test features are NaN"):
         linear_probe(x, y, x.index_fill(0, torch.tensor([3]), torch.nan), y, seed=0)
-    with pytest.raises(UserError, match="2 of 20 train pictures have no label"):
+    with pytest.raises(UserError, match="2 of 20 train images have no label"):
         linear_probe(x, y.index_fill(0, torch.tensor([3, 4]), -1), x, y, seed=0)
     with pytest.raises(UserError, match="labels must be integers"):
         linear_probe(x, y.float(), x, y, seed=0)
-    with pytest.raises(UserError, match="4 features a picture, test 3"):
+    with pytest.raises(UserError, match="4 features per image, test 3"):
         linear_probe(x, y, x[:, :3], y, seed=0)
     with pytest.raises(UserError, match="too few"):
         linear_probe(x[:4], torch.tensor([0, 1, 0, 1]), x, y, seed=0)
@@ -101,7 +101,7 @@ def test_rare_and_unseen_classes_warn() -> None:
     x, y = blobs(40, 4, 0)
     with pytest.warns(UserWarning, match="1 of 5 classes have fewer than 2"):
         linear_probe(x, y.index_fill(0, torch.tensor([0]), 77), x, y, seed=0)
-    with pytest.warns(UserWarning, match="1 test pictures have a label that train lacks"):
+    with pytest.warns(UserWarning, match="1 test images have a label that train lacks"):
         linear_probe(x, y, x, y.index_fill(0, torch.tensor([0]), 78), seed=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

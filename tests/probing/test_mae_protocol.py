@@ -51,7 +51,7 @@ def test_small_data_keep_the_peak_rate_and_the_steps() -> None:
     assert small.batch == 100
     assert small.rate(small.warmup, small.batch) == pytest.approx(6.4)
     assert MaeProtocol.small(1_281_167).batch == pytest.approx(16384, abs=50)
-    with pytest.warns(UserWarning, match="60 training pictures do not fill a batch of 16384"):
+    with pytest.warns(UserWarning, match="60 training images do not fill a batch of 16384"):
         mae_probe(*blobs(60, 0), *blobs(20, 1), seed=0, protocol=MaeProtocol(epochs=2, warmup=1))
 
 

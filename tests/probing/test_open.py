@@ -19,9 +19,9 @@ def tiny_vit() -> VitEncoder:
 
 
 def test_plain_encoders() -> None:
-    opened = open_encoder("pixels", 32)
-    torch.testing.assert_close(extract(opened.encoder, IMAGES).joined, raw_pixels(IMAGES))
-    assert (opened.name, opened.pixels, opened.facts["parameters"]) == ("pixels", 32, 0)
+    loaded = open_encoder("pixels", 32)
+    torch.testing.assert_close(extract(loaded.encoder, IMAGES).joined, raw_pixels(IMAGES))
+    assert (loaded.name, loaded.pixels, loaded.facts["parameters"]) == ("pixels", 32, 0)
     assert open_encoder("hog:8", 32).facts["dim"] == 36
     assert open_encoder("pixels").pixels == 64
     digests = {open_encoder(*each).digest for each in (("pixels", 32), ("pixels", 64), ("pixels:8", 32), ("hog", 32))}
@@ -41,10 +41,10 @@ def test_random_vit_is_the_same_every_time_and_leaves_the_generator_alone() -> N
 def test_own_encoder_in_a_run_folder(tmp_path: Path) -> None:
     encoder = tiny_vit()
     encoder.save_pretrained(tmp_path / "my-run" / "encoder")
-    opened = open_encoder(str(tmp_path / "my-run"))
-    assert (opened.name, opened.pixels, opened.facts["kind"], opened.facts["depth"]) == ("my-run", 32, "encoder", 2)
-    assert opened.digest == open_encoder(str(tmp_path / "my-run" / "encoder")).digest
-    torch.testing.assert_close(extract(opened.encoder, IMAGES).joined, extract(encoder, IMAGES).joined)
+    loaded = open_encoder(str(tmp_path / "my-run"))
+    assert (loaded.name, loaded.pixels, loaded.facts["kind"], loaded.facts["depth"]) == ("my-run", 32, "encoder", 2)
+    assert loaded.digest == open_encoder(str(tmp_path / "my-run" / "encoder")).digest
+    torch.testing.assert_close(extract(loaded.encoder, IMAGES).joined, extract(encoder, IMAGES).joined)
     assert open_encoder(str(tmp_path / "my-run"), 64).pixels == 64
     with pytest.raises(UserError, match="patches of 8 pixels, give a multiple such as 32"):
         open_encoder(str(tmp_path / "my-run"), 35)
@@ -63,12 +63,12 @@ def test_folder_of_transformers_is_recognised(tmp_path: Path) -> None:
 def test_features_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIMGEN_CACHE", str(tmp_path))
     assert default_cache() == tmp_path / "features"
-    opened = open_encoder("random-vit", 32)
-    found = features_of(opened, IMAGES, data="three", layers=(0, 12))
-    torch.testing.assert_close(found.joined, extract(opened.encoder, IMAGES, (0, 12)).joined)
+    loaded = open_encoder("random-vit", 32)
+    found = features_of(loaded, IMAGES, data="three", layers=(0, 12))
+    torch.testing.assert_close(found.joined, extract(loaded.encoder, IMAGES, (0, 12)).joined)
     assert found.folder is not None and found.folder.parent == tmp_path / "features"
     assert features_of(open_encoder("random-vit", 32), IMAGES, data="three", layers=(0, 12)).folder == found.folder
-    with pytest.raises(UserError, match="opened for 64 pixels, the pictures have 32"):
+    with pytest.raises(UserError, match="opened for 64 pixels, the images have 32"):
         features_of(open_encoder("pixels", 64), IMAGES)
 
 

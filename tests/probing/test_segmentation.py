@@ -21,7 +21,7 @@ GRID = (4, 4)
 
 
 def scenes(n: int, seed: int, noise: float = 0.1) -> tuple[Tensor, Tensor]:
-    """Tokens that are noisy signs of the class of their patch, and masks of 3 classes, 2 pixels a patch."""
+    """Tokens that are noisy signs of the class of their patch, and masks of 3 classes, 2 pixels per patch."""
     generator = torch.Generator().manual_seed(seed)
     classes = torch.randint(0, 3, (n, *GRID), generator=generator)
     masks = classes.repeat_interleave(2, 1).repeat_interleave(2, 2)
@@ -59,7 +59,7 @@ def test_mean_iou_by_hand():
 def test_linear_map_is_the_ridge_solution():
     x, masks = scenes(6, 0, noise=1.0)
     other, _ = scenes(2, 1, noise=1.0)
-    masks = masks[:, ::2, ::2]  # one pixel a patch: scores are not interpolated
+    masks = masks[:, ::2, ::2]  # one pixel per patch: scores are not interpolated
     flat, shares = x.reshape(-1, 4).double().numpy(), F.one_hot(masks.reshape(-1), 3).double().numpy()
     mean, deviation, offset = flat.mean(0), flat.std(0), shares.mean(0)
     z = (flat - mean) / deviation
@@ -75,9 +75,9 @@ def test_neighbours_over_slices_are_those_of_the_whole(monkeypatch):
     monkeypatch.setattr("mimgen.probing.segmentation._ROWS", 3)
     generator = torch.Generator().manual_seed(0)
     queries, bank = torch.randn(5, 4, generator=generator), torch.randn(40, 4, generator=generator)
-    values, places = _nearest(queries, bank, 7)
+    values, positions = _nearest(queries, bank, 7)
     expected = (queries @ bank.T).topk(7, dim=1)
-    assert torch.allclose(values, expected.values) and torch.equal(places, expected.indices)
+    assert torch.allclose(values, expected.values) and torch.equal(positions, expected.indices)
 
 
 def test_knn_does_not_depend_on_the_length_of_tokens():

@@ -9,7 +9,7 @@ from torch import Tensor
 from mimgen.errors import UserError
 from mimgen.probing import linear_probe
 from mimgen.probing.logistic import fit_logistic
-from mimgen.probing.problem import standardise
+from mimgen.probing.probe_split import standardise
 from mimgen.probing.sweep import Sweep, accuracies, principal, sweep_probe, train_all
 
 
@@ -27,7 +27,7 @@ def test_principal_axes_keep_all_distances(features: int) -> None:
     assert torch.allclose(rotated @ rotated.T, x @ x.T, atol=1e-3)
     assert torch.allclose(rotated @ others.T, x @ points.T, atol=1e-3)
     assert torch.allclose(rotated.T @ rotated / 40, variances.diag(), atol=1e-4)
-    assert len(variances) == min(features, 39)  # centred pictures span one axis fewer
+    assert len(variances) == min(features, 39)  # centred images span one axis fewer
 
 
 def test_a_setting_does_not_depend_on_the_others() -> None:

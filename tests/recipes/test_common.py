@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import pytest
 
 from mimgen.errors import UserError
-from mimgen.recipes import USUAL, Common, Pictures, changed
+from mimgen.recipes import DEFAULT_FLAGS, DataConfig, TrainFlags, overrides
 from mimgen.training import Settings
 
 
@@ -29,30 +29,30 @@ class Warm(Plain):
 
 
 def test_the_size_says_what_no_flag_says() -> None:
-    assert USUAL.settings(Plain()) == Settings(steps=70, batch_size=16, base_lr=2e-3)
-    assert USUAL.settings(Warm()) == Settings(steps=70, batch_size=16, base_lr=2e-3, warmup=7)
-    assert USUAL.pictures("photos", Plain()) == Pictures("photos", 32)
+    assert DEFAULT_FLAGS.settings(Plain()) == Settings(steps=70, batch_size=16, base_lr=2e-3)
+    assert DEFAULT_FLAGS.settings(Warm()) == Settings(steps=70, batch_size=16, base_lr=2e-3, warmup=7)
+    assert DEFAULT_FLAGS.data_config("photos", Plain()) == DataConfig("photos", 32)
 
 
 def test_flags_go_before_the_size() -> None:
-    common = Common(3, 48, 4, 1e-1, "bf16", 9.0, "none", 5)
+    common = TrainFlags(3, 48, 4, 1e-1, "bf16", 9.0, "none", 5)
     expected = Settings(
         steps=3, batch_size=4, base_lr=1e-1, precision="bf16", time_limit=9.0, tracker="none", seed=5, warmup=7
     )
     assert common.settings(Warm()) == expected
-    assert common.pictures("emoji", Warm()) == Pictures("emoji", 48)
+    assert common.data_config("emoji", Warm()) == DataConfig("emoji", 48)
 
 
-def test_nought_is_a_value() -> None:
-    assert Common(steps=0).settings(Plain()).steps == 0
+def test_zero_is_a_value() -> None:
+    assert TrainFlags(steps=0).settings(Plain()).steps == 0
     with pytest.raises(UserError, match="batch_size=0"):
-        Common(batch_size=0).settings(Plain())
+        TrainFlags(batch_size=0).settings(Plain())
     with pytest.raises(UserError, match="0 pixels"):
-        Common(pixels=0).pictures("emoji", Plain())
+        TrainFlags(pixels=0).data_config("emoji", Plain())
 
 
 def test_a_config_fixes_the_rest() -> None:
-    settings = USUAL.settings(Warm(), warmup=1, betas=(0.9, 0.95), clip=0.0, ema=0.0, weight_decay_end=0.4)
+    settings = DEFAULT_FLAGS.settings(Warm(), warmup=1, betas=(0.9, 0.95), clip=0.0, ema=0.0, weight_decay_end=0.4)
     assert (settings.warmup, settings.betas, settings.clip, settings.ema) == (1, (0.9, 0.95), 0.0, 0.0)
     assert settings.weight_decay_end == 0.4
     assert settings.weight_decay == Settings(steps=1).weight_decay
@@ -60,14 +60,14 @@ def test_a_config_fixes_the_rest() -> None:
 
 def test_flags_have_the_settings_usual_values() -> None:
     usual = {each.name: each.default for each in fields(Settings)}
-    for each in fields(Common):
+    for each in fields(TrainFlags):
         assert each.default is None or each.default == usual[each.name], each.name
 
 
 def test_changed_keeps_what_is_not_as_usual() -> None:
-    assert changed() == {}
-    assert changed(ratio=(0.75, 0.75), gap=(None, None), parts=(0, None), fill=(False, True)) == {
+    assert overrides() == {}
+    assert overrides(ratio=(0.75, 0.75), gap=(None, None), parts=(0, None), fill=(False, True)) == {
         "parts": 0,
         "fill": False,
     }
-    assert list(changed(second=(1, 0), first=(1, 0))) == ["second", "first"]
+    assert list(overrides(second=(1, 0), first=(1, 0))) == ["second", "first"]

@@ -17,8 +17,8 @@ from mimgen.cli import configs
 from mimgen.errors import UserError
 from mimgen.evaluation import fid
 from mimgen.pipelines import TextToImage
-from mimgen.recipes import Pictures, TrainGenerator
-from mimgen.recipes.generation_fid import HISTORY, REFERENCE, FidWatch, add_line, spread
+from mimgen.recipes import DataConfig, TrainGenerator
+from mimgen.recipes.generation_fid import HISTORY, REFERENCE, FidWatch, add_line, evenly_spaced
 from mimgen.tokenizers.conv import ConvTokenizer
 from mimgen.training import Settings
 from mimgen.types import mix_seed
@@ -32,7 +32,7 @@ def folder(path: Path, count: int = 5) -> str:
     for number in range(count):
         pixels = torch.randint(0, 256, (16, 16, 3), generator=noise, dtype=torch.uint8).numpy()
         Image.fromarray(np.ascontiguousarray(pixels)).save(path / f"{number}.png")
-        (path / f"{number}.txt").write_text(f"picture {number}")
+        (path / f"{number}.txt").write_text(f"image {number}")
     return str(path)
 
 
@@ -40,28 +40,28 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(text) for text in path.read_text().splitlines()]
 
 
-def test_a_line_is_the_fid_of_the_pictures_it_states(tmp_path: Path) -> None:
-    dataset = Pictures(folder(tmp_path / "data"), 16).open()
-    asked: list[str] = []
+def test_a_line_is_the_fid_of_the_images_it_states(tmp_path: Path) -> None:
+    dataset = DataConfig(folder(tmp_path / "data"), 16).open()
+    requested: list[str] = []
 
-    def draw(prompts: list[str], seed: list[int], batch_size: int) -> SimpleNamespace:
-        asked.extend(prompts)
+    def sample(prompts: list[str], seed: list[int], batch_size: int) -> SimpleNamespace:
+        requested.extend(prompts)
         rows = [torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(each)) for each in seed]
         return SimpleNamespace(images=torch.stack(rows))
 
-    measure = FidWatch(every=2, pictures=7, batch_size=3).start(dataset, tmp_path)
-    line = measure(cast(TextToImage, draw), 4)
-    noise = [torch.Generator().manual_seed(mix_seed(0, place)) for place in range(7)]
+    measure = FidWatch(every=2, images=7, batch_size=3).start(dataset, tmp_path)
+    line = measure(cast(TextToImage, sample), 4)
+    noise = [torch.Generator().manual_seed(mix_seed(0, position)) for position in range(7)]
     made = torch.stack([torch.rand(3, 16, 16, generator=each) for each in noise])
     true = torch.stack([dataset[i].image for i in range(5)]).float() / 255  # type: ignore[index]
     with pytest.warns(UserWarning, match="no full rank"):
         expected = fid(made, true)["fid"]
     assert line["fid"] == pytest.approx(expected, rel=1e-9)
     assert (line["step"], line["n"], line["references_n"]) == (4, 7, 5)
-    assert asked == [f"picture {i % 5}" for i in range(7)]
+    assert requested == [f"image {i % 5}" for i in range(7)]
     assert (tmp_path / REFERENCE).is_file()
     assert any("biased" in text for text in line["warnings"])
-    again = measure(cast(TextToImage, draw), 4)
+    again = measure(cast(TextToImage, sample), 4)
     assert again == line
     assert lines(tmp_path / HISTORY) == [line]
 
@@ -78,7 +78,7 @@ def test_a_run_measures_when_due_and_at_the_end(tmp_path: Path) -> None:
     settings = Settings(steps=5, batch_size=4, precision="fp32", tracker="none", sample_every=3, save_every=1)
     plain = replace(run, settings=settings)
     plain.run(tmp_path / "plain")
-    replace(plain, fid=FidWatch(every=2, pictures=4)).run(tmp_path / "watched")
+    replace(plain, fid=FidWatch(every=2, images=4)).run(tmp_path / "watched")
     assert [line["step"] for line in lines(tmp_path / "watched" / HISTORY)] == [2, 4, 5]
     for name in ("plain", "watched"):
         grids = sorted(path.name for path in (tmp_path / name / "samples").iterdir())
@@ -100,16 +100,16 @@ def test_lost_steps_are_measured_again(tmp_path: Path) -> None:
 
 
 def test_places_are_spread() -> None:
-    assert spread(4, 8) == (0, 2, 4, 6)
-    assert spread(5, 3) == (0, 1, 2, 0, 1)
+    assert evenly_spaced(4, 8) == (0, 2, 4, 6)
+    assert evenly_spaced(5, 3) == (0, 1, 2, 0, 1)
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
-    dataset = Pictures(folder(tmp_path / "data"), 16).open()
+    dataset = DataConfig(folder(tmp_path / "data"), 16).open()
     with pytest.raises(UserError, match="FID every -1 steps"):
         FidWatch(every=-1)
-    with pytest.raises(UserError, match="at least 2 pictures"):
-        FidWatch(every=1, pictures=1)
+    with pytest.raises(UserError, match="at least 2 images"):
+        FidWatch(every=1, images=1)
     absent = FidWatch(every=1, extractor="inception-v3-compat", weights=str(tmp_path / "absent.pth"))
     with pytest.raises(UserError, match="no weights at"):
         absent.start(dataset, tmp_path)

@@ -1,4 +1,4 @@
-"""What a generator's run is told, and what it refuses when it goes on: clock, text encoder, squares, split weights."""
+"""What a generator's run is told, and what it refuses when it resumes: clock, text encoder, squares, split weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.recipes.stages import stage_folder, training
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures, a tokenizer, two text encoders and a pipeline."""
+    """Images, a tokenizer, two text encoders and a pipeline."""
     root = stage_folder(tmp_path_factory.mktemp("runs"))
     for name in ("one", "two"):
         torch.manual_seed(len(list(root.iterdir())))
@@ -51,16 +51,16 @@ def test_the_clock_of_sampling_is_that_of_training(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = ConvTokenizer.from_pretrained(folder / "tokenizer")
-    init = str(index_with(folder / "run" / "pipeline", tmp_path / "steps", clock="steps"))
+    init = str(index_with(folder / "run" / "pipeline", tmp_path / "steps", timestep_mode="steps"))
     rate = training(folder, "tiny256", init=init)
-    assert rate.start is not None and rate.start.preset.clock == "steps"
-    assert rate.sampling.clock == "rate" and rate.objective(tokenizer).told == 1 and not rate.options
-    steps = training(folder, "tiny256", init=init, released_clock=True)
-    assert steps.sampling.clock == "steps" and steps.objective(tokenizer).told == 1000
-    assert steps.options == {"released_clock": True} and steps.record()["released_clock"] is True
-    monkeypatch.setattr("mimgen.recipes.start.is_released", lambda folder: True)
+    assert rate.init_from is not None and rate.init_from.preset.timestep_mode == "steps"
+    assert rate.sampling.timestep_mode == "rate" and rate.objective(tokenizer).timestep_scale == 1 and not rate.options
+    steps = training(folder, "tiny256", init=init, official_timesteps=True)
+    assert steps.sampling.timestep_mode == "steps" and steps.objective(tokenizer).timestep_scale == 1000
+    assert steps.options == {"official_timesteps": True} and steps.record()["official_timesteps"] is True
+    monkeypatch.setattr("mimgen.recipes.init_from.is_released", lambda folder: True)
     released = training(folder, "tiny256", init=init).sampling
-    assert (released.steps, released.clock) == (64, "rate")
+    assert (released.steps, released.timestep_mode) == (64, "rate")
 
 
 def test_another_text_encoder_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -71,14 +71,14 @@ def test_another_text_encoder_is_refused(folder: Path, tmp_path: Path) -> None:
     assert all(torch.equal(value, kept[name]) for name, value in given.items()), "it stays as it is"
     assert encoded_by(folder, "one", 2).run(out).step == 2
     for other in ("two", None):
-        with pytest.raises(UserError, match=r"begun with another text encoder .* pass --clip and --init as"):
+        with pytest.raises(UserError, match=r"started with another text encoder .* pass --clip and --init as"):
             encoded_by(folder, other, 3).run(out)
     latest = newest(out)
     assert latest is not None
     state = json.loads((latest / "state.json").read_text())
     assert state["identity"]["record"].pop("text_encoder") == encoder_hash(folder / "one")
     (latest / "state.json").write_text(json.dumps(state))
-    assert encoded_by(folder, "one", 3).run(out).step == 3, "begun before the encoder was recorded"
+    assert encoded_by(folder, "one", 3).run(out).step == 3, "started before the encoder was recorded"
 
 
 def test_a_text_encoder_that_learned_goes_on_learning(folder: Path, tmp_path: Path) -> None:
@@ -89,14 +89,14 @@ def test_a_text_encoder_that_learned_goes_on_learning(folder: Path, tmp_path: Pa
 
 
 def test_text_states_are_not_switched(folder: Path, tmp_path: Path) -> None:
-    captions = [f"picture {number}" for number in range(8)]
+    captions = [f"image {number}" for number in range(8)]
     encoder = ByteTextEncoder.from_pretrained(folder / "one")
     states = cache_text(tmp_path / "text", captions, encoder, encoder_hash(folder / "one"), precision="fp32")
     encoded_by(folder, "one").run(tmp_path / "plain")
     encoded_by(folder, "one", text_states=str(states)).run(tmp_path / "cached")
-    with pytest.raises(UserError, match=r"begun without --text-states.* leave it out"):
+    with pytest.raises(UserError, match=r"started without --text-states.* leave it out"):
         encoded_by(folder, "one", 2, text_states=str(states)).run(tmp_path / "plain")
-    with pytest.raises(UserError, match=r"begun with --text-states.* pass states of the same"):
+    with pytest.raises(UserError, match=r"started with --text-states.* pass states of the same"):
         encoded_by(folder, "one", 2).run(tmp_path / "cached")
     moved = shutil.move(states, tmp_path / "moved")
     assert encoded_by(folder, "one", 2, text_states=str(moved)).run(tmp_path / "cached").step == 2
@@ -117,9 +117,9 @@ def test_a_text_encoder_of_another_kind_is_frozen(folder: Path, tmp_path: Path) 
 
 def test_runs_in_buckets_are_measured_against_squares(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch_fidelity")
-    told = {"tokenizer": str(folder / "tokenizer"), "sampling_steps": 1, "fid_every": 1, "fid_pictures": 4}
-    training(folder, "tiny512", buckets=True, **told).run(tmp_path / "run")
-    training(folder, "tiny512", **told).run(tmp_path / "squares")
+    reported = {"tokenizer": str(folder / "tokenizer"), "sampling_steps": 1, "fid_every": 1, "fid_images": 4}
+    training(folder, "tiny512", buckets=True, **reported).run(tmp_path / "run")
+    training(folder, "tiny512", **reported).run(tmp_path / "squares")
     buckets, squares = (json.loads((tmp_path / name / "fid.jsonl").read_text()) for name in ("run", "squares"))
     assert buckets["references_n"] == squares["references_n"] == 8
     assert buckets["fid"] > 0

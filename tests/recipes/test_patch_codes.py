@@ -1,4 +1,4 @@
-"""Codes of patches: from a folder where it has one for each patch, else centroids of the run's own pictures."""
+"""Codes of patches: from a folder where it has one for each patch, else centroids of the run's own images."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from mimgen.errors import UserError
-from mimgen.recipes import Pictures
+from mimgen.recipes import DataConfig
 from mimgen.recipes.patch_codes import fit_patch_centroids, load_patch_codes
 from mimgen.tokenizers import CentroidTokenizer
 
-PICTURES = Pictures("emoji", 16)
+IMAGES = DataConfig("emoji", 16)
 
 
-class Streamed(Pictures):
-    """Pictures that come one after the other."""
+class Streamed(DataConfig):
+    """Images that come one after the other."""
 
     def open(self) -> Any:
         return SimpleNamespace(name="shards")
@@ -27,7 +27,7 @@ class Streamed(Pictures):
 @pytest.fixture(scope="module")
 def centroids() -> CentroidTokenizer:
     torch.manual_seed(0)
-    return fit_patch_centroids(PICTURES, 8, 6, 4)
+    return fit_patch_centroids(IMAGES, 8, 6, 4)
 
 
 def test_centroids_have_the_patch_and_the_number(centroids: CentroidTokenizer) -> None:
@@ -39,15 +39,15 @@ def test_centroids_have_the_patch_and_the_number(centroids: CentroidTokenizer) -
 
 def test_codes_come_from_the_folder(centroids: CentroidTokenizer, tmp_path: Path) -> None:
     centroids.save_pretrained(tmp_path / "tokenizer")
-    loaded: Any = load_patch_codes(str(tmp_path), PICTURES, 8)
+    loaded: Any = load_patch_codes(str(tmp_path), IMAGES, 8)
     image = torch.rand(1, 3, 16, 16)
     assert torch.equal(loaded.encode(image).indices, centroids.encode(image).indices)
 
 
 def test_other_patches_are_refused(centroids: CentroidTokenizer, tmp_path: Path) -> None:
     centroids.save_pretrained(tmp_path / "tokenizer")
-    with pytest.raises(UserError, match=r"2 x 2 codes a picture of 16 px.*--tokenizer"):
-        load_patch_codes(str(tmp_path), PICTURES, 4)
+    with pytest.raises(UserError, match=r"2 x 2 codes an image of 16 px.*--tokenizer"):
+        load_patch_codes(str(tmp_path), IMAGES, 4)
 
 
 def test_a_stream_is_refused() -> None:

@@ -17,15 +17,15 @@ from mimgen.data.cache.codes import key_of
 from mimgen.data.cache.codes_folder import cache_codes
 from mimgen.errors import UserError
 from mimgen.pipelines import TextToImage
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.recipes import (
     Build,
-    Pictures,
+    DataConfig,
     Pretrain,
     TrainGenerator,
     TrainTokenizer,
     encoder_of,
-    load_coder,
+    load_image_quantizer,
     load_tokenizer,
 )
 from mimgen.tokenizers.centroids import CentroidTokenizer
@@ -65,13 +65,13 @@ def saved(name: str, folder: Path) -> Path:
     return folder
 
 
-def pictures(folder: Path, count: int = 6) -> str:
+def make_images(folder: Path, count: int = 6) -> str:
     folder.mkdir(exist_ok=True)
     noise = torch.Generator().manual_seed(0)
     for number in range(count):
         pixels = torch.randint(0, 256, (16, 16, 3), generator=noise, dtype=torch.uint8).numpy()
         Image.fromarray(pixels).save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text(f"picture {number}")
+        (folder / f"{number}.txt").write_text(f"image {number}")
     return str(folder)
 
 
@@ -84,18 +84,18 @@ def generator(**changes: Any) -> TrainGenerator:
 @pytest.mark.parametrize("name", sorted(TOKENIZERS))
 def test_a_generator_trains_on_every_tokenizer(name: str, tmp_path: Path) -> None:
     folder = saved(name, tmp_path / "tokenizer")
-    run = generator(tokenizer=str(folder), data=pictures(tmp_path / "pictures"))
+    run = generator(tokenizer=str(folder), data=make_images(tmp_path / "images"))
     run.run(tmp_path / "run")
     pipeline = TextToImage.load(tmp_path / "run" / "pipeline")
-    drawn = pipeline(["picture 1"], steps=2)
+    output = pipeline(["image 1"], steps=2)
     assert type(pipeline.vqvae).__name__ == name
-    assert drawn.images.shape == (1, 3, 16, 16)
-    assert drawn.tokens.shape[1:] == ((1, 8) if name == "TiTok" else (4, 4))
+    assert output.images.shape == (1, 3, 16, 16)
+    assert output.tokens.shape[1:] == ((1, 8) if name == "TiTok" else (4, 4))
 
 
 def test_cached_codes_train_to_the_same_weights(tmp_path: Path) -> None:
-    data, folder = pictures(tmp_path / "pictures"), saved("ConvTokenizer", tmp_path / "tokenizer")
-    tokenizer, dataset = load_tokenizer(folder), Pictures(data, 16).open()
+    data, folder = make_images(tmp_path / "images"), saved("ConvTokenizer", tmp_path / "tokenizer")
+    tokenizer, dataset = load_tokenizer(folder), DataConfig(data, 16).open()
     assert isinstance(dataset, Dataset)
     assert isinstance(tokenizer, ConvTokenizer)
     cache_codes(tmp_path / "codes", dataset, encoder_of(tokenizer), key_of(dataset, 16, tokenizer))
@@ -125,7 +125,7 @@ def test_tokenizers_that_cannot_be_drawn_with(tmp_path: Path) -> None:
     continuous.save_pretrained(tmp_path / "continuous")
     with pytest.raises(UserError, match="is continuous"):
         load_tokenizer(tmp_path / "continuous")
-    assert isinstance(load_coder(tmp_path / "continuous"), TiTok)
+    assert isinstance(load_image_quantizer(tmp_path / "continuous"), TiTok)
     folder = saved("ConvTokenizer", tmp_path / "tokenizer")
     with pytest.raises(UserError, match="multiples of 4"):
         generator(tokenizer=str(folder), pixels=18).run(tmp_path / "run")
@@ -135,7 +135,7 @@ def test_tokenizers_that_cannot_be_drawn_with(tmp_path: Path) -> None:
         load_tokenizer(tmp_path / "run")
 
 
-class Judge(Part):
+class Judge(PretrainedModule):
     """Something to be saved beside a tokenizer."""
 
     def __init__(self) -> None:
@@ -153,14 +153,14 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         made, _ = self.tokenizer(batch.images)
-        judged: Tensor = self.encoder.weight.sum()
+        module: Tensor = self.encoder.weight.sum()
         if self.discriminator is not None:
-            judged = judged + self.discriminator.weight.sum()
-        return Losses({"l2": (made - batch.images).square().mean() + judged})
+            module = module + self.discriminator.weight.sum()
+        return Losses({"l2": (made - batch.images).square().mean() + module})
 
 
 def test_a_discriminator_is_left_beside_the_tokenizer(tmp_path: Path) -> None:
-    data = Pictures(pictures(tmp_path / "pictures"), 16)
+    data = DataConfig(make_images(tmp_path / "images"), 16)
     TrainTokenizer("toy", "tiny", lambda: Objective(Judge()), data, SHORT).run(tmp_path / "with")
     kept = Judge.from_pretrained(tmp_path / "with" / "discriminator")
     assert bool((kept.weight < 0).all()), "as it was trained, not its average"
@@ -170,13 +170,13 @@ def test_a_discriminator_is_left_beside_the_tokenizer(tmp_path: Path) -> None:
 
 
 def test_pretraining_leaves_the_encoder(tmp_path: Path) -> None:
-    data = Pictures(pictures(tmp_path / "pictures"), 16)
+    data = DataConfig(make_images(tmp_path / "images"), 16)
     assert Pretrain("toy", "tiny", Objective, data, SHORT).run(tmp_path / "run").step == 1
     Judge.from_pretrained(tmp_path / "run" / "encoder")
 
 
 def test_building_leaves_a_tokenizer_and_its_size(tmp_path: Path) -> None:
-    data = Pictures(pictures(tmp_path / "pictures"), 16)
+    data = DataConfig(make_images(tmp_path / "images"), 16)
     seen = []
 
     def build(dataset: Dataset) -> CentroidTokenizer:
@@ -184,7 +184,7 @@ def test_building_leaves_a_tokenizer_and_its_size(tmp_path: Path) -> None:
         return CentroidTokenizer(4, 8)
 
     run = Build("toy", "tiny", data, 0, build)
-    assert run.run(tmp_path / "run").losses[0]["pictures"] == 6
+    assert run.run(tmp_path / "run").losses[0]["images"] == 6
     run.run(tmp_path / "run")
     assert seen == [6], "a finished tokenizer is not built again"
     assert load_tokenizer(tmp_path / "run").codebook_size == 8
@@ -196,7 +196,7 @@ def test_building_leaves_a_tokenizer_and_its_size(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_with_the_same_options_only(tmp_path: Path) -> None:
-    data = Pictures(pictures(tmp_path / "pictures"), 16)
+    data = DataConfig(make_images(tmp_path / "images"), 16)
     run = Pretrain("toy", "tiny", Objective, data, SHORT, {"variant": "R"})
     assert run.run(tmp_path / "run").step == 1
     assert run.run(tmp_path / "run").step == 1

@@ -19,7 +19,7 @@ from mimgen.pipelines import TextToImage
 from mimgen.tokenizers import ConvTokenizer
 from mimgen.training import load_adapter
 from mimgen.training.optim import decay_split
-from mimgen.types import Batch, Draws
+from mimgen.types import Batch, SampleRNG
 from tests.recipes.stages import stage_folder, training, weights
 
 STAGES = ("tiny256", "tiny512", "tiny1024", "tiny-preference")
@@ -28,7 +28,7 @@ NEW = ("down_block.", "up_block.")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of several shapes with captions and scores, and a tokenizer."""
+    """Images of several shapes with captions and scores, and a tokenizer."""
     return stage_folder(tmp_path_factory.mktemp("stages"))
 
 
@@ -43,8 +43,8 @@ def test_four_stages_carry_their_weights_on(folder: Path, first: Path, tmp_path:
     before, last = first, first
     for number, size in enumerate(STAGES[1:]):
         run = training(folder, size, steps=0, init=str(before))
-        assert run.start is not None and run.start.grows == (size == "tiny1024")
-        assert ("new, drawn at random: down_block, up_block" in run.start.says()) == run.start.grows
+        assert run.init_from is not None and run.init_from.grows == (size == "tiny1024")
+        assert ("new, sampled at random: down_block, up_block" in run.init_from.summary()) == run.init_from.grows
         built = run.objective(ConvTokenizer.from_pretrained(folder / "tokenizer"))
         old, new = weights(before), built.transformer.state_dict()
         assert {name for name in new if name not in old} == {n for n in new if n.startswith(NEW)} - old.keys()
@@ -55,19 +55,19 @@ def test_four_stages_carry_their_weights_on(folder: Path, first: Path, tmp_path:
         before = last
     pipeline = TextToImage.load(last / "pipeline")
     assert pipeline.transformer.compression == 2 and pipeline.preset.resolution == (32, 32)
-    assert pipeline(["picture 1"], steps=2).images.shape == (1, 3, 32, 32)
+    assert pipeline(["image 1"], steps=2).images.shape == (1, 3, 32, 32)
 
 
 def test_the_paper_s_stages() -> None:
-    told = {}
+    stages = {}
     for size in ("stage256", "stage512", "stage1024", "preference"):
         run = configs.experiment("meissonic")(size=size)
         settings = run.settings
-        told[size] = (run.pictures.size, settings.batch_size, settings.steps, round(settings.lr, 9), settings.clip)
-    assert told["stage256"] == (256, 2048, 100_000, 1e-4, 10)
-    assert told["stage512"] == (512, 512, 100_000, 1e-4, 10)
-    assert told["stage1024"] == (1024, 256, 42_000, 1e-4, 10)
-    assert told["preference"][3] < 1e-4 and run.scored
+        stages[size] = (run.data_config.size, settings.batch_size, settings.steps, round(settings.lr, 9), settings.clip)
+    assert stages["stage256"] == (256, 2048, 100_000, 1e-4, 10)
+    assert stages["stage512"] == (512, 512, 100_000, 1e-4, 10)
+    assert stages["stage1024"] == (1024, 256, 42_000, 1e-4, 10)
+    assert stages["preference"][3] < 1e-4 and run.needs_scores
 
 
 def test_biases_norms_and_embeddings_do_not_decay(folder: Path, first: Path) -> None:
@@ -87,7 +87,7 @@ def test_what_the_start_decides(folder: Path, first: Path, tmp_path: Path) -> No
     assert run.tokenizer == str(first / "pipeline" / "vqvae")
     assert run.record()["init"] == str(first / "pipeline")
     bundled = training(folder, "emoji64", init="bundled")
-    assert bundled.sampling.steps == 1 and bundled.start is not None and not bundled.start.grows
+    assert bundled.sampling.steps == 1 and bundled.init_from is not None and not bundled.init_from.grows
     with pytest.raises(UserError, match=r"no such folder.*--init takes"):
         training(folder, "tiny256", init=str(tmp_path / "nowhere"))
     other = ConvTokenizer(8, (1,), 1, 4, quantizer="fsq", levels=(4, 5))
@@ -109,7 +109,7 @@ def test_the_preference_stage_wants_scores(folder: Path, first: Path, tmp_path: 
         patch.setattr(MaskedTokens, "losses", losses)
         run.run(tmp_path / "run")
     assert set(seen[0][:, 4].tolist()) <= {4.0 + n / 4 for n in range(8)} and len(set(seen[0][:, 4].tolist())) == 4
-    with pytest.raises(UserError, match='give each picture a number "score"'):
+    with pytest.raises(UserError, match='give each image a number "score"'):
         training(folder, "tiny-preference", init=str(first), data="emoji").run(tmp_path / "refused")
 
 
@@ -170,7 +170,7 @@ def test_buckets_train_on_several_shapes(folder: Path, first: Path, tmp_path: Pa
 @pytest.fixture
 def text_states(first: Path, tmp_path: Path) -> Path:
     encoder = first / "pipeline" / "text_encoder"
-    captions = [f"picture {number}" for number in range(8)]
+    captions = [f"image {number}" for number in range(8)]
     loaded = TextToImage.load(first / "pipeline").text_encoder
     return cache_text(tmp_path / "text", captions, loaded, encoder_hash(encoder), precision="fp32", batch_size=4)
 
@@ -189,9 +189,9 @@ def test_cached_text_trains_like_the_encoder(
         assert isinstance(objective.text_encoder, CachedText) == (run is cached)
         batch = Batch(
             images=torch.zeros(4, 3, 16, 16),
-            captions=tuple(f"picture {number}" for number in range(4)),
+            captions=tuple(f"image {number}" for number in range(4)),
             keys=tuple("abcd"),
-            draws=Draws.for_rows(0, 0, range(4)),
+            rng=SampleRNG.for_rows(0, 0, range(4)),
             codes=torch.arange(64).view(4, 4, 4) % 16,
         )
         loss = objective(batch).total

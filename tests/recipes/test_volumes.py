@@ -1,4 +1,4 @@
-"""Where a run's volumes come from: the built-in phantoms, or cubes of own volumes at random places."""
+"""Where a run's volumes come from: the built-in phantoms, or cubes of own volumes at random positions."""
 
 import numpy as np
 
@@ -16,10 +16,10 @@ def test_own_volumes_give_random_cubes_and_phantoms_their_training_part(tmp_path
 
 def test_configs_of_volumes_say_what_they_clip(tmp_path):
     usual = configs.experiment("hiendmae")(size="volumes32")
-    assert usual.pictures == Volumes("volumes", 32, window=(-175.0, 250.0), spacing=1.5) and not usual.options
+    assert usual.data_config == Volumes("volumes", 32, window=(-175.0, 250.0), spacing=1.5) and not usual.options
     other = configs.experiment("hiendmae")(size="tiny", window=(0.0, 1.0), hierarchical=False)
     assert other.options == {"window": (0.0, 1.0), "hierarchical": False}
     # the control reads the last layer three times
     assert other.build().decoder.taps == (2, 2, 2)
     assert usual.build().decoder.taps == (4, 2, 1)
-    assert configs.experiment("hiendmae")().pictures.spec == "emoji"
+    assert configs.experiment("hiendmae")().data_config.spec == "emoji"

@@ -40,7 +40,7 @@ def report() -> Report:
         lead="lead",
         numbers=[Number("R@5", "12 %", "floor 3 %")],
         sections=[
-            Gallery("pictures", "text", [Item({"true": torch.rand(3, 8, 8), "made": torch.rand(3, 8, 8)}, "a $5 <b>")]),
+            Gallery("images", "text", [Item({"true": torch.rand(3, 8, 8), "made": torch.rand(3, 8, 8)}, "a $5 <b>")]),
             Scores("scores", "text", ["", "R@1"], [["ours", 0.25], ["floor", 1.5]]),
         ],
         curves=[Curve("loss", "step", {"a": [(0, 1.0), (1, float("nan")), (2, 0.5)], "b": [(0, 2.0)]})],

@@ -2,7 +2,7 @@
 
 import torch
 
-from mimgen.ops.gumbel import draw_by_inverse_cdf, gumbel
+from mimgen.ops.gumbel import gumbel, sample_by_inverse_cdf
 from mimgen.sampling import Cosine, Linear, unmask
 from mimgen.sampling.confidence import (
     choice_temperatures,
@@ -10,19 +10,19 @@ from mimgen.sampling.confidence import (
     masked_length,
     scheduler_step,
 )
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 
 def test_inverse_cdf_counts_the_entries_below():
     probabilities = torch.tensor([[0.25, 0.25, 0.5]]).expand(6, -1)
     uniform = torch.tensor([0.0, 0.2, 0.25, 0.26, 0.51, 1.0])
-    assert draw_by_inverse_cdf(probabilities, uniform).tolist() == [0, 0, 0, 1, 2, 2]
+    assert sample_by_inverse_cdf(probabilities, uniform).tolist() == [0, 0, 0, 1, 2, 2]
 
 
 def test_inverse_cdf_follows_the_distribution():
     probabilities = torch.tensor([0.1, 0.0, 0.6, 0.3])
     uniform = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
-    share = draw_by_inverse_cdf(probabilities.expand(20_000, -1), uniform).bincount(minlength=4) / 20_000
+    share = sample_by_inverse_cdf(probabilities.expand(20_000, -1), uniform).bincount(minlength=4) / 20_000
     assert torch.allclose(share, probabilities, atol=0.015)
 
 
@@ -49,9 +49,9 @@ def test_known_tokens_are_not_masked_again():
     probabilities = torch.full((2, 8), 0.1)
     probabilities[:, :4] = torch.finfo(torch.float32).max
     uniform = torch.rand(2, 8, generator=torch.Generator().manual_seed(0))
-    hidden = mask_by_random_topk(torch.tensor([1, 3]), probabilities, 2.0, uniform)
-    assert hidden.sum(1).tolist() == [1, 3]
-    assert not bool(hidden[:, :4].any())
+    masked = mask_by_random_topk(torch.tensor([1, 3]), probabilities, 2.0, uniform)
+    assert masked.sum(1).tolist() == [1, 3]
+    assert not bool(masked[:, :4].any())
 
 
 def test_unmask_agrees_with_the_released_step():
@@ -66,10 +66,10 @@ def test_unmask_agrees_with_the_released_step():
         return logits(tokens).gather(1, positions[..., None].expand(-1, -1, codes))
 
     tokens = torch.full((rows, 15), codes)
-    sampled = unmask(predict, tokens, mask_id=codes, steps=steps, draws=Draws([3, 4]), grid=grid)
-    draws, temperatures = Draws([3, 4]), choice_temperatures((2.0, 0.0), steps)
+    sampled = unmask(predict, tokens, mask_id=codes, steps=steps, rng=SampleRNG([3, 4]), grid=grid)
+    rng, temperatures = SampleRNG([3, 4]), choice_temperatures((2.0, 0.0), steps)
     for step in range(steps):
-        token_uniform, choice_uniform = draws.uniform(2, 15).unbind(1)
+        token_uniform, choice_uniform = rng.uniform(2, 15).unbind(1)
         tokens = scheduler_step(
             logits(tokens),
             tokens,
@@ -81,5 +81,5 @@ def test_unmask_agrees_with_the_released_step():
             token_uniform=token_uniform.flatten(),
             choice_uniform=choice_uniform,
         ).tokens
-        assert torch.equal(tokens != codes, (sampled.revealed_at <= step))
+        assert torch.equal(tokens != codes, (sampled.unmasked_at <= step))
     assert torch.equal(tokens, sampled.tokens)

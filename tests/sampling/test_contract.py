@@ -8,7 +8,7 @@ import torch
 import mimgen.sampling
 from mimgen.errors import UserError
 from mimgen.sampling import Confidence, Cosine, Guidance, Halton, unmask
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 MEMBERS = [getattr(mimgen.sampling, name) for name in mimgen.sampling.__all__]
 CLASSES = [member for member in MEMBERS if is_dataclass(member)]
@@ -49,7 +49,7 @@ def partly_known():
 
 def sample(tokens, predict=None, seeds=(1, 2, 3), steps=7, **options):
     predict = predict or Predictor()
-    return unmask(predict, tokens, mask_id=MASK, steps=steps, draws=Draws(seeds), grid=GRID, **options)
+    return unmask(predict, tokens, mask_id=MASK, steps=steps, rng=SampleRNG(seeds), grid=GRID, **options)
 
 
 def test_the_members_are_found():
@@ -78,7 +78,7 @@ def test_ends_unmasked_and_keeps_known_tokens(order, steps):
     assert torch.equal(tokens, before)
     assert bool((result.tokens < CODES).all())
     assert torch.equal(result.tokens[known], before[known])
-    assert torch.equal(result.revealed_at < 0, known)
+    assert torch.equal(result.unmasked_at < 0, known)
     assert bool((result.log_probs[known] == 0).all())
     assert bool((result.log_probs[~known] < 0).all())
     for seen, _, _ in predict.calls:
@@ -113,7 +113,7 @@ def test_a_row_depends_on_its_own_seed_only(order):
     for row, seed in enumerate((1, 2, 3)):
         alone = sample(tokens[row : row + 1], seeds=(seed,), order=order)
         assert torch.equal(alone.tokens[0], together.tokens[row])
-        assert torch.equal(alone.revealed_at[0], together.revealed_at[row])
+        assert torch.equal(alone.unmasked_at[0], together.unmasked_at[row])
     other = sample(tokens, seeds=(4, 5, 6), order=order)
     assert not torch.equal(other.tokens, together.tokens)
 
@@ -123,13 +123,13 @@ def test_logits_are_asked_for_masked_positions_only(order):
     predict = Predictor()
     result = sample(canvas(), predict, order=order)
     for step, (tokens, positions, _) in enumerate(predict.calls):
-        asked = torch.zeros_like(tokens).scatter(1, positions, 1).bool()
+        requested = torch.zeros_like(tokens).scatter(1, positions, 1).bool()
         masked = tokens == MASK
-        assert positions.shape[1] == int(asked[0].sum())
+        assert positions.shape[1] == int(requested[0].sum())
         if isinstance(order, Confidence):
-            assert torch.equal(asked, masked)
+            assert torch.equal(requested, masked)
         else:
-            assert torch.equal(asked, result.revealed_at == step)
+            assert torch.equal(requested, result.unmasked_at == step)
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=repr)
@@ -160,7 +160,7 @@ def test_temperatures_are_kept_apart():
     assert torch.equal(greedy.tokens, sample(canvas(), seeds=(7, 8, 9), **settings).tokens)
     choice = sample(canvas(), choice_temperature=(20.0, 20.0), token_temperature=0.0)
     token = sample(canvas(), choice_temperature=(0.0, 0.0), token_temperature=1.0)
-    assert not torch.equal(greedy.revealed_at, choice.revealed_at)
+    assert not torch.equal(greedy.unmasked_at, choice.unmasked_at)
     assert not torch.equal(greedy.tokens, token.tokens)
     assert torch.equal(greedy.tokens, sample(canvas(), choice_temperature=(0.0, 0.0), top_k=1).tokens)
 
@@ -179,8 +179,8 @@ def test_equal_confidence_falls_to_the_earlier_position():
         return torch.zeros(*positions.shape, CODES)
 
     result = sample(canvas(), flat, choice_temperature=(0.0, 0.0), schedule=mimgen.sampling.Linear(), steps=8)
-    assert result.revealed_at[0].tolist() == sorted(result.revealed_at[0].tolist())
-    assert result.revealed_at[0].bincount().tolist() == [3] * 8
+    assert result.unmasked_at[0].tolist() == sorted(result.unmasked_at[0].tolist())
+    assert result.unmasked_at[0].bincount().tolist() == [3] * 8
 
 
 def test_a_callback_stops_the_loop():
@@ -192,7 +192,7 @@ def test_a_callback_stops_the_loop():
 
     result = sample(canvas(), on_step=stop)
     assert steps == [0, 1, 2]
-    assert torch.equal(result.tokens == MASK, result.revealed_at < 0)
+    assert torch.equal(result.tokens == MASK, result.unmasked_at < 0)
     assert bool((result.tokens == MASK).any())
 
 
@@ -217,10 +217,10 @@ def test_arguments_that_do_not_fit_are_named(options, words):
 
 def test_wrong_grid_and_drawable_mask_id_are_named():
     with pytest.raises(UserError, match="grid"):
-        unmask(Predictor(), canvas()[:, 1:], mask_id=MASK, steps=2, draws=Draws([1, 2, 3]), grid=GRID)
+        unmask(Predictor(), canvas()[:, 1:], mask_id=MASK, steps=2, rng=SampleRNG([1, 2, 3]), grid=GRID)
     tokens = torch.full((1, COUNT), 3)
     with pytest.raises(UserError, match="mask id 3"):
-        unmask(Predictor(), tokens, mask_id=3, steps=2, draws=Draws([1]), grid=GRID)
+        unmask(Predictor(), tokens, mask_id=3, steps=2, rng=SampleRNG([1]), grid=GRID)
     with pytest.raises(UserError, match="interval"):
         Guidance(interval=(0.8, 0.2))
     with pytest.raises(UserError, match="rule"):

@@ -6,7 +6,7 @@ import torch
 from mimgen.errors import UserError
 from mimgen.sampling import Halton, Random, Raster
 from mimgen.sampling.orders import halton_cells
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (1, 7), (8, 8), (5, 12), (64, 64)])
@@ -28,13 +28,13 @@ def test_ten_thousand_points_miss_cells_of_a_large_grid():
 
 def test_every_plan_is_a_permutation():
     for order in (Halton(), Halton(roll=True), Random(), Raster()):
-        ranks = order.plan((4, 6), Draws([1, 2]))
+        ranks = order.plan((4, 6), SampleRNG([1, 2]))
         assert torch.equal(ranks.sort(1).values, torch.arange(24).expand(2, -1))
 
 
 def test_roll_shifts_rows_by_different_amounts():
-    plain = Halton().plan((6, 6), Draws([1, 2]))
-    rolled = Halton(roll=True).plan((6, 6), Draws([1, 2]))
+    plain = Halton().plan((6, 6), SampleRNG([1, 2]))
+    rolled = Halton(roll=True).plan((6, 6), SampleRNG([1, 2]))
     shift = (rolled - plain) % 36
     assert bool((shift == shift[:, :1]).all())
     assert int(shift[0, 0]) != int(shift[1, 0])

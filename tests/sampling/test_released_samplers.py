@@ -1,4 +1,4 @@
-"""What the samplers of Halton-MaskGIT need beside the usual: counts of known tokens, drawing again, the mask id."""
+"""What the samplers of Halton-MaskGIT need beside the usual: counts of known tokens, sampling again, the mask id."""
 
 from itertools import pairwise
 
@@ -7,10 +7,10 @@ import torch
 
 from mimgen.errors import UserError
 from mimgen.sampling import Arccos, Cosine, Guidance, Linear, Raster, unmask
-from mimgen.sampling.draw import Draw
-from mimgen.sampling.schedules import Known, Power
+from mimgen.sampling.schedules import CountSchedule, Power
 from mimgen.sampling.temperatures import Ramp
-from mimgen.types import Draws
+from mimgen.sampling.token_sampler import TokenSampler
+from mimgen.types import SampleRNG
 
 CODES, COUNT = 6, 12
 
@@ -22,19 +22,19 @@ class Predictor:
         self.logits = torch.randn(20, COUNT, CODES, generator=torch.Generator().manual_seed(0))
         if masks is not None:
             self.logits = torch.cat([self.logits, torch.full((20, COUNT, 1), masks)], dim=2)
-        self.asked: list[int] = []
+        self.requested: list[int] = []
 
     def __call__(self, tokens: torch.Tensor, positions: torch.Tensor, step: int, guided: bool) -> torch.Tensor:
-        self.asked.append(positions.shape[1])
+        self.requested.append(positions.shape[1])
         return self.logits[step].expand(len(tokens), -1, -1).gather(
             1, positions[..., None].expand(-1, -1, self.logits.shape[2])
         )
 
 
-def draw(predict: Predictor, tokens: torch.Tensor | None = None, **options: object):
+def token_sampler(predict: Predictor, tokens: torch.Tensor | None = None, **options: object):
     start = torch.full((2, COUNT), CODES) if tokens is None else tokens
     shown: list[torch.Tensor] = []
-    given: dict = {"mask_id": CODES, "steps": 4, "draws": Draws([1, 2]), "grid": (3, 4), **options}
+    given: dict = {"mask_id": CODES, "steps": 4, "rng": SampleRNG([1, 2]), "grid": (3, 4), **options}
     result = unmask(predict, start, on_step=lambda step, now: shown.append(now), **given)
     return result, shown
 
@@ -52,11 +52,11 @@ def test_known_is_what_is_not_masked(schedule) -> None:
 
 def test_counts_of_known_tokens() -> None:
     counts = torch.tensor([36])
-    steps = [int(Known(Arccos()).masked(step, 6, counts)) for step in range(6)]
+    steps = [int(CountSchedule(Arccos()).masked(step, 6, counts)) for step in range(6)]
     assert steps == [33, 29, 25, 20, 14, 0]  # 36 / 3 known tokens after half of the steps are 11 in float32
-    late = [int(Known(Linear(), from_start=True).masked(step, 5, torch.tensor([8]))) for step in range(5)]
+    late = [int(CountSchedule(Linear(), from_start=True).masked(step, 5, torch.tensor([8]))) for step in range(5)]
     assert late == [7, 6, 4, 2, 0]  # the first step reveals one although the schedule says none
-    assert int(Known(Power(4.0)).masked(2, 40, counts)) == 33  # and so does every step
+    assert int(CountSchedule(Power(4.0)).masked(2, 40, counts)) == 33  # and so does every step
 
 
 def test_float64_decides_where_the_cosine_is_one_half() -> None:
@@ -65,39 +65,43 @@ def test_float64_decides_where_the_cosine_is_one_half() -> None:
 
 
 def test_the_sampler_counts_known_tokens() -> None:
-    _, shown = draw(Predictor(), steps=5, schedule=Known(Linear(), from_start=True))
+    _, shown = token_sampler(Predictor(), steps=5, schedule=CountSchedule(Linear(), from_start=True))
     assert masked(shown) == [11, 9, 6, 3, 0]
 
 
 def test_drawn_again_until_the_end() -> None:
-    options: dict = {"steps": 5, "schedule": Known(Linear(), from_start=True), "choice_temperature": Ramp(1.0, 0.0)}
+    options: dict = {
+        "steps": 5,
+        "schedule": CountSchedule(Linear(), from_start=True),
+        "choice_temperature": Ramp(1.0, 0.0),
+    }
     predict = Predictor()
-    again, shown = draw(predict, redraw=True, **options)
-    assert predict.asked == [COUNT] * 5  # every position in every step
-    once, kept = draw(Predictor(), **options)
+    again, shown = token_sampler(predict, resample=True, **options)
+    assert predict.requested == [COUNT] * 5  # every position in every step
+    once, kept = token_sampler(Predictor(), **options)
     assert masked(shown) == masked(kept) == [11, 9, 6, 3, 0]
     assert any(bool((a[a != CODES] != b[a != CODES]).any()) for a, b in pairwise(shown))
     assert all(bool((a[a != CODES] == b[a != CODES]).all()) for a, b in pairwise(kept))
-    assert bool((again.revealed_at == 4).all()) and not bool((once.revealed_at == 4).all())
+    assert bool((again.unmasked_at == 4).all()) and not bool((once.unmasked_at == 4).all())
 
 
 def test_given_tokens_are_not_drawn_again() -> None:
     tokens = torch.full((2, COUNT), CODES)
     tokens[:, :5] = 3
-    result, _ = draw(Predictor(), tokens, redraw=True)
+    result, _ = token_sampler(Predictor(), tokens, resample=True)
     assert bool((result.tokens[:, :5] == 3).all())
     assert bool((result.tokens < CODES).all())
 
 
 def test_the_mask_id_may_be_drawn_where_asked_for() -> None:
     with pytest.raises(UserError, match="include the mask id"):
-        draw(Predictor(masks=0.0))
-    fixed, _ = draw(Predictor(masks=30.0), mask_logit=True, order=Raster())
-    assert bool((fixed.tokens == CODES).all()) and bool((fixed.revealed_at >= 0).all())
-    _, shown = draw(Predictor(masks=1.0), mask_logit=True, redraw=True, schedule=Known(Linear()))
+        token_sampler(Predictor(masks=0.0))
+    fixed, _ = token_sampler(Predictor(masks=30.0), mask_logit=True, order=Raster())
+    assert bool((fixed.tokens == CODES).all()) and bool((fixed.unmasked_at >= 0).all())
+    _, shown = token_sampler(Predictor(masks=1.0), mask_logit=True, resample=True, schedule=CountSchedule(Linear()))
     assert any(now > 12 - 3 * (step + 1) for step, now in enumerate(masked(shown)))
     with pytest.raises(UserError, match="order by confidence only"):
-        draw(Predictor(), redraw=True, order=Raster())
+        token_sampler(Predictor(), resample=True, order=Raster())
 
 
 def test_guidance_from_none_to_all() -> None:
@@ -108,5 +112,5 @@ def test_guidance_from_none_to_all() -> None:
 
 def test_the_likeliest_lie_in_descending_order() -> None:
     logits = torch.tensor([0.1, 0.5, 0.3, 0.1]).log().expand(1, 4, 4)
-    drawn = Draw().tokens(logits, torch.tensor([[0.0, 0.6, 0.7, 0.99]]), top_k=2)
-    assert drawn.tokens.tolist() == [[1, 1, 2, 2]]  # 0.625 of it is code 1
+    sampled = TokenSampler().tokens(logits, torch.tensor([[0.0, 0.6, 0.7, 0.99]]), top_k=2)
+    assert sampled.tokens.tolist() == [[1, 1, 2, 2]]  # 0.625 of it is code 1

@@ -5,7 +5,7 @@ import torch
 
 from mimgen.errors import UserError
 from mimgen.sampling import Confidence, Guidance, Halton, unmask
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 MASK = 9
 
@@ -29,7 +29,7 @@ class Mixing(Predictor):
 
 
 def sample(predict, tokens, steps=5, **options):
-    return unmask(predict, tokens, mask_id=MASK, steps=steps, draws=Draws([1, 2]), grid=(3, 4), **options)
+    return unmask(predict, tokens, mask_id=MASK, steps=steps, rng=SampleRNG([1, 2]), grid=(3, 4), **options)
 
 
 def canvas():
@@ -39,17 +39,17 @@ def canvas():
 
 
 def test_log_probabilities_of_each_step():
-    drawn = sample(Predictor(), canvas())
-    sums = drawn.step_log_probs(5)
+    sampled = sample(Predictor(), canvas())
+    sums = sampled.step_log_probs(5)
     assert sums.shape == (2, 5)
     for row in range(2):
         for step in range(5):
-            own = drawn.log_probs[row][drawn.revealed_at[row] == step].sum()
+            own = sampled.log_probs[row][sampled.unmasked_at[row] == step].sum()
             torch.testing.assert_close(sums[row, step], own)
-    torch.testing.assert_close(sums.sum(1), drawn.log_probs.sum(1))
+    torch.testing.assert_close(sums.sum(1), sampled.log_probs.sum(1))
     assert bool((sums[0] < 0).all())
     with pytest.raises(UserError, match="step 4 revealed tokens"):
-        drawn.step_log_probs(4)
+        sampled.step_log_probs(4)
 
 
 def test_steps_that_reveal_nothing_count_zero():
@@ -79,5 +79,5 @@ def test_rows_that_ask_for_fewer_repeat_their_last_position(order):
     sample(Watching(), canvas(), order=order)
     for tokens, positions in seen:
         for row in range(2):
-            asked = positions[row]
-            assert bool((tokens[row, asked] == MASK).all()) and bool((asked.diff() >= 0).all())
+            requested = positions[row]
+            assert bool((tokens[row, requested] == MASK).all()) and bool((requested.diff() >= 0).all())

@@ -1,4 +1,4 @@
-"""Pixels of pictures with any number of channels."""
+"""Pixels of images with any number of channels."""
 
 import pytest
 import torch
@@ -21,10 +21,10 @@ def test_any_number_of_channels(channels, last):
     torch.testing.assert_close(patches[:, 0], expected.flatten(1))
 
 
-def test_other_pictures_are_refused():
-    with pytest.raises(UserError, match=r"pictures \[B, 14, H, W\]"):
+def test_other_images_are_refused():
+    with pytest.raises(UserError, match=r"images \[B, 14, H, W\]"):
         PixelTarget(2, mean=(0.0,) * 14, std=(1.0,) * 14)(torch.rand(1, 3, 4, 4))
-    with pytest.raises(UserError, match="one number a channel each"):
+    with pytest.raises(UserError, match="one number per channel each"):
         PixelTarget(2, mean=(0.0,) * 14)
     with pytest.raises(UserError, match="multiples of 2"):
         PixelTarget(2)(torch.rand(1, 3, 5, 4))

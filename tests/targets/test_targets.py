@@ -9,7 +9,7 @@ from mimgen.errors import UserError
 from mimgen.targets import CodeTarget, FeatureTarget, HogTarget, PixelTarget, Target
 from mimgen.tokenizers import ConvTokenizer
 from mimgen.tokenizers.centroids import CentroidTokenizer
-from mimgen.tokenizers.contract import Coder
+from mimgen.tokenizers.contract import ImageQuantizer
 from mimgen.tokenizers.vqkd.model import VqKd
 
 
@@ -32,7 +32,7 @@ TARGETS = {
 }
 
 
-def pictures(side=16):
+def make_images(side=16):
     return torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
@@ -45,10 +45,10 @@ def target(request):
 def test_contract(target):
     assert isinstance(target, Target)
     assert target.patch == 4
-    goal = target.train()(pictures().requires_grad_())
+    goal = target.train()(make_images().requires_grad_())
     assert not goal.requires_grad
     assert goal.shape[:2] == (3, 16)
-    torch.testing.assert_close(target(pictures()[1:]), goal[1:], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(target(make_images()[1:]), goal[1:], atol=1e-5, rtol=1e-4)
     rows = goal.flatten(0, 1)
     if goal.ndim == 3:
         assert goal.shape[2] == target.dim
@@ -61,18 +61,18 @@ def test_contract(target):
     assert float(target.loss(right, rows).max()) < 1e-4
     assert float(target.loss(wrong, rows).mean()) > 0.1
     with pytest.raises(UserError):
-        target(pictures(18))
+        target(make_images(18))
 
 
 @pytest.mark.parametrize("name", CODERS)
 def test_any_tokenizer_is_a_target_and_stays_as_it_is(name):
     torch.manual_seed(0)
     coder = CODERS[name]()
-    assert isinstance(coder, Coder)
-    expected = coder.eval().encode(pictures()).indices.flatten(1)
+    assert isinstance(coder, ImageQuantizer)
+    expected = coder.eval().encode(make_images()).indices.flatten(1)
     before = {key: value.clone() for key, value in coder.state_dict().items()}
     module = CodeTarget(coder).train()
-    assert torch.equal(module(pictures()), expected)
+    assert torch.equal(module(make_images()), expected)
     assert all(torch.equal(value, before[key]) for key, value in coder.state_dict().items())
     assert not any(parameter.requires_grad for parameter in module.parameters())
 
@@ -86,11 +86,11 @@ def test_a_continuous_tokenizer_is_refused():
 
 
 def test_normalised_pixels_have_unbiased_unit_variance():
-    rows = PixelTarget(4)(pictures())
+    rows = PixelTarget(4)(make_images())
     torch.testing.assert_close(rows.mean(-1), torch.zeros(3, 16), atol=1e-5, rtol=0)
     torch.testing.assert_close(rows.var(-1), torch.ones(3, 16), atol=1e-3, rtol=0)
-    first = PixelTarget(4, normalise=False)(pictures())[0, 1]
-    assert torch.equal(first, pictures()[0, :, :4, 4:8].flatten())
+    first = PixelTarget(4, normalise=False)(make_images())[0, 1]
+    assert torch.equal(first, make_images()[0, :, :4, 4:8].flatten())
 
 
 def test_hog_tells_directions_apart_and_flat_patches_by_colour():
@@ -109,4 +109,4 @@ def test_hog_tells_directions_apart_and_flat_patches_by_colour():
 def test_features_are_those_of_the_teacher():
     torch.manual_seed(0)
     teacher = BeitEncoder(16, 4, 16, 1, 2).eval()
-    torch.testing.assert_close(FeatureTarget(teacher)(pictures()), teacher(pictures()).patches)
+    torch.testing.assert_close(FeatureTarget(teacher)(make_images()), teacher(make_images()).patches)

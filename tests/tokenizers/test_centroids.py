@@ -42,18 +42,18 @@ def test_patches_are_channel_first():
 
 def test_fit_is_quick_deterministic_and_better_than_its_start():
     data = dataset()
-    pictures = torch.stack([data[i].image for i in range(len(data))]).float() / 255
+    images = torch.stack([data[i].image for i in range(len(data))]).float() / 255
 
     def error(**options):
         tokenizer = fit_centroids(data, patch=4, codebook_size=16, per_code=64, **options)
-        return tokenizer, float((tokenizer.decode(tokenizer.encode(pictures)) - pictures).square().mean())
+        return tokenizer, float((tokenizer.decode(tokenizer.encode(images)) - images).square().mean())
 
     first, fitted = error(iterations=10)
     again, _ = error(iterations=10)
     assert torch.equal(first.centroids, again.centroids)
     assert fitted < 0.9 * error(iterations=0)[1]
     assert not torch.equal(error(iterations=10, seed=2)[0].centroids, first.centroids)
-    assert len(first.encode(pictures).indices.unique()) == 16
+    assert len(first.encode(images).indices.unique()) == 16
     assert 0 <= first.centroids.min() <= first.centroids.max() <= 1
 
 

@@ -3,7 +3,7 @@ import torch
 
 from mimgen.errors import UserError
 from mimgen.tokenizers.diffusers_models import DiffusersKL, DiffusersVQ
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 SIZES = {
     "down_block_types": ("DownEncoderBlock2D",) * 2,
@@ -35,7 +35,7 @@ def images():
     return torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(0))
 
 
-def test_vq_codes_and_pictures(vq, tmp_path):
+def test_vq_codes_and_images(vq, tmp_path):
     codes = vq.eval().encode(images())
     assert codes.indices.shape == (2, 8, 12)
     assert (vq.downsample, vq.codebook_size) == (2, 16)
@@ -72,9 +72,9 @@ def test_kl_latents(kl, tmp_path):
     assert mode.indices is None
     assert mode.latents.shape == (2, 4, 8, 12)
     assert kl.decode(mode).shape == (2, 3, 16, 24)
-    sample = kl.encode(images(), Draws([1, 2])).latents
+    sample = kl.encode(images(), SampleRNG([1, 2])).latents
     assert not torch.equal(sample, mode.latents)
-    assert torch.equal(sample, kl.encode(images(), Draws([1, 2])).latents)
+    assert torch.equal(sample, kl.encode(images(), SampleRNG([1, 2])).latents)
     assert kl.train().encode(images()).losses["kl"] > 0
     with pytest.raises(UserError, match="no token ids"):
         kl.lookup(torch.zeros(2, 8, 12, dtype=torch.int64))
@@ -91,6 +91,6 @@ def test_wrong_folders_are_named(vq, tmp_path):
         DiffusersVQ.from_pretrained(tmp_path / "vq")
 
 
-def test_pictures_that_do_not_divide(vq):
+def test_images_that_do_not_divide(vq):
     with pytest.raises(UserError, match="multiples of 2"):
         vq.encode(torch.zeros(1, 3, 15, 16))

@@ -1,4 +1,4 @@
-"""Every discriminator judges, saves, loads, learns, and says what it does not take."""
+"""Every discriminator scores, saves, loads, learns, and says what it does not take."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from mimgen.tokenizers.discriminators.blur import BlurPool
 from mimgen.tokenizers.discriminators.dino import FrozenDino
 from mimgen.tokenizers.discriminators.heads import GroupBatchNorm, SpectralConv
 from mimgen.tokenizers.discriminators.stylegan import Blur
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 KINDS = ("patch", "maskbit", "blur", "stylegan", "dino")
 
@@ -39,14 +39,14 @@ def frozen():
     return FrozenDino(width=64, heads=1, depth=3, patch=8, mlp_ratio=2.0, pixels=32)
 
 
-def opened(kind, dino_file, pixels=16):
+def loaded(kind, dino_file, pixels=16):
     torch.manual_seed(0)
     return open_discriminator(kind, pixels, dino_file if kind == "dino" else None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_logits_saving_and_loading(kind, dino_file, tmp_path):
-    discriminator = opened(kind, dino_file).eval()
+    discriminator = loaded(kind, dino_file).eval()
     logits = discriminator(images())
     assert len(logits) == 2
     assert logits.isfinite().all()
@@ -57,8 +57,8 @@ def test_logits_saving_and_loading(kind, dino_file, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_learns_to_tell_pictures_apart(kind, dino_file):
-    discriminator = opened(kind, dino_file).train()
+def test_it_learns_to_tell_images_apart(kind, dino_file):
+    discriminator = loaded(kind, dino_file).train()
     weights = [p for p in discriminator.parameters() if p.requires_grad]
     real, fake = images(seed=1), images(seed=2) * 0.5
     gaps = []
@@ -73,8 +73,8 @@ def test_it_learns_to_tell_pictures_apart(kind, dino_file):
 
 
 @pytest.mark.parametrize("kind", ["patch", "maskbit", "blur", "stylegan"])
-def test_a_picture_is_judged_alone(kind, dino_file):
-    discriminator = opened(kind, dino_file).train()
+def test_an_image_is_judged_alone(kind, dino_file):
+    discriminator = loaded(kind, dino_file).train()
     together = discriminator(images())
     apart = torch.cat([discriminator(image[None]) for image in images()])
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
@@ -85,7 +85,7 @@ def test_sizes_by_name(dino_file):
         "channels": 64, "layers": 3, "norm": "group", "in_channels": 3
     }  # fmt: skip
     assert open_discriminator("patch", 64).config["channels"] == 32
-    assert opened("dino", dino_file).config["pixels"] == 32
+    assert loaded("dino", dino_file).config["pixels"] == 32
     assert StyleDiscriminator(64, capacity=1024, widest=64).final_linear[0].in_features == 64 * 16
 
 
@@ -104,7 +104,7 @@ def test_what_does_not_suit_is_named(dino_file, tmp_path):
     with pytest.raises(UserError, match="8, 16, 32"):
         open_discriminator("stylegan", 48)
     with pytest.raises(UserError, match="takes 16 x 16 pixels, got 32 x 32"):
-        opened("stylegan", dino_file)(images(pixels=32))
+        loaded("stylegan", dino_file)(images(pixels=32))
     for kind, options in (
         (PatchDiscriminator, {"layers": 0}),
         (PatchDiscriminator, {"channels": 12, "norm": "group"}),
@@ -126,7 +126,7 @@ def test_patches(norm):
     assert discriminator.state_dict()["main.5.weight"].shape == (32, 16, 4, 4)
 
 
-def test_blurs_keep_flat_pictures_flat():
+def test_blurs_keep_flat_images_flat():
     flat = torch.ones(1, 2, 8, 8)
     torch.testing.assert_close(Blur()(flat), flat)
     assert BlurPool(4)(flat).shape == (1, 2, 4, 4)
@@ -149,7 +149,7 @@ def test_spectral_norm_bounds_the_largest_singular_value():
     assert torch.equal(layer.weight_u, before), "evaluation must not move the estimate"
 
 
-def test_the_grouped_norm_takes_eight_pictures_at_a_time():
+def test_the_grouped_norm_takes_eight_images_at_a_time():
     x = torch.randn(16, 4, 3, generator=torch.Generator().manual_seed(0))
     norm = GroupBatchNorm(4)
     torch.testing.assert_close(norm(x), torch.cat([norm(x[:8]), norm(x[8:])]))
@@ -163,30 +163,30 @@ def test_dino_without_weights_refuses_to_judge():
         blank(images())
 
 
-def test_dino_is_frozen_and_passes_gradients_to_the_pictures(dino_file):
-    discriminator = opened("dino", dino_file).train()
+def test_dino_is_frozen_and_passes_gradients_to_the_images(dino_file):
+    discriminator = loaded("dino", dino_file).train()
     before = {name: value.clone() for name, value in discriminator.dino.state_dict().items()}
     assert torch.equal(before["blocks.0.attn.qkv.bias"][64:128], torch.zeros(64))
     assert before["blocks.0.attn.qkv.bias"][:64].abs().sum() > 0
-    picture = images().requires_grad_()
-    discriminator(picture).mean().backward()
-    assert picture.grad.abs().sum() > 0
+    image = images().requires_grad_()
+    discriminator(image).mean().backward()
+    assert image.grad.abs().sum() > 0
     assert not any(p.requires_grad for p in discriminator.dino.parameters())
     # readouts 2, 5, 8, 11 of a transformer of three blocks: before the first and after the last
     assert discriminator(images()).shape == (2, 2 * 16)
 
 
-def test_dino_crops_or_resizes_larger_pictures_by_their_own_streams(dino_file):
-    discriminator = opened("dino", dino_file)
+def test_dino_crops_or_resizes_larger_images_by_their_own_streams(dino_file):
+    discriminator = loaded("dino", dino_file)
     large, small = images(count=16, pixels=48), images(pixels=24)
-    shown = discriminator.view(large, Draws(range(16)))
+    shown = discriminator.view(large, SampleRNG(range(16)))
     assert shown.shape == (16, 3, 32, 32)
-    assert torch.equal(shown, discriminator.view(large, Draws(range(16))))
-    assert torch.equal(shown[3:5], discriminator.view(large[3:5], Draws([3, 4])))
+    assert torch.equal(shown, discriminator.view(large, SampleRNG(range(16))))
+    assert torch.equal(shown[3:5], discriminator.view(large[3:5], SampleRNG([3, 4])))
     resized = torch.nn.functional.interpolate(large, (32, 32), mode="area")
     whole = [torch.equal(a, b) for a, b in zip(shown, resized, strict=True)]
     assert 0 < sum(whole) < 16
     crop = shown[whole.index(False)]
     windows = large[whole.index(False)].unfold(1, 32, 1).unfold(2, 32, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
     assert (windows == crop).flatten(1).all(1).any()
-    assert discriminator.view(small, Draws(range(2))) is small
+    assert discriminator.view(small, SampleRNG(range(2))) is small

@@ -9,8 +9,8 @@ from mimgen.tokenizers.entropy import binary_entropies, code_entropies
 
 
 def every_code(bits):
-    places = torch.arange(bits - 1, -1, -1)
-    return (torch.arange(2**bits)[:, None] >> places) % 2 * 2.0 - 1.0
+    positions = torch.arange(bits - 1, -1, -1)
+    return (torch.arange(2**bits)[:, None] >> positions) % 2 * 2.0 - 1.0
 
 
 def rows(count, bits):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mimgen.checkpoints.release import convert
 from mimgen.errors import UserError
 from mimgen.tokenizers.diffusers_models import DiffusersKL
-from mimgen.tokenizers.kl16 import RELEASE, LdmKl
+from mimgen.tokenizers.kl16 import ADAPTER, LdmKl
 
 LEVELS, BLOCKS, LATENT = (32, 32, 64), 2, 4
 
@@ -91,16 +91,16 @@ class Reference:
         return F.group_norm(x, 32, self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"], 1e-6)
 
     def block(self, name, x):
-        hidden = self.conv(f"{name}.conv1", F.silu(self.norm(f"{name}.norm1", x)))
-        hidden = self.conv(f"{name}.conv2", F.silu(self.norm(f"{name}.norm2", hidden)))
+        masked = self.conv(f"{name}.conv1", F.silu(self.norm(f"{name}.norm1", x)))
+        masked = self.conv(f"{name}.conv2", F.silu(self.norm(f"{name}.norm2", masked)))
         skip = self.conv(f"{name}.nin_shortcut", x) if f"{name}.nin_shortcut.weight" in self.tensors else x
-        return skip + hidden
+        return skip + masked
 
     def attention(self, name, x):
         if f"{name}.norm.weight" not in self.tensors:
             return x
-        hidden = self.norm(f"{name}.norm", x)
-        q, k, v = (self.conv(f"{name}.{part}", hidden).flatten(2) for part in "qkv")
+        masked = self.norm(f"{name}.norm", x)
+        q, k, v = (self.conv(f"{name}.{part}", masked).flatten(2) for part in "qkv")
         weights = (q.transpose(1, 2) @ k / q.shape[1] ** 0.5).softmax(-1)
         mixed = (v @ weights.transpose(1, 2)).view_as(x)
         return x + self.conv(f"{name}.proj_out", mixed)
@@ -141,7 +141,7 @@ def save(tensors, folder):
 def test_the_converted_folder_computes_what_the_release_does(tmp_path):
     tensors = release()
     source = save({**tensors, "loss.logvar": torch.zeros(())}, tmp_path)
-    made = DiffusersKL.from_pretrained(convert(RELEASE, source, tmp_path / "made")).eval()
+    made = DiffusersKL.from_pretrained(convert(ADAPTER, source, tmp_path / "made")).eval()
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     reference = Reference(tensors)
     with torch.no_grad():
@@ -154,23 +154,23 @@ def test_the_converted_folder_computes_what_the_release_does(tmp_path):
 
 def test_names_and_values_survive_the_round_trip():
     tensors = release()
-    made = LdmKl(**RELEASE.arguments({}, tensors))
+    made = LdmKl(**ADAPTER.arguments({}, tensors))
     assert made.state_dict().keys() == tensors.keys()
     made.load_state_dict(tensors)
     assert all(torch.equal(value, tensors[name]) for name, value in made.state_dict().items())
 
 
 def test_another_scale_is_taken_from_the_config():
-    assert RELEASE.arguments({"scaling_factor": 0.5}, release())["scaling_factor"] == 0.5
+    assert ADAPTER.arguments({"scaling_factor": 0.5}, release())["scaling_factor"] == 0.5
 
 
 def test_missing_keys_are_listed(tmp_path):
     tensors = release()
     del tensors["decoder.up.1.upsample.conv.bias"]
     with pytest.raises(UserError, match=r"missing decoder\.up\.1\.upsample\.conv\.bias"):
-        convert(RELEASE, save(tensors, tmp_path), tmp_path / "made")
+        convert(ADAPTER, save(tensors, tmp_path), tmp_path / "made")
 
 
 def test_a_file_of_something_else_is_named(tmp_path):
     with pytest.raises(UserError, match="kl16"):
-        convert(RELEASE, save({"weight": torch.zeros(2)}, tmp_path), tmp_path / "made")
+        convert(ADAPTER, save({"weight": torch.zeros(2)}, tmp_path), tmp_path / "made")

@@ -2,7 +2,13 @@ import pytest
 import torch
 
 from mimgen.errors import UserError
-from mimgen.tokenizers.losses import LeCam, adaptive_weight, discriminator_loss, enlargement, generator_loss
+from mimgen.tokenizers.losses import (
+    LeCam,
+    adaptive_weight,
+    discriminator_loss,
+    entropy_weight,
+    generator_loss,
+)
 from mimgen.tokenizers.perceptual import BLOCKS, Perceptual, open_perceptual
 
 KINDS = ("hinge", "vanilla", "non_saturate")
@@ -22,7 +28,7 @@ def test_sigmoid_terms_by_hand():
     expected = 0.5 * (entropy(real, ones) + entropy(fake, zeros))
     assert discriminator_loss("vanilla", real, fake) == pytest.approx(float(expected))
     assert generator_loss("vanilla", fake) == pytest.approx(float(entropy(fake, ones)))
-    # non-saturating: the logits of a picture are averaged first
+    # non-saturating: the logits of an image are averaged first
     means = real.mean(1, keepdim=True), fake.mean(1, keepdim=True)
     expected = 0.5 * (entropy(means[0], ones[:, :1]) + entropy(means[1], zeros[:, :1]))
     assert discriminator_loss("non_saturate", real, fake) == pytest.approx(float(expected))
@@ -51,18 +57,18 @@ def test_adaptive_weight_equalises_gradient_norms_and_is_clamped():
 
 
 def test_enlargement():
-    assert enlargement(0, 3) == 4
-    assert enlargement(700, 3) == pytest.approx(1 + 3 * 0.65)
-    assert enlargement(5000, 3) == 1
+    assert entropy_weight(0, 3) == 4
+    assert entropy_weight(700, 3) == pytest.approx(1 + 3 * 0.65)
+    assert entropy_weight(5000, 3) == 1
 
 
 def perceptual_files():
     generator = torch.Generator().manual_seed(0)
     network, heads, before = {}, {}, 3
-    for block, (width, places) in enumerate(zip((64, 128, 256, 512, 512), BLOCKS)):
-        for place in places:
-            network[f"features.{place}.weight"] = 0.05 * torch.randn(width, before, 3, 3, generator=generator)
-            network[f"features.{place}.bias"] = torch.zeros(width)
+    for block, (width, positions) in enumerate(zip((64, 128, 256, 512, 512), BLOCKS)):
+        for position in positions:
+            network[f"features.{position}.weight"] = 0.05 * torch.randn(width, before, 3, 3, generator=generator)
+            network[f"features.{position}.bias"] = torch.zeros(width)
             before = width
         heads[f"lin{block}.model.1.weight"] = torch.rand(1, width, 1, 1, generator=generator)
     return network, heads
@@ -92,12 +98,12 @@ def test_perceptual_agrees_with_torchvision():
     reference = vgg16(weights=None).features.eval()
     reference.load_state_dict({name.removeprefix("features."): value for name, value in network.items()})
     image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    hidden = (image - perceptual.shift) / perceptual.scale
+    masked = (image - perceptual.shift) / perceptual.scale
     with torch.no_grad():
         for layer in reference[:30]:
-            hidden = layer(hidden)
-        hidden = hidden / hidden.norm(dim=1, keepdim=True)
-        torch.testing.assert_close(perceptual._features(image)[-1], hidden)
+            masked = layer(masked)
+        masked = masked / masked.norm(dim=1, keepdim=True)
+        torch.testing.assert_close(perceptual._features(image)[-1], masked)
 
 
 def test_absent_perceptual_weights_are_said(caplog, tmp_path):

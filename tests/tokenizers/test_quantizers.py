@@ -143,10 +143,10 @@ def test_training_resumes_exactly_from_safetensors(tmp_path, cosine):
 
 def test_copies_draw_for_themselves():
     quantizer = VectorQuantizer(6, 16)
-    twin = copy.deepcopy(quantizer)
-    twin(latents(2, 6, 4, 4))
+    near_duplicate = copy.deepcopy(quantizer)
+    near_duplicate(latents(2, 6, 4, 4))
     assert int(quantizer.choices) == 0
-    assert int(twin.choices) > 0
+    assert int(near_duplicate.choices) > 0
 
 
 def test_a_revived_code_takes_its_statistics_along():

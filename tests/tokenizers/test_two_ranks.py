@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from mimgen.ops.distributed import sum_over_ranks
+from mimgen.ops.distributed import all_reduce_sum
 from mimgen.tokenizers.losses import LeCam
 from mimgen.tokenizers.quantizers import (
     BinarySphericalQuantizer,
@@ -28,7 +28,7 @@ def batch(step):
 
 
 def share(rank, world, cut):
-    """Pictures of a batch that a process has; the first gets `cut` of the four."""
+    """Images of a batch that a process has; the first gets `cut` of the four."""
     return slice(0, 4) if world == 1 else slice(0, cut) if rank == 0 else slice(cut, 4)
 
 
@@ -63,7 +63,7 @@ def learned(rank, world, cut):
         loss = sum(sum(module(x).losses.values()) for module in modules.values())
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters)):
             with torch.no_grad():
-                parameter -= 0.1 * sum_over_ranks(gradient) / world
+                parameter -= 0.1 * all_reduce_sum(gradient) / world
     return dict(modules.state_dict())
 
 
@@ -111,7 +111,7 @@ def test_codebooks_of_moving_averages(pair, cut):
     assert int(single["vq.choices"]) > 1, "no code was revived, so this shows too little"
     for name, value in single.items():
         assert torch.equal(first[name], second[name]), name
-        # LeCAM averages over processes, not over pictures.
+        # LeCAM averages over processes, not over images.
         if name != "lecam" or cut == 2:
             torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-5, msg=name)
 

@@ -118,14 +118,14 @@ def test_what_learned_before_learns_after(tmp_path: Path) -> None:
 
 
 def test_adapters_come_from_their_seed_alone() -> None:
-    drawn = []
+    sampled = []
     for seed in (3, 3, 4):
-        torch.manual_seed(len(drawn))
+        torch.manual_seed(len(sampled))
         made, state = model(), torch.get_rng_state()
         add_lora(made, Lora(2), seed=seed)
         assert torch.equal(torch.get_rng_state(), state)
-        drawn.append(made[0].attn["to_q"].lora_A["default"].weight)
-    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+        sampled.append(made[0].attn["to_q"].lora_A["default"].weight)
+    assert torch.equal(sampled[0], sampled[1]) and not torch.equal(sampled[0], sampled[2])
 
 
 def test_whole_weights_besides_are_refused(tmp_path: Path) -> None:

@@ -64,8 +64,8 @@ def test_two_processes_on_one_machine_decide_alike():
     code = "import torch; from mimgen.training.precision import choose_precision as choose\n"
     command = [sys.executable, "-c", code + "print(choose('auto', torch.device('cpu')))"]
     processes = [subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE) for _ in range(2)]
-    told = {process.communicate(timeout=300)[0].strip() for process in processes}
-    assert told == {str(choose_precision("auto", CPU))}
+    reported = {process.communicate(timeout=300)[0].strip() for process in processes}
+    assert reported == {str(choose_precision("auto", CPU))}
 
 
 def test_the_training_says_which_and_why(tmp_path, capsys, monkeypatch):

@@ -23,7 +23,7 @@ from mimgen.training.checkpoint import newest
 ROOT = Path(__file__).parents[2]
 
 
-def _start(out: Path, *more: str) -> subprocess.Popen[str]:
+def _init_weights(out: Path, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, str(ROOT / "tests" / "training" / "training_toy.py"), "--out", str(out), *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "1"}
     return subprocess.Popen(
@@ -65,14 +65,14 @@ def _assert_equal(one: Path, two: Path) -> None:
     clocks = ("seconds", "images_per_s", "peak_memory_mib")
     logs = [[json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()] for run in (one, two)]
     for line in logs[0] + logs[1]:
-        for clock in clocks:
-            del line[clock]
+        for timestep_mode in clocks:
+            del line[timestep_mode]
     assert logs[0] == logs[1]
 
 
 def test_kill_and_resume_is_exact(tmp_path: Path) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    victim = _start(killed, "--hold", "5")
+    victim = _init_weights(killed, "--hold", "5")
     log = killed / "log.jsonl"
     # After the checkpoint of step 3, with steps beyond it in the log that have to be made again.
     _wait_for(victim, lambda: log.exists() and len(log.read_text().splitlines()) == 5)
@@ -82,13 +82,13 @@ def test_kill_and_resume_is_exact(tmp_path: Path) -> None:
     latest = newest(killed)
     assert latest is not None
     assert latest.name == "step-00000003"
-    assert "step=12 interrupted=False" in _finish(_start(killed))
+    assert "step=12 interrupted=False" in _finish(_init_weights(killed))
     fit(Toy(), ToyBatches(8), run_settings(), straight)
     _assert_equal(straight, killed)
 
 
 def test_sigterm_saves_and_exits_cleanly(tmp_path: Path) -> None:
-    process = _start(tmp_path, "--hold", "2", "--save-every", "1000")
+    process = _init_weights(tmp_path, "--hold", "2", "--save-every", "1000")
     log = tmp_path / "log.jsonl"
     _wait_for(process, lambda: log.exists() and len(log.read_text().splitlines()) == 2)
     process.terminate()

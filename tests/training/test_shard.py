@@ -16,7 +16,7 @@ from mimgen.training import checkpoint as store
 from mimgen.training import fit
 from mimgen.training.ema import Ema
 from mimgen.training.optim import build_optimizer, clip_gradients, clip_groups
-from mimgen.training.shard import whole
+from mimgen.training.shard import full_tensor
 
 ROOT = Path(__file__).parents[2]
 STEPS, CLIP = 3, 0.05
@@ -51,8 +51,8 @@ def main(out: Path) -> None:
         clip_gradients(clip_groups(objective), CLIP)
         optimizer.step()
         ema.update(step)
-    model = {name: whole(tensor) for name, tensor in store.module_tensors(objective).items()}
-    averages = {name: whole(tensor) for name, tensor in ema.shadow.items()}
+    model = {name: full_tensor(tensor) for name, tensor in store.module_tensors(objective).items()}
+    averages = {name: full_tensor(tensor) for name, tensor in ema.shadow.items()}
     moments = store.optimizer_tensors(objective, optimizer)
     saved = store.Checkpoint(model, {**model, **averages}, moments, {"step": STEPS})
     if rank == 0:
@@ -67,7 +67,7 @@ def main(out: Path) -> None:
     for mine, theirs in zip(objective.parameters(), again.parameters(), strict=True):
         assert torch.equal(mine.to_local(), theirs.to_local())
         for name, value in optimizer.state[mine].items():
-            assert torch.equal(whole(value), whole(other_optimizer.state[theirs][name])), name
+            assert torch.equal(full_tensor(value), full_tensor(other_optimizer.state[theirs][name])), name
     for name, average in ema.shadow.items():
         assert torch.equal(average.to_local(), other_ema.shadow[name].to_local()), name
     # A restored run must be able to step: moments and weights are split alike.

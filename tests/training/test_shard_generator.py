@@ -1,4 +1,4 @@
-"""The text-to-image generator split as FSDP2 splits it, two gloo processes: steps, pictures on the way, whole files."""
+"""The text-to-image generator split as FSDP2 splits it, two gloo processes: steps, images on the way, whole files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from mimgen.generators import FeatureCache, MeissonicTransformer, Speed
 from mimgen.generators.meissonic.objective import MaskedTokens
 from mimgen.layers.recompute import recompute
 from mimgen.pipelines import Preset
-from mimgen.recipes import Pictures, TrainGenerator
+from mimgen.recipes import DataConfig, TrainGenerator
 from mimgen.tokenizers import ConvTokenizer
 from mimgen.training import checkpoint as store
 from mimgen.training import fit, load_ema
 from mimgen.training.ema import Ema
 from mimgen.training.optim import build_optimizer, clip_gradients, clip_groups
-from mimgen.training.shard import gathered, is_split, make_contiguous, whole
-from mimgen.types import Batch, Draws
+from mimgen.training.shard import full_tensor, gathered, is_split, make_contiguous
+from mimgen.types import Batch, SampleRNG
 
 ROOT = Path(__file__).parents[2]
 STEPS, CLIP, BATCH = 3, 0.05, 4
@@ -47,7 +47,7 @@ class Batches:
                     images=torch.zeros(size, 3, 16, 16),
                     captions=tuple(WORDS[row] for row in rows),
                     keys=tuple(str(row) for row in rows),
-                    draws=Draws.for_rows(0, step, rows),
+                    rng=SampleRNG.for_rows(0, step, rows),
                     codes=codes[rows.start : rows.stop],
                 )
             ]
@@ -67,10 +67,10 @@ def generator() -> MaskedTokens:
     return made
 
 
-def pictures(objective: MaskedTokens, speed: Speed) -> Tensor:
+def make_images(objective: MaskedTokens, speed: Speed) -> Tensor:
     sampling = Preset(steps=2, token_temperature=0.0, speed=speed)
     settings = run_settings(batch_size=BATCH)
-    run = TrainGenerator("toy", "tiny", lambda codes: objective, None, Pictures("emoji", 16), settings, sampling)
+    run = TrainGenerator("toy", "tiny", lambda codes: objective, None, DataConfig("emoji", 16), settings, sampling)
     return run.pipeline(objective)(["cat"]).tokens
 
 
@@ -101,16 +101,16 @@ def main(out: Path) -> None:
         optimizer.step()
         ema.update(step)
     with ema.applied(), gathered(objective), torch.no_grad():
-        drawn = pictures(objective.eval(), Speed(cache=FeatureCache(2), guidance_every=2))
-    model = {name: whole(tensor) for name, tensor in store.module_tensors(objective).items()}
-    averages = {name: whole(tensor) for name, tensor in ema.shadow.items()}
+        sampled = make_images(objective.eval(), Speed(cache=FeatureCache(2), guidance_every=2))
+    model = {name: full_tensor(tensor) for name, tensor in store.module_tensors(objective).items()}
+    averages = {name: full_tensor(tensor) for name, tensor in ema.shadow.items()}
     moments = store.optimizer_tensors(objective, optimizer)
     if rank == 0:
         store.save_checkpoint(out, store.Checkpoint(model, {**model, **averages}, moments, {"step": STEPS}), keep=1)
         plain = generator()
         load_ema(out, plain)
-        assert torch.equal(pictures(plain.eval(), Speed()), drawn), "without what FSDP2 does not see"
-    # a step after the pictures, so that weights are split again
+        assert torch.equal(make_images(plain.eval(), Speed()), sampled), "without what FSDP2 does not see"
+    # a step after the images, so that weights are split again
     objective.train()
     objective(next(stream)[0]).total.backward()
     optimizer.step()

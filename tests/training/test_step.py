@@ -62,11 +62,11 @@ def test_too_many_poisoned_steps_stop_with_the_batch(tmp_path: Path) -> None:
     assert str(path) in str(caught.value)
     with safe_open(path, "pt") as file:
         images = file.get_tensor("0.images")
-        told = {name: json.loads(value) for name, value in file.metadata().items()}
+        reported = {name: json.loads(value) for name, value in file.metadata().items()}
     assert images.shape == (8, 3, 4, 4)
     assert images.isnan().sum() == 1
-    assert len(told["0.draws.seeds"]) == 8
-    assert told["0.captions"][0].startswith("picture")
+    assert len(reported["0.rng.seeds"]) == 8
+    assert reported["0.captions"][0].startswith("image")
 
 
 class _BadGradient(nn.Module):

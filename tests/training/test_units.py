@@ -63,8 +63,8 @@ def test_meter_and_trim(tmp_path: Path) -> None:
     meter = Meter()
     meter.add({"a": 1.0})
     meter.add({"a": 3.0, "b": 5.0})
-    meter.worked(8, 2.0)
-    assert meter.take() == {"a": 2.0, "b": 5.0, "images_per_s": 4.0}
+    meter.add_timing(8, 2.0)
+    assert meter.pop_means() == {"a": 2.0, "b": 5.0, "images_per_s": 4.0}
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"st')
     assert trim(path, 1) == [{"step": 1}]
@@ -94,9 +94,9 @@ def test_outputs_of_a_run(tmp_path: Path) -> None:
     assert [json.loads(line) for line in lines] == result.losses
     assert Image.open(tmp_path / "a" / "samples" / "step-00000004-noise.png").size == (8, 12)
     assert list((tmp_path / "a" / "tensorboard").glob("events*"))
-    told = json.loads((tmp_path / "a" / "settings.json").read_text())
-    assert told["effective_lr"] == pytest.approx(0.3 * 8 / 256)
-    assert told["resolved_precision"] == "fp32"
+    reported = json.loads((tmp_path / "a" / "settings.json").read_text())
+    assert reported["effective_lr"] == pytest.approx(0.3 * 8 / 256)
+    assert reported["resolved_precision"] == "fp32"
 
 
 def test_missing_wandb_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

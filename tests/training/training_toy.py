@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.training import Settings, fit
-from mimgen.types import Batch, Draws, Losses
+from mimgen.types import Batch, Losses, SampleRNG
 
 SIZE = 4
 
 
 class ToyBatches:
-    """16 fixed pictures, in an order that is a pure function of the position.
+    """16 fixed images, in an order that is a pure function of the position.
 
     Before the batches of step number `hold`, counted from 0, it waits until the file `go` is there.
     """
@@ -49,9 +49,9 @@ class ToyBatches:
             images[0, 0, 0, 0] = float("nan")
         return Batch(
             images=images,
-            captions=tuple(f"picture {i}" for i in indices),
+            captions=tuple(f"image {i}" for i in indices),
             keys=tuple(str(i) for i in indices),
-            draws=Draws.for_rows(0, step, list(rows)),
+            rng=SampleRNG.for_rows(0, step, list(rows)),
         )
 
 
@@ -73,12 +73,12 @@ class Toy(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         clean = batch.images.flatten(1)
-        noisy = clean + 0.1 * batch.draws.normal(clean.shape[1]).to(clean)
-        guess = self.second(self.dropout(self.first(noisy).relu()))
+        noisy = clean + 0.1 * batch.rng.normal(clean.shape[1]).to(clean)
+        predicted = self.second(self.dropout(self.first(noisy).relu()))
         if self.training:
-            self.mean.lerp_(guess.detach().mean(0).to(self.mean), 0.1)
-        error = (guess - clean).square().mean()
-        return Losses({"error": error}, metrics={"size": guess.detach().abs().mean()})
+            self.mean.lerp_(predicted.detach().mean(0).to(self.mean), 0.1)
+        error = (predicted - clean).square().mean()
+        return Losses({"error": error}, metrics={"size": predicted.detach().abs().mean()})
 
     def after_step(self, step: int) -> None:
         self.steps.fill_(step)
@@ -86,8 +86,8 @@ class Toy(nn.Module):
 
 def run_settings(**changes: object) -> Settings:
     """The settings of the process below, for a run beside it."""
-    told = {"steps": 12, "batch_size": 8, "base_lr": 0.3, "warmup": 2, "ema": 0.9, "precision": "fp32"}
-    return Settings(**{**told, "log_every": 1, "save_every": 3, "tracker": "none", **changes})
+    reported = {"steps": 12, "batch_size": 8, "base_lr": 0.3, "warmup": 2, "ema": 0.9, "precision": "fp32"}
+    return Settings(**{**reported, "log_every": 1, "save_every": 3, "tracker": "none", **changes})
 
 
 def main() -> None:
@@ -99,14 +99,14 @@ def main() -> None:
     parser.add_argument("--accumulation", type=int, default=1)
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--hold", type=int, default=-1)
-    told = parser.parse_args()
+    reported = parser.parse_args()
     torch.set_num_threads(1)
-    objective = Toy(told.dropout)
-    settings = run_settings(steps=told.steps, save_every=told.save_every, accumulation=told.accumulation)
-    result = fit(objective, ToyBatches(8, hold=told.hold, go=told.out / "go"), settings, told.out)
+    objective = Toy(reported.dropout)
+    settings = run_settings(steps=reported.steps, save_every=reported.save_every, accumulation=reported.accumulation)
+    result = fit(objective, ToyBatches(8, hold=reported.hold, go=reported.out / "go"), settings, reported.out)
     several = torch.distributed.is_initialized()
     rank = torch.distributed.get_rank() if several else 0
-    torch.save(dict(objective.state_dict()), told.out / f"weights-{rank}.pt")
+    torch.save(dict(objective.state_dict()), reported.out / f"weights-{rank}.pt")
     sys.stdout.write(f"step={result.step} interrupted={result.interrupted}\n")
     if several:
         end_at_once()

@@ -1,4 +1,4 @@
-"""Drawn scenes in the 14 bands of MODIS: three hidden fields, mixed into bands with units of their own."""
+"""Synthetic scenes in the 14 bands of MODIS: three hidden fields, mixed into bands with units of their own."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _SWALLOWED = (0.05, 0.95, 0.75, 0.12, 0.45, 0.05, 0.10, 0.60)
 class SceneLabels(Mapping[str, Tensor]):
     """Every label set of the scenes, each [n] int64; made once one is asked for, as that takes seconds.
 
-    Asking whether a data set has labels must not draw thousands of scenes, and every run asks.
+    Asking whether a data set has labels must not sample thousands of scenes, and every run asks.
 
     Attributes:
         parts: splits and numbers of the scenes.
@@ -137,7 +137,7 @@ class BandDataset:
         bands = _bands(surface, height, depth, moisture)
         return Sample(self.scaling(bands), "", _labels(cloudy, kind), f"bands-{part}-{number:04d}", extras=extras)
 
-    def draw(self, index: int, generator: torch.Generator) -> Sample:
+    def sample(self, index: int, generator: torch.Generator) -> Sample:
         """Scene `index`, cropped at random and resized, never mirrored."""
         plain = self[index]
         uniform = torch.rand(1, 5, generator=generator)
@@ -195,9 +195,9 @@ def _bands(surface: Tensor, height: Tensor, depth: Tensor, moisture: Tensor) -> 
     ground = torch.einsum("shw,sb->bhw", surface, torch.tensor(_GROUND))
     reflected = 100 * (ground + depth * (torch.tensor(_CLOUD)[:, None, None] - ground))
     warm = 285 + 20 * surface[2] - 8 * surface[0]
-    seen = warm - 75 * height * depth
+    observed = warm - 75 * height * depth
     swallowed = torch.tensor(_SWALLOWED)[:, None, None] * (0.5 + 0.5 * moisture)
-    emitted = seen + swallowed * (235 - seen)
+    emitted = observed + swallowed * (235 - observed)
     bands = torch.empty(14, *depth.shape)
     bands[list(_REFLECTED)], bands[list(_EMITTED)] = reflected, emitted
     low, high = (torch.tensor(side)[:, None, None] for side in (MODIS_TOA.low, MODIS_TOA.high))

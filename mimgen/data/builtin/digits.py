@@ -29,7 +29,7 @@ WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 @dataclass(frozen=True)
 class _Stored:
-    """Pictures [n, 8, 8] uint8 from 0 to 16, digits [n] int64 and a hash of the file."""
+    """Images [n, 8, 8] uint8 from 0 to 16, digits [n] int64 and a hash of the file."""
 
     images: Tensor
     digits: Tensor
@@ -50,7 +50,7 @@ def open_digits(size: int = 64, split: str | None = None) -> MemoryDataset:
         UserError: a size or split that does not exist, or scikit-learn is missing.
     """
     if size < 1:
-        raise UserError(f"size {size} is not positive; pass the side of the pictures, for example 64")
+        raise UserError(f"size {size} is not positive; pass the side of the images, for example 64")
     chosen = split or "all"
     if chosen not in DIGIT_SPLITS:
         raise UserError(f"digits have no split {split!r}; choose from {', '.join(DIGIT_SPLITS)}")
@@ -73,14 +73,14 @@ def open_digits(size: int = 64, split: str | None = None) -> MemoryDataset:
 
 @cache
 def _stored() -> _Stored:
-    """Read the file; once a process."""
+    """Read the file; once per process."""
     import numpy as np
 
     # scikit-learn is found but not imported: its file is all that is wanted of it
     spec = importlib.util.find_spec("sklearn")
     roots = [] if spec is None else list(spec.submodule_search_locations or [])
-    places = [Path(root, "datasets", "data", "digits.csv.gz") for root in roots]
-    path = next((place for place in places if place.is_file()), None)
+    candidates = [Path(root, "datasets", "data", "digits.csv.gz") for root in roots]
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None:
         raise UserError("digits: scikit-learn with its digits.csv.gz is not installed; `pip install scikit-learn`")
     content = gzip.decompress(path.read_bytes())

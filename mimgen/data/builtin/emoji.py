@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Stored:
-    """The shards as they lie on disk: pictures [n, 3, 64, 64] uint8 and the facts of each."""
+    """The shards as they lie on disk: images [n, 3, 64, 64] uint8 and the facts of each."""
 
     images: Tensor
     keys: list[str]
@@ -49,7 +49,7 @@ def open_emoji(size: int = 64, split: str | None = None) -> MemoryDataset:
         UserError: a size or split that does not exist.
     """
     if size < 1:
-        raise UserError(f"size {size} is not positive; pass the side of the pictures, for example 64")
+        raise UserError(f"size {size} is not positive; pass the side of the images, for example 64")
     chosen = split or "all"
     if chosen not in EMOJI_SPLITS:
         raise UserError(f"emoji have no split {split!r}; choose from {', '.join(EMOJI_SPLITS)}")
@@ -79,7 +79,7 @@ def _in_order(facts: list[dict[str, str]], kind: str) -> list[str]:
 
 @cache
 def _stored(folder: Path) -> _Stored:
-    """Decode the shards; once a process."""
+    """Decode the shards; once per process."""
     from PIL import Image
 
     images, keys, facts = [], [], []
@@ -96,8 +96,8 @@ def _stored(folder: Path) -> _Stored:
                     keys.append(key)
                     facts.append(json.load(file))
                 else:
-                    with Image.open(file) as picture:
-                        images.append(np.asarray(picture.convert("RGB")))
+                    with Image.open(file) as image:
+                        images.append(np.asarray(image.convert("RGB")))
     if not images:
         raise UserError(f"the embedded emoji are missing from {folder}; reinstall mimgen")
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()

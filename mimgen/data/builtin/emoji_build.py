@@ -85,29 +85,29 @@ def render(text: str, face: FreeTypeFont, size: int) -> Image:
     """One emoji, centred on a white square and reduced to size x size.
 
     Raises:
-        UserError: the font does not join `text` to a single glyph, or draws nothing.
+        UserError: the font does not join `text` to a single glyph, or samples nothing.
     """
     from PIL import Image, ImageDraw
 
     _, _, width, height = (round(edge) for edge in face.getbbox(text))
     side = round(face.getlength("\N{GRINNING FACE}"))
     if round(face.getlength(text)) != side:
-        raise UserError(f"{face.getname()[0]} does not draw {text!r} as one glyph; use a newer font")
+        raise UserError(f"{face.getname()[0]} does not sample {text!r} as one glyph; use a newer font")
     canvas = Image.new("RGB", (side, side), "white")
     corner = ((side - width) // 2, (side - height) // 2)
     ImageDraw.Draw(canvas).text(corner, text, font=face, embedded_color=True)
     if len(canvas.getcolors(side * side) or []) == 1:
-        raise UserError(f"{face.getname()[0]} draws nothing for {text!r}; use a newer font")
+        raise UserError(f"{face.getname()[0]} samples nothing for {text!r}; use a newer font")
     return canvas.resize((size, size), Image.Resampling.LANCZOS)
 
 
 def _members(
     emoji: Sequence[Emoji], splits: Sequence[str], face: FreeTypeFont, size: int
 ) -> Iterable[tuple[str, bytes, bytes]]:
-    """(key, picture, JSON) of every emoji."""
+    """(key, image, JSON) of every emoji."""
     for item, split in zip(emoji, splits, strict=True):
-        picture = io.BytesIO()
-        render(item.text, face, size).save(picture, "WEBP", lossless=True, quality=60, method=4)
+        image = io.BytesIO()
+        render(item.text, face, size).save(image, "WEBP", lossless=True, quality=60, method=4)
         facts = {
             "caption": item.name,
             "group": item.group,
@@ -115,20 +115,20 @@ def _members(
             "codepoints": [f"U+{point:04X}" for point in item.codepoints],
             "split": split,
         }
-        yield item.key, picture.getvalue(), json.dumps(facts, ensure_ascii=False).encode()
+        yield item.key, image.getvalue(), json.dumps(facts, ensure_ascii=False).encode()
 
 
 def _write_shards(members: Iterable[tuple[str, bytes, bytes]], out: Path) -> list[Path]:
     """Write tar files of at most `SHARD_BYTES`."""
     shards: list[list[tuple[str, bytes]]] = [[]]
     held = 0
-    for key, picture, facts in members:
-        if held + len(picture) + len(facts) + 4 * BLOCK > SHARD_BYTES:
+    for key, image, facts in members:
+        if held + len(image) + len(facts) + 4 * BLOCK > SHARD_BYTES:
             shards.append([])
             held = 0
-        shards[-1] += [(f"{key}.json", facts), (f"{key}.webp", picture)]
+        shards[-1] += [(f"{key}.json", facts), (f"{key}.webp", image)]
         # Each member is a header block and its content filled up to whole blocks.
-        held += sum(BLOCK - (-len(content) // BLOCK) * BLOCK for content in (facts, picture))
+        held += sum(BLOCK - (-len(content) // BLOCK) * BLOCK for content in (facts, image))
     return [_write_shard(out / f"emoji-{i:03d}.tar", content) for i, content in enumerate(shards)]
 
 

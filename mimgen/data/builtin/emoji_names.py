@@ -51,7 +51,7 @@ class Tones:
 def skin_tones(name: str) -> Tones:
     """Take a name apart: "man: dark skin tone, beard" -> role "man: beard", tones ("dark",).
 
-    A name without a skin tone is its own role.
+    A name without a skin tone is specific to it role.
     """
     head, colon, tail = name.partition(": ")
     parts = tail.split(", ") if colon else []
@@ -93,7 +93,7 @@ def assign_splits(emoji: Sequence[Emoji]) -> list[str]:
     """ "train", "val" or "compose" for each emoji, from a hash of its name.
 
     compose: about 10 % of the People & Body emoji that join a role with a skin tone; every role
-    and every tone still occurs in train, joined with others, so a picture of it asks for parts
+    and every tone still occurs in train, joined with others, so an image of it asks for parts
     that are known and a combination that is new. val: 5 % of the rest. train: the others.
     """
     splits = []

@@ -1,4 +1,4 @@
-"""Drawn figures of people with known joints: identity is the colours and proportions, the pose varies."""
+"""Synthetic figures of people with known joints: identity is the colours and proportions, the pose varies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mimgen.types import mix_seed
 __all__ = ["FIGURE_SPLITS", "FigureDataset", "open_figures"]
 
 FIGURE_SPLITS = ("train", "val", "all")
-PEOPLE = {"train": (400, 10), "val": (80, 10)}  # people, pictures of each; nobody is in both
+PEOPLE = {"train": (400, 10), "val": (80, 10)}  # people, images of each; nobody is in both
 SMALLEST = 16
 COLOURS = {
     "red": (0.85, 0.15, 0.15),
@@ -33,7 +33,7 @@ COLOURS = {
 SKIN = ((0.96, 0.80, 0.69), (0.78, 0.57, 0.44), (0.45, 0.30, 0.22))
 WORN = ("shirt", "sleeves", "trousers")
 _SMALLEST_SHARE = 0.8  # of the area, of a random crop
-# bones that are drawn, by joint, what covers them, and how far in shares of the height
+# bones that are sampled, by joint, what covers them, and how far in shares of the height
 _BONES = (
     (((5, 6), (11, 12), (5, 12), (6, 11), (5, 11), (6, 12)), "shirt", 0.042),
     (((11, 13), (13, 15), (12, 14), (14, 16)), "trousers", 0.026),
@@ -62,14 +62,14 @@ class _Item:
 
 
 class FigureDataset:
-    """Figures drawn when they are read, twice as high as wide; see `contract.Dataset`.
+    """Figures sampled when they are read, twice as high as wide; see `contract.Dataset`.
 
     `Sample.extras["keypoints"]` are the 17 joints of COCO. The labels are "identity" (who it is) and the colours
     of "shirt", "sleeves" and "trousers". A loader crops at random (80 to 100 % of the area) and mirrors half of
-    the pictures; the joints follow.
+    the images; the joints follow.
 
     Args:
-        size: height of the pictures in pixels, even.
+        size: height of the images in pixels, even.
         split: "train", "val" (other people) or "all".
     """
 
@@ -77,8 +77,8 @@ class FigureDataset:
 
     def __init__(self, size: int, split: str) -> None:
         self.size = size
-        # drawing takes longer than a small training step, so every figure is drawn once
-        self._drawn: dict[int, tuple[Tensor, Tensor]] = {}
+        # sampling takes longer than a small training step, so every figure is sampled once
+        self._rendered: dict[int, tuple[Tensor, Tensor]] = {}
         self.name = "figures" if split == "all" else f"figures/{split}"
         self.items = [item for part in PEOPLE if split in ("all", part) for item in _items(part)]
         self.splits = [item.split for item in self.items]
@@ -94,19 +94,19 @@ class FigureDataset:
 
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
-            raise IndexError(f"{self.name} holds {len(self)} pictures; there is no number {index}")
+            raise IndexError(f"{self.name} holds {len(self)} images; there is no number {index}")
         item = self.items[index]
-        if index not in self._drawn:
+        if index not in self._rendered:
             source = random.Random(item.seed)
             joints = _pose(item.person, source)
             keypoints = torch.cat([joints * self.size, torch.ones(len(joints), 1)], dim=1)
-            self._drawn[index] = _render(item.person, joints, self.size, source), keypoints
-        image, keypoints = self._drawn[index]
+            self._rendered[index] = _render(item.person, joints, self.size, source), keypoints
+        image, keypoints = self._rendered[index]
         conditions = torch.tensor([self.size // 2, self.size, 0.0, 0.0, SCORE])
         extras = {"keypoints": keypoints}
         return Sample(image, self.captions[index], self._labels(item), item.key, conditions, extras=extras)
 
-    def draw(self, index: int, generator: torch.Generator) -> Sample:
+    def sample(self, index: int, generator: torch.Generator) -> Sample:
         """Figure `index`, cropped and mirrored at random."""
         plain = self[index]
         area, left, top, turn = torch.rand(4, generator=generator).tolist()
@@ -132,10 +132,10 @@ class FigureDataset:
 
 
 def open_figures(size: int = 64, split: str | None = None) -> FigureDataset:
-    """The figures, the same everywhere: 400 people to train on and 80 others to judge by, ten poses of each.
+    """The figures, the same everywhere: 400 people to train on and 80 others to evaluate by, ten poses of each.
 
     Args:
-        size: height of the pictures in pixels, even, at least 16; they are half as wide.
+        size: height of the images in pixels, even, at least 16; they are half as wide.
         split: "train", "val" or "all"; None means "all".
 
     Raises:
@@ -152,12 +152,12 @@ def open_figures(size: int = 64, split: str | None = None) -> FigureDataset:
 @cache
 def _items(split: str) -> list[_Item]:
     first = 0 if split == "train" else PEOPLE["train"][0]
-    count, pictures = PEOPLE[split]
+    count, images = PEOPLE[split]
     return [
         _Item(f"figure-{split}-{number:03d}-{pose:02d}", split, first + number, _person(split, number),
               mix_seed("figures", split, number, pose))
         for number in range(count)
-        for pose in range(pictures)
+        for pose in range(images)
     ]  # fmt: skip
 
 
@@ -188,8 +188,8 @@ def _pose(person: _Person, source: random.Random) -> Tensor:
         joints[9 + left] = _along(joints[7 + left], person.arm, side * source.uniform(-0.8, 2.6))
         joints[13 + left] = _along(hip, person.leg, side * source.uniform(-0.3, 0.6))
         joints[15 + left] = _along(joints[13 + left], person.leg, side * source.uniform(-0.5, 0.4))
-    places = torch.tensor([joints[joint] for joint in range(17)])
-    return places.clamp(min=0.005).minimum(torch.tensor([0.495, 0.995]))
+    positions = torch.tensor([joints[joint] for joint in range(17)])
+    return positions.clamp(min=0.005).minimum(torch.tensor([0.495, 0.995]))
 
 
 def _along(start: tuple[float, float], length: float, angle: float) -> tuple[float, float]:
@@ -202,20 +202,20 @@ def _render(person: _Person, joints: Tensor, size: int, source: random.Random) -
     rows = (torch.arange(size) + 0.5)[:, None] / size
     columns = (torch.arange(size // 2) + 0.5)[None] / size
     grey = source.uniform(0.25, 0.85)
-    picture = torch.full((3, size, size // 2), grey)
+    image = torch.full((3, size, size // 2), grey)
     for _ in range(8):
         colour = torch.tensor([source.uniform(0.1, 0.95) for _ in range(3)])
         x, y, wide, high = (source.uniform(*span) for span in ((0, 0.5), (0, 1), (0.03, 0.15), (0.03, 0.3)))
         inside = ((columns - x).abs() < wide / 2) & ((rows - y).abs() < high / 2)
-        picture = torch.where(inside, colour[:, None, None], picture)
+        image = torch.where(inside, colour[:, None, None], image)
     skin = torch.tensor(SKIN[person.skin])
     for bones, garment, thickness in _BONES:
         colour = torch.tensor(COLOURS[person.worn[WORN.index(garment)]])
         distance = _distance(joints[torch.tensor(bones)], columns, rows)
-        picture = _over(picture, colour, distance - thickness, size)
+        image = _over(image, colour, distance - thickness, size)
     hands = _distance(joints[torch.tensor([(9, 9), (10, 10)])], columns, rows)
     head = _distance(joints[torch.tensor([(0, 0)])], columns, rows)
-    return (_over(_over(picture, skin, hands - 0.022, size), skin, head - 0.055, size) * 255).round().byte()
+    return (_over(_over(image, skin, hands - 0.022, size), skin, head - 0.055, size) * 255).round().byte()
 
 
 def _distance(ends: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
@@ -227,7 +227,7 @@ def _distance(ends: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
     return ((right - share * along[:, 0]).square() + (down - share * along[:, 1]).square()).amin(0).sqrt()
 
 
-def _over(picture: Tensor, colour: Tensor, depth: Tensor, size: int) -> Tensor:
+def _over(image: Tensor, colour: Tensor, depth: Tensor, size: int) -> Tensor:
     """Paint where `depth` is negative; edges are one pixel soft."""
     share = (0.5 - depth * size).clamp(0, 1)
-    return picture + share * (colour[:, None, None] - picture)
+    return image + share * (colour[:, None, None] - image)

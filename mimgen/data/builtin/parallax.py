@@ -22,7 +22,7 @@ PARALLAX_SPLITS = (*COUNTS, "all")
 SHAPES = ("circle", "square", "diamond")
 SMALLEST = 16
 
-# all in sides of the picture
+# all in sides of the image
 _WALL = (0.0, 0.05)  # disparity of the wall
 _NEAR = (0.08, 0.2)  # of the things before it
 _RADII = (0.14, 0.3)
@@ -31,11 +31,11 @@ _WAVES, _CYCLES = 8, (1.5, 8.0)  # of a texture: how many, and how often they re
 
 @dataclass(frozen=True)
 class Layer:
-    """One flat thing, parallel to both pictures.
+    """One flat thing, parallel to both images.
 
     Attributes:
         shape: one of `SHAPES`.
-        x: centre in the first view, in sides of the picture.
+        x: centre in the first view, in sides of the image.
         y: the same, from the top.
         radius: half of its width.
         disparity: how much farther left it is in the second view.
@@ -58,14 +58,14 @@ class _Item:
 
 
 class ParallaxDataset:
-    """Pairs drawn when they are read; see `contract.Dataset`.
+    """Pairs sampled when they are read; see `contract.Dataset`.
 
     `Sample.extras` has "second", the view of a camera farther right, and "disparity" [1, size, size], how many
     pixels farther left each point of the first view is in the second. The labels are "nearest", the shape of the
     nearest thing, and "count" of things.
 
     Args:
-        size: side of the pictures in pixels, at least 16.
+        size: side of the images in pixels, at least 16.
         split: "train", "val" or "all".
     """
 
@@ -84,7 +84,7 @@ class ParallaxDataset:
 
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
-            raise IndexError(f"{self.name} holds {len(self)} pictures; there is no number {index}")
+            raise IndexError(f"{self.name} holds {len(self)} images; there is no number {index}")
         item = self.items[index]
         first, second, disparity = render(item.seed, item.wall, item.layers, self.size)
         return Sample(
@@ -107,7 +107,7 @@ def open_parallax(size: int = 64, split: str | None = None) -> ParallaxDataset:
     """The stereo pairs, the same everywhere: 6000 to train on, 600 of val.
 
     Args:
-        size: side of the pictures in pixels, at least 16.
+        size: side of the images in pixels, at least 16.
         split: "train", "val" or "all"; None means "all".
 
     Raises:
@@ -134,15 +134,15 @@ def render(seed: int, wall: float, layers: tuple[Layer, ...], size: int) -> tupl
         first [3, size, size] uint8, second [3, size, size] uint8, disparity [1, size, size] float32 in pixels.
     """
     generator = torch.Generator().manual_seed(seed)
-    places = (torch.arange(size) + 0.5) / size
+    positions = (torch.arange(size) + 0.5) / size
     wave = _texture(generator)
-    views = [_painted(wave, places + shift, places) for shift in (0.0, wall)]
+    views = [_painted(wave, positions + shift, positions) for shift in (0.0, wall)]
     disparity = torch.full((1, size, size), wall)
     for layer in layers:
         wave = _texture(generator)
         for number, shift in enumerate((0.0, layer.disparity)):
-            cover = _coverage(layer, places + shift, places)
-            views[number] = torch.lerp(views[number], _painted(wave, places + shift, places), cover)
+            cover = _coverage(layer, positions + shift, positions)
+            views[number] = torch.lerp(views[number], _painted(wave, positions + shift, positions), cover)
             if number == 0:
                 disparity = torch.where(cover > 0.5, layer.disparity, disparity)
     first, second = ((view.clamp(0, 1) * 255).round().to(torch.uint8) for view in views)
@@ -152,15 +152,15 @@ def render(seed: int, wall: float, layers: tuple[Layer, ...], size: int) -> tupl
 def _texture(generator: torch.Generator) -> Tensor:
     """[1 + waves, 6] numbers (cycles across, cycles down, phase, amplitude of each colour); the mean colour first."""
     numbers = torch.rand(_WAVES, 6, generator=generator)
-    least, most = (math.log(cycles) for cycles in _CYCLES)
-    cycles, angle = (least + (most - least) * numbers[:, 0]).exp(), math.pi * numbers[:, 1]
+    minimum, maximum = (math.log(cycles) for cycles in _CYCLES)
+    cycles, angle = (minimum + (maximum - minimum) * numbers[:, 0]).exp(), math.pi * numbers[:, 1]
     waves = torch.stack([cycles * angle.cos(), cycles * angle.sin(), numbers[:, 2]], dim=1)
     colour = torch.cat([torch.zeros(1, 3), 0.25 + 0.5 * torch.rand(1, 3, generator=generator)], dim=1)
     return torch.cat([colour, torch.cat([waves, 0.4 * numbers[:, 3:] - 0.2], dim=1)])
 
 
 def _painted(wave: Tensor, across: Tensor, down: Tensor) -> Tensor:
-    """[3, h, w] colours of a texture at the places across [w] and down [h]."""
+    """[3, h, w] colours of a texture at the positions across [w] and down [h]."""
     right = 2 * math.pi * (wave[:, :1] * across + wave[:, 2:3])
     below = 2 * math.pi * wave[:, 1:2] * down
     # the cosine of a sum in two products, so that no cosine is taken for each pixel
@@ -170,7 +170,7 @@ def _painted(wave: Tensor, across: Tensor, down: Tensor) -> Tensor:
 
 
 def _coverage(layer: Layer, across: Tensor, down: Tensor) -> Tensor:
-    """[h, w] share of a pixel at the places across [w] and down [h] that the layer covers, about."""
+    """[h, w] share of a pixel at the positions across [w] and down [h] that the layer covers, about."""
     x, y = (across - layer.x).abs(), (down - layer.y).abs()[:, None]
     if layer.shape == "circle":
         reach = torch.hypot(x, y)

@@ -26,7 +26,7 @@ _AXES = ((0.24, 0.24, 0.24), (0.28, 0.28, 0.28), (0.12, 0.12, 0.5), (0.3, 0.3, 0
 
 
 class PhantomDataset:
-    """Phantoms drawn when they are read; see `contract.Dataset`.
+    """Phantoms sampled when they are read; see `contract.Dataset`.
 
     A sample's image is [1, S, S, S] float32, about 0 to 1; its extra "segmentation" [S, S, S] int64 is 0 for air
     and tissue and 1 to 4 for the organs; the label "organs" is their number less 1.
@@ -53,7 +53,7 @@ class PhantomDataset:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name} holds {len(self)} volumes; there is no number {index}")
-        image, segmentation = draw_phantom(self._source(index), self.size, self._count(index))
+        image, segmentation = render_phantom(self._source(index), self.size, self._count(index))
         return Sample(
             image=image[None],
             caption="",
@@ -84,11 +84,11 @@ def open_phantoms(size: int = 32, split: str | None = None) -> PhantomDataset:
     if chosen not in PHANTOM_SPLITS:
         raise UserError(f"volumes have no split {split!r}; choose from {', '.join(PHANTOM_SPLITS)}")
     if size < SMALLEST:
-        raise UserError(f"size {size}: phantoms need {SMALLEST} voxels a side or more")
+        raise UserError(f"size {size}: phantoms need {SMALLEST} voxels per side or more")
     return PhantomDataset(size, chosen)
 
 
-def draw_phantom(source: torch.Generator, size: int, count: int) -> tuple[Tensor, Tensor]:
+def render_phantom(source: torch.Generator, size: int, count: int) -> tuple[Tensor, Tensor]:
     """One phantom.
 
     Args:
@@ -97,17 +97,17 @@ def draw_phantom(source: torch.Generator, size: int, count: int) -> tuple[Tensor
         count: how many of the organs are in it.
 
     Returns:
-        Brightness [S, S, S] float32 and organ of each voxel [S, S, S] int64, 0 for none. Organs that are drawn
+        Brightness [S, S, S] float32 and organ of each voxel [S, S, S] int64, 0 for none. Organs that are sampled
         later lie before earlier ones.
     """
     ticks = (torch.arange(size) + 0.5) * 2 / size - 1
-    places = torch.stack(torch.meshgrid(ticks, ticks, ticks, indexing="ij"), dim=-1)
-    body = _distance(places, torch.zeros(3), _varied(torch.tensor([0.85, 0.7, 0.95]), source), torch.eye(3)) < 1
+    positions = torch.stack(torch.meshgrid(ticks, ticks, ticks, indexing="ij"), dim=-1)
+    body = _distance(positions, torch.zeros(3), _varied(torch.tensor([0.85, 0.7, 0.95]), source), torch.eye(3)) < 1
     image, segmentation = _TISSUE * body.float(), torch.zeros(size, size, size, dtype=torch.int64)
     for organ in torch.randperm(len(ORGANS), generator=source)[:count].tolist():
         centre = torch.rand(3, generator=source) - 0.5
         axes = _varied(torch.tensor(_AXES[organ]), source)
-        distance = _distance(places, centre, axes, _rotation(source))
+        distance = _distance(positions, centre, axes, _rotation(source))
         inside = (distance < 1) & (distance > (_HOLLOW if ORGANS[organ] == "shell" else -1))
         image = torch.where(inside, _BRIGHTNESS[organ], image)
         segmentation = torch.where(inside, organ + 1, segmentation)
@@ -123,6 +123,6 @@ def _rotation(source: torch.Generator) -> Tensor:
     return torch.linalg.qr(torch.randn(3, 3, generator=source)).Q
 
 
-def _distance(places: Tensor, centre: Tensor, axes: Tensor, rotation: Tensor) -> Tensor:
+def _distance(positions: Tensor, centre: Tensor, axes: Tensor, rotation: Tensor) -> Tensor:
     """Squared radius [S, S, S] in an ellipsoid, 1 on its surface."""
-    return ((((places - centre) @ rotation) / axes) ** 2).sum(-1)
+    return ((((positions - centre) @ rotation) / axes) ** 2).sum(-1)

@@ -51,7 +51,7 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class _Photo:
     name: str
-    picture: Image
+    image: Image
     digest: str
 
 
@@ -94,21 +94,21 @@ class PhotoDataset:
 
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
-            raise IndexError(f"{self.name} holds {len(self)} pictures; there is no number {index}")
+            raise IndexError(f"{self.name} holds {len(self)} images; there is no number {index}")
         import numpy as np
         from PIL import Image
 
         crop = self.crops[index]
-        whole = _photos()[crop.photo].picture
+        photo = _photos()[crop.photo].image
         # Cut first: resizing with a box would let the filter read beyond it, in the other split.
-        part = whole.crop(crop.box).resize((self.size, self.size), Image.Resampling.LANCZOS)
+        part = photo.crop(crop.box).resize((self.size, self.size), Image.Resampling.LANCZOS)
         scale = self.size / (crop.box[2] - crop.box[0])
         return Sample(
             image=torch.from_numpy(np.array(part)).permute(2, 0, 1).contiguous(),
             caption=self.captions[index],
             labels={"source": crop.photo},
             key=self.keys[index],
-            conditions=torch.tensor([*whole.size, crop.box[0] * scale, crop.box[1] * scale, SCORE]),
+            conditions=torch.tensor([*photo.size, crop.box[0] * scale, crop.box[1] * scale, SCORE]),
         )
 
     @property
@@ -128,11 +128,11 @@ def open_photos(size: int = 64, split: str | None = None) -> PhotoDataset:
         UserError: a size or split that does not exist, or a library with photographs is missing.
     """
     if size < 1:
-        raise UserError(f"size {size} is not positive; pass the side of the pictures, for example 64")
+        raise UserError(f"size {size} is not positive; pass the side of the images, for example 64")
     chosen = split or "all"
     if chosen not in PHOTO_SPLITS:
         raise UserError(f"photos have no split {split!r}; choose from {', '.join(PHOTO_SPLITS)}")
-    smallest = min(_limit(photo.picture) for photo in _photos())
+    smallest = min(_limit(photo.image) for photo in _photos())
     if size > smallest:
         logger.warning("some photographs allow crops of %d pixels only; %d is interpolated", smallest, size)
     return PhotoDataset(size, chosen)
@@ -140,8 +140,8 @@ def open_photos(size: int = 64, split: str | None = None) -> PhotoDataset:
 
 @cache
 def _photos() -> tuple[_Photo, ...]:
-    """Decode the photographs; once a process."""
-    return tuple(_load(file, *place) for file, place in _FILES.items())
+    """Decode the photographs; once per process."""
+    return tuple(_load(file, *where) for file, where in _FILES.items())
 
 
 def _load(file: str, package: str, folder: str, frame: float) -> _Photo:
@@ -159,33 +159,33 @@ def _load(file: str, package: str, folder: str, frame: float) -> _Photo:
     with Image.open(path) as stored:
         width, height = stored.size
         left, top = round(width * frame), round(height * frame)
-        picture = stored.convert("RGB").crop((left, top, width - left, height - top))
-    return _Photo(path.stem, picture, hashlib.sha256(content).hexdigest())
+        image = stored.convert("RGB").crop((left, top, width - left, height - top))
+    return _Photo(path.stem, image, hashlib.sha256(content).hexdigest())
 
 
-def _regions(picture: Image, split: str) -> list[tuple[int, int, int, int]]:
+def _regions(image: Image, split: str) -> list[tuple[int, int, int, int]]:
     """The parts of a photograph that a split may see, each left, top, right, bottom."""
-    width, height = picture.size
+    width, height = image.size
     first, last = (round(share * max(width, height)) for share in BAND)
     spans = [(first, last)] if split == "val" else [(0, first), (last, max(width, height))]
     return [(a, 0, b, height) if width >= height else (0, a, width, b) for a, b in spans]
 
 
-def _limit(picture: Image) -> int:
+def _limit(image: Image) -> int:
     """Side of the largest crop that fits both splits, so that both hold the same scales."""
-    regions = [region for split in CROPS for region in _regions(picture, split)]
+    regions = [region for split in CROPS for region in _regions(image, split)]
     return min(side for left, top, right, bottom in regions for side in (right - left, bottom - top))
 
 
 def _crops(index: int, split: str, size: int) -> list[_Crop]:
-    """The crops of one photograph, drawn from a stream of its own."""
+    """The crops of one photograph, sampled from a stream of its own."""
     photo = _photos()[index]
-    regions = _regions(photo.picture, split)
+    regions = _regions(photo.image, split)
     generator = torch.Generator().manual_seed(mix_seed("photos", photo.name, split))
     found = []
     for number, (scale, x, y) in enumerate(torch.rand(CROPS[split], 3, generator=generator).tolist()):
         left, top, right, bottom = regions[number % len(regions)]
-        side = min(round(size * (1 + (LARGEST - 1) * scale)), _limit(photo.picture))
-        begin = (left + int(x * (right - left - side + 1)), top + int(y * (bottom - top - side + 1)))
-        found.append(_Crop(index, split, number, (*begin, begin[0] + side, begin[1] + side)))
+        side = min(round(size * (1 + (LARGEST - 1) * scale)), _limit(photo.image))
+        prepare_folder = (left + int(x * (right - left - side + 1)), top + int(y * (bottom - top - side + 1)))
+        found.append(_Crop(index, split, number, (*prepare_folder, prepare_folder[0] + side, prepare_folder[1] + side)))
     return found

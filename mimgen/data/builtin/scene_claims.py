@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mimgen.data.builtin.scene_pictures import COLOURS, SHAPES
+from mimgen.data.builtin.scene_images import COLOURS, SHAPES
 from mimgen.errors import UserError
 
 __all__ = ["CATEGORIES", "RELATIONS", "Claim", "Part", "read_caption"]
@@ -34,7 +34,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a picture must show: exactly these objects, and nothing else.
+    """What an image must show: exactly these objects, and nothing else.
 
     Attributes:
         parts: one part, or two of one object each.

@@ -1,4 +1,4 @@
-"""Procedural scenes: pictures whose captions are true by construction, so agreement can be checked exactly."""
+"""Procedural scenes: images whose captions are true by construction, so agreement can be checked exactly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mimgen.data.builtin.scene_claims import CATEGORIES, NUMBERS, RELATIONS, Claim, Part
-from mimgen.data.builtin.scene_pictures import (
+from mimgen.data.builtin.scene_images import (
     COLOURS,
     GROUNDS,
     SHAPES,
@@ -26,7 +26,7 @@ from mimgen.data.memory import SCORE
 from mimgen.errors import UserError
 from mimgen.types import mix_seed
 
-__all__ = ["HELD_OUT", "SCENE_SPLITS", "SceneDataset", "draw_claim", "draw_scene", "open_scenes"]
+__all__ = ["HELD_OUT", "SCENE_SPLITS", "SceneDataset", "open_scenes", "sample_claim", "sample_scene"]
 
 COUNTS = {"train": 6000, "val": 600, "compose": 600}
 SCENE_SPLITS = (*COUNTS, "all")
@@ -47,13 +47,13 @@ _SMALL = (0.10, 0.14)  # of more
 
 
 class SceneDataset:
-    """Scenes drawn when they are read; see `contract.Dataset`.
+    """Scenes sampled when they are read; see `contract.Dataset`.
 
-    The labels are "category" (kind of caption), "count" (objects in the picture), "colour" and
+    The labels are "category" (kind of caption), "count" (objects in the image), "colour" and
     "shape" (of the object named first).
 
     Args:
-        size: side of the pictures in pixels, at least 32.
+        size: side of the images in pixels, at least 32.
         split: "train", "val", "compose" or "all".
     """
 
@@ -79,7 +79,7 @@ class SceneDataset:
 
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
-            raise IndexError(f"{self.name} holds {len(self)} pictures; there is no number {index}")
+            raise IndexError(f"{self.name} holds {len(self)} images; there is no number {index}")
         item = self.items[index]
         return Sample(
             image=render(item.scene, self.size),
@@ -118,11 +118,11 @@ class _Item:
 def open_scenes(size: int = 64, split: str | None = None) -> SceneDataset:
     """The scene set, the same everywhere: 6000 scenes to train on, 600 of val, 600 of compose.
 
-    `val` shows new pictures; the captions of `compose` each name a pair of colour and shape that
+    `val` shows new images; the captions of `compose` each name a pair of colour and shape that
     neither of the others ever shows.
 
     Args:
-        size: side of the pictures in pixels, at least 32.
+        size: side of the images in pixels, at least 32.
         split: "train", "val", "compose" or "all"; None means "all".
 
     Raises:
@@ -136,7 +136,7 @@ def open_scenes(size: int = 64, split: str | None = None) -> SceneDataset:
     return SceneDataset(size, chosen)
 
 
-def draw_claim(category: str, source: random.Random, *, new: bool = False) -> Claim:
+def sample_claim(category: str, source: random.Random, *, new: bool = False) -> Claim:
     """A random claim of one category.
 
     Args:
@@ -168,7 +168,7 @@ def draw_claim(category: str, source: random.Random, *, new: bool = False) -> Cl
     return Claim((Part(shape, colour), Part(other_shape, other_colour)), relation)
 
 
-def draw_scene(claim: Claim, source: random.Random) -> Scene:
+def sample_scene(claim: Claim, source: random.Random) -> Scene:
     """A random scene that makes the claim true; colours that it leaves open are not held out."""
     wanted = [part for part in claim.parts for _ in range(part.count)]
     pairs = [(part.colour or _colour(part.shape, source), part.shape) for part in wanted]
@@ -195,8 +195,8 @@ def _item(split: str, index: int) -> _Item:
     source = random.Random(mix_seed("scenes", split, index))
     new = split == "compose"
     kinds = [kind for kind in CATEGORIES if not new or kind not in ("single object", "two objects")]
-    claim = draw_claim(kinds[index % len(kinds)], source, new=new)
-    return _Item(f"scenes-{split}-{index:04d}", split, claim, draw_scene(claim, source))
+    claim = sample_claim(kinds[index % len(kinds)], source, new=new)
+    return _Item(f"scenes-{split}-{index:04d}", split, claim, sample_scene(claim, source))
 
 
 def _colour(shape: str, source: random.Random) -> str:

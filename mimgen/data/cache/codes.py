@@ -1,6 +1,6 @@
-"""Token ids in place of pictures, so that a generator's training never runs the tokenizer.
+"""Token ids in place of images, so that a generator's training never runs the tokenizer.
 
-Both mirror images of every picture are kept: with one alone, half the data would be mirrored for ever.
+Both mirror images of every image are kept: with one alone, half the data would be mirrored for ever.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mimgen.errors import UserError
 
 __all__ = ["CachedCodes", "CodesKey", "check_fixed", "codes_of", "encoded", "fill", "key_of", "weights_hash"]
 
-Encode = Callable[[Tensor], Tensor]  # pictures [b, 3, S, S] in [0, 1] -> ids [b, h, w] int64
+Encode = Callable[[Tensor], Tensor]  # images [b, 3, S, S] in [0, 1] -> ids [b, h, w] int64
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class CodesKey:
     """What a cache was made from; a cache fits where all four are equal.
 
     Attributes:
-        data: hash of the list of pictures.
+        data: hash of the list of images.
         transform: hash of how they become squares.
         tokenizer: class of the tokenizer.
         weights: hash of its weights.
@@ -42,16 +42,16 @@ class CodesKey:
 
 @dataclass(frozen=True)
 class CachedCodes(DerivedDataset):
-    """A data set read from cached ids instead of pictures; see `contract.Dataset`.
+    """A data set read from cached ids instead of images; see `contract.Dataset`.
 
-    Samples have `codes` [h, w] and every fact of the picture, but a black `image`: nothing is decoded.
+    Samples have `codes` [h, w] and every fact of the image, but a black `image`: nothing is decoded.
 
     Attributes:
-        dataset: the pictures, for captions and labels.
-        codes: [n, 2, h, w] ids of each picture as it is and mirrored; any integer type.
-        sources: [n] the picture that was really read, another one where a file is corrupt.
+        dataset: the images, for captions and labels.
+        codes: [n, 2, h, w] ids of each image as it is and mirrored; any integer type.
+        sources: [n] the image that was really read, another one where a file is corrupt.
         conditions: [n, 5] micro-conditions.
-        size: side of the pictures in pixels.
+        size: side of the images in pixels.
         flip: mirror half of the samples when a loader reads.
     """
 
@@ -63,19 +63,19 @@ class CachedCodes(DerivedDataset):
 
     @property
     def augments(self) -> bool:
-        """Whether the generator of `draw` makes a difference."""
+        """Whether the generator of `sample` makes a difference."""
         return self.flip
 
     def __getitem__(self, index: int) -> Sample:
         return self._sample(index, 0)
 
-    def draw(self, index: int, generator: torch.Generator) -> Sample:
-        """Picture `index`, mirrored or not as the generator says."""
+    def sample(self, index: int, generator: torch.Generator) -> Sample:
+        """Image `index`, mirrored or not as the generator says."""
         return self._sample(index, int(self.flip and bool(torch.rand((), generator=generator) < 0.5)))
 
     def _sample(self, index: int, flip: int) -> Sample:
         if not 0 <= index < len(self):
-            raise IndexError(f"{self.name} holds {len(self)} pictures; there is no number {index}")
+            raise IndexError(f"{self.name} holds {len(self)} images; there is no number {index}")
         source = int(self.sources[index])
         labels: Mapping[str, Any] = getattr(self.dataset, "labels", {})
         keys = getattr(self.dataset, "keys", None)
@@ -111,10 +111,10 @@ def key_of(dataset: Dataset, size: int, tokenizer: nn.Module) -> CodesKey:
 
 
 def codes_of(dataset: Dataset, encode: Encode, *, flip: bool = False, batch_size: int = 64) -> CachedCodes:
-    """The ids of every picture in memory, both mirror images; see `codes_folder` for ids on disk.
+    """The ids of every image in memory, both mirror images; see `codes_folder` for ids on disk.
 
     Raises:
-        UserError: no pictures, or pictures that are cropped or flipped at random.
+        UserError: no images, or images that are cropped or flipped at random.
     """
     check_fixed(dataset)
     first = encoded(dataset, encode, range(min(batch_size, len(dataset))))
@@ -132,7 +132,7 @@ def fill(
     batch_size: int,
     keep: Callable[[int], None],
 ) -> None:
-    """Write the pictures from number `done` on into `arrays`; `keep` hears how many are done by then."""
+    """Write the images from number `done` on into `arrays`; `keep` hears how many are done by then."""
     for start in range(done, len(dataset), batch_size):
         rows = range(start, min(start + batch_size, len(dataset)))
         for name, value in encoded(dataset, encode, rows).items():
@@ -141,12 +141,12 @@ def fill(
 
 
 def encoded(dataset: Dataset, encode: Encode, rows: range) -> dict[str, Any]:
-    """The arrays of some pictures by name: codes [b, 2, h, w], sources [b], conditions [b, 5]."""
+    """The arrays of some images by name: codes [b, 2, h, w], sources [b], conditions [b, 5]."""
     samples = [dataset[row] for row in rows]
-    pictures = torch.stack([sample.image for sample in samples]).float() / 255
-    codes = torch.stack([encode(pictures), encode(pictures.flip(-1))], dim=1)
+    images = torch.stack([sample.image for sample in samples]).float() / 255
+    codes = torch.stack([encode(images), encode(images.flip(-1))], dim=1)
     sources = [_source(dataset, row, sample.key) for row, sample in zip(rows, samples, strict=True)]
-    side = float(pictures.shape[-1])
+    side = float(images.shape[-1])
     plain = torch.tensor([side, side, 0.0, 0.0, 6.0])
     conditions = [plain if sample.conditions is None else sample.conditions for sample in samples]
     return {
@@ -157,14 +157,14 @@ def encoded(dataset: Dataset, encode: Encode, rows: range) -> dict[str, Any]:
 
 
 def _source(dataset: Dataset, row: int, key: str) -> int:
-    """The number of the picture `key` that was read in place `row`: another one where a file is corrupt."""
+    """The number of the image `key` that was read in place `row`: another one where a file is corrupt."""
     keys = getattr(dataset, "keys", None)
     return row if keys is None or keys[row] == key else list(keys).index(key)
 
 
 def check_fixed(dataset: Dataset) -> None:
-    """Raise a `UserError` for an empty data set, or one whose pictures change at random."""
+    """Raise a `UserError` for an empty data set, or one whose images change at random."""
     if len(dataset) == 0:
-        raise UserError(f"{dataset.name} holds no pictures; check the split and the folder")
+        raise UserError(f"{dataset.name} holds no images; check the split and the folder")
     if getattr(dataset, "augments", False):
-        raise UserError(f"{dataset.name} is cropped or flipped at random; cached codes need a fixed picture")
+        raise UserError(f"{dataset.name} is cropped or flipped at random; cached codes need a fixed image")

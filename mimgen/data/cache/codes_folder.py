@@ -1,6 +1,6 @@
 """Cached token ids on disk.
 
-The folder says from which pictures, at which size and by which tokenizer its ids were made, and is
+The folder says from which images, at which size and by which tokenizer its ids were made, and is
 refused for anything else. While it is being filled its files carry another name.
 """
 
@@ -24,8 +24,8 @@ __all__ = ["cache_codes", "open_codes"]
 
 _ARRAYS = ("codes", "sources", "conditions")
 _WORDS = {
-    "data": "pictures",
-    "transform": "size or crop of the pictures",
+    "data": "images",
+    "transform": "size or crop of the images",
     "tokenizer": "tokenizer",
     "weights": "weights of the tokenizer",
 }
@@ -40,18 +40,18 @@ def cache_codes(
     batch_size: int = 64,
     on_batch: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
-    """Fill `folder` with the ids of every picture, or go on with one that was interrupted.
+    """Fill `folder` with the ids of every image, or continue with one that was interrupted.
 
     Args:
         folder: the cache; complete once it holds `codes.json`.
-        dataset: pictures that are read the same way every time.
-        encode: pictures [b, 3, S, S] to ids [b, h, w].
+        dataset: images that are read the same way every time.
+        encode: images [b, 3, S, S] to ids [b, h, w].
         key: of `key_of`.
-        batch_size: pictures at a time.
-        on_batch: called with (pictures done, pictures in all).
+        batch_size: images at a time.
+        on_batch: called with (images done, images in all).
 
     Raises:
-        UserError: no pictures, a random transform, or a folder that holds ids of something else.
+        UserError: no images, a random transform, or a folder that holds ids of something else.
     """
     check_fixed(dataset)
     total = len(dataset)
@@ -83,11 +83,11 @@ def open_codes(folder: Path, dataset: Dataset, key: CodesKey, *, flip: bool = Fa
     """The ids in `folder` as a data set; the ids stay on disk and are read as they are needed.
 
     Raises:
-        UserError: no cache, an unfinished one, or one of other pictures, another size or another tokenizer.
+        UserError: no cache, an unfinished one, or one of other images, another size or another tokenizer.
     """
     if not (folder / "codes.json").is_file():
         if (folder / "progress.json").is_file():
-            raise UserError(f"{folder} is not finished: run the same `mimgen data cache-codes` again, it goes on")
+            raise UserError(f"{folder} is not finished: run the same `mimgen data cache-codes` again, it resumes")
         raise UserError(f"{folder} holds no cached codes (codes.json); make them with `mimgen data cache-codes`")
     kept = _read_json(folder / "codes.json")
     _check_key(folder, kept, key, len(dataset))
@@ -110,7 +110,7 @@ def _open_partial(folder: Path, dataset: Dataset, encode: Encode, done: int) -> 
 
 
 def _progress(folder: Path, key: CodesKey, total: int) -> int:
-    """Pictures already done in an unfinished cache."""
+    """Images already done in an unfinished cache."""
     path = folder / "progress.json"
     if not path.is_file() or not all((folder / f"{name}.partial.npy").is_file() for name in _ARRAYS):
         return 0
@@ -123,7 +123,7 @@ def _check_key(folder: Path, kept: Mapping[str, Any], key: CodesKey, total: int)
     wanted = asdict(key)
     differing = [words for name, words in _WORDS.items() if kept["key"].get(name) != wanted[name]]
     if not differing and kept["n"] != total:
-        differing = ["number of pictures"]
+        differing = ["number of images"]
     if differing:
         raise UserError(
             f"{folder} holds codes of another {' and another '.join(differing)}: make new ones with "

@@ -1,4 +1,4 @@
-"""Folders of pictures: with captions, with a folder per class, or plain."""
+"""Folders of images: with captions, with a folder per class, or plain."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mimgen.data.sources.decode import PICTURE_SUFFIXES
-from mimgen.data.sources.listing import Listing, digest, score_of, whole_scores
+from mimgen.data.sources.decode import IMAGE_SUFFIXES
+from mimgen.data.sources.listing import Listing, complete_scores, digest, score_of
 from mimgen.errors import UserError
 
 __all__ = ["list_folder", "read_metadata"]
@@ -18,30 +18,30 @@ logger = logging.getLogger(__name__)
 
 
 def list_folder(folder: Path) -> Listing:
-    """What a folder of pictures holds; its form is seen from its contents.
+    """What a folder of images holds; its form is seen from its contents.
 
     - `metadata.jsonl` with file_name and text, and maybe score: captions, and preference scores (the form of
       Hugging Face's imagefolder);
-    - a .txt file beside a picture: its caption;
-    - every picture in a sub-folder: label set "class", and the folder's name as caption;
-    - otherwise pictures without captions.
+    - a .txt file beside an image: its caption;
+    - every image in a sub-folder: label set "class", and the folder's name as caption;
+    - otherwise images without captions.
 
     Raises:
-        UserError: no pictures, or metadata that does not fit them.
+        UserError: no images, or metadata that does not fit them.
     """
     if (folder / "metadata.jsonl").is_file():
         rows = read_metadata(folder / "metadata.jsonl")
         captions = [caption for caption, _ in rows.values()]
-        scores = whole_scores([score for _, score in rows.values()])
+        scores = complete_scores([score for _, score in rows.values()])
         return _listing(folder, [folder / name for name in rows], captions, scores=scores)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
-        raise UserError(f"{folder} holds no pictures{_instead(folder)}; put .png, .jpg or .webp files there")
+        raise UserError(f"{folder} holds no images{_instead(folder)}; put .png, .jpg or .webp files there")
     texts = [path.with_suffix(".txt") for path in paths]
     if any(text.is_file() for text in texts):
         captions_beside = [_read_text(text) for text in texts]
         if missing := captions_beside.count(""):
-            logger.warning("%s: %d of %d pictures have no .txt caption", folder, missing, len(paths))
+            logger.warning("%s: %d of %d images have no .txt caption", folder, missing, len(paths))
         return _listing(folder, paths, captions_beside)
     if all(path.parent != folder for path in paths):
         return _classes(folder, paths)
@@ -114,7 +114,7 @@ def _read_text(path: Path) -> str:
 
 
 def _instead(folder: Path) -> str:
-    """What a folder without pictures holds, in words."""
+    """What a folder without images holds, in words."""
     kinds = Counter(path.suffix or "without suffix" for path in folder.rglob("*") if path.is_file())
     found = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
     return f" (found: {found})" if found else " (it is empty)"

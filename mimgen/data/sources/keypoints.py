@@ -1,4 +1,4 @@
-"""Joints of a body in a picture: COCO's names, and how they follow when the picture is cropped or mirrored."""
+"""Joints of a body in an image: COCO's names, and how they follow when the image is cropped or mirrored."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def crop_person(
         size: rows and columns of the result.
 
     Returns:
-        The picture [3, *size] uint8 (bicubic, antialiased) and its joints [J, 3].
+        The image [3, *size] uint8 (bicubic, antialiased) and its joints [J, 3].
     """
     left, top, right, bottom = (round(side) for side in box)
     cut = image[:, top:bottom, left:right].float()
     resized = functional.interpolate(cut[None], size, mode="bicubic", antialias=True, align_corners=False)[0]
     scale = torch.tensor([size[1] / (right - left), size[0] / (bottom - top)])
-    places = (keypoints[:, :2] - torch.tensor([left, top])) * scale
-    inside = ((places >= 0) & (places < torch.tensor([size[1], size[0]]))).all(1)
-    return resized.round().clamp(0, 255).byte(), torch.cat([places, (keypoints[:, 2] * inside)[:, None]], dim=1)
+    positions = (keypoints[:, :2] - torch.tensor([left, top])) * scale
+    inside = ((positions >= 0) & (positions < torch.tensor([size[1], size[0]]))).all(1)
+    return resized.round().clamp(0, 255).byte(), torch.cat([positions, (keypoints[:, 2] * inside)[:, None]], dim=1)
 
 
 def mirror_person(image: Tensor, keypoints: Tensor) -> tuple[Tensor, Tensor]:
-    """Mirror a picture [3, H, W] and its 17 joints [17, 3]: what was a left hand is a right one then."""
+    """Mirror an image [3, H, W] and its 17 joints [17, 3]: what was a left hand is a right one then."""
     mirrored = keypoints[list(_OTHER_SIDE)].clone()
     mirrored[:, 0] = image.shape[-1] - mirrored[:, 0]
     return image.flip(-1), mirrored

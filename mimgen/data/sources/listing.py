@@ -1,4 +1,4 @@
-"""What a source of pictures holds, before anything is decoded."""
+"""What a source of images holds, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mimgen.data.memory import SCORE
 from mimgen.errors import UserError
 from mimgen.types import mix_seed
 
-__all__ = ["Listing", "digest", "score_of", "whole_scores"]
+__all__ = ["Listing", "complete_scores", "digest", "score_of"]
 
 VAL_SHARE = 0.05
 
@@ -22,13 +22,13 @@ class Listing:
 
     Attributes:
         name: what the user called it.
-        keys: one name a picture.
-        captions: one string a picture, empty where there is none.
-        read: the bytes of the picture file of an index.
+        keys: one name an image.
+        captions: one string per image, empty where there is none.
+        read: the bytes of the image file of an index.
         digest: hash of the contents.
-        labels: named class ids, one a picture.
+        labels: named class ids, one per image.
         label_names: the class names of every label set.
-        scores: preference or aesthetic score of each picture, where the source tells them.
+        scores: preference or aesthetic score of each image, where the source tells them.
     """
 
     name: str
@@ -40,8 +40,8 @@ class Listing:
     label_names: dict[str, list[str]] = field(default_factory=dict)
     scores: Sequence[float] | None = None
 
-    def take(self, indices: Sequence[int], name: str) -> Listing:
-        """The pictures `indices` under a name of their own."""
+    def select(self, indices: Sequence[int], name: str) -> Listing:
+        """The images `indices` under a name of their own."""
         return replace(
             self,
             name=name,
@@ -54,23 +54,23 @@ class Listing:
         )
 
     def split(self, split: str | None) -> Listing:
-        """ "val" is the 5 % of pictures whose key hashes lowest, at least one; "train" the others.
+        """ "val" is the 5 % of images whose key hashes lowest, at least one; "train" the others.
 
         Raises:
-            UserError: another split than train, val or all, or one picture to be divided.
+            UserError: another split than train, val or all, or one image to be divided.
         """
         if split in (None, "all"):
             return self
         if split not in ("train", "val"):
             raise UserError(f"{self.name} has no split {split!r}; own data has train, val and all")
         if len(self.keys) < 2:
-            raise UserError(f"{self.name} holds one picture, which cannot be split; use split all")
+            raise UserError(f"{self.name} holds one image, which cannot be split; use split all")
         hashes = [mix_seed("val", key) / 2**63 for key in self.keys]
         # In a set so small that none falls below the threshold, the lowest one is taken.
         threshold = max(VAL_SHARE, min(hashes))
         in_val = [value < VAL_SHARE or value == threshold for value in hashes]
         chosen = [index for index, inside in enumerate(in_val) if inside == (split == "val")]
-        return self.take(chosen, f"{self.name}/{split}")
+        return self.select(chosen, f"{self.name}/{split}")
 
 
 def digest(parts: Iterable[object]) -> str:
@@ -82,7 +82,7 @@ def digest(parts: Iterable[object]) -> str:
 
 
 def score_of(facts: Mapping[str, object], where: str) -> float | None:
-    """The number under "score" in what is known of a picture; None where there is none.
+    """The number under "score" in what is known of an image; None where there is none.
 
     Raises:
         UserError: it is there and no number.
@@ -95,7 +95,7 @@ def score_of(facts: Mapping[str, object], where: str) -> float | None:
     return float(score)
 
 
-def whole_scores(scores: Sequence[float | None]) -> list[float] | None:
+def complete_scores(scores: Sequence[float | None]) -> list[float] | None:
     """Scores of which some may be missing, with the usual one in their place; None where all are missing."""
     if all(score is None for score in scores):
         return None

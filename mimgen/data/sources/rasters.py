@@ -56,7 +56,7 @@ class RasterDataset:
         top, left = (raster.shape[1] - side) // 2, (raster.shape[2] - side) // 2
         return self._sample(index, raster[:, top : top + side, left : left + side])
 
-    def draw(self, index: int, generator: torch.Generator) -> Sample:
+    def sample(self, index: int, generator: torch.Generator) -> Sample:
         """Raster `index`, cropped at random."""
         raster = self._read(index)
         height, width = raster.shape[1:]
@@ -119,8 +119,8 @@ def _scaling(folder: Path, listing: Listing) -> BandScaling:
     path = folder / SCALING
     if path.is_file():
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            return BandScaling(tuple(map(float, told["low"])), tuple(map(float, told["high"])))
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return BandScaling(tuple(map(float, content["low"])), tuple(map(float, content["high"])))
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f'{path} must be {{"low": [...], "high": [...]}}, one number a band: {error}') from error
     step = max(1, len(listing.keys) // _MEASURED)
@@ -166,8 +166,8 @@ def _geotiff(key: str, content: bytes) -> Any:
         from rasterio.io import MemoryFile
     except ImportError:
         raise UserError(f"{key}: GeoTIFF files need rasterio; `pip install rasterio`, or store .npy arrays") from None
-    with MemoryFile(content) as file, file.open() as opened:
-        return opened.read(masked=True).astype("float32").filled(float("nan"))
+    with MemoryFile(content) as file, file.open() as loaded:
+        return loaded.read(masked=True).astype("float32").filled(float("nan"))
 
 
 def _completed(raster: Tensor) -> Tensor:

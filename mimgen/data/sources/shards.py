@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mimgen.data.sources.decode import PICTURE_SUFFIXES
-from mimgen.data.sources.listing import Listing, digest, score_of, whole_scores
+from mimgen.data.sources.decode import IMAGE_SUFFIXES
+from mimgen.data.sources.listing import Listing, complete_scores, digest, score_of
 from mimgen.errors import UserError
 
-__all__ = ["caption_of", "class_of", "expand_braces", "list_shards", "picture_of", "score_in"]
+__all__ = ["caption_of", "class_of", "expand_braces", "image_of", "list_shards", "score_in"]
 
 BLOCK = 512
 _BRACE = re.compile(r"\{([^{}]*)\}")
@@ -22,8 +22,8 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where the bytes of a picture lie."""
+class _Location:
+    """Where the bytes of an image lie."""
 
     shard: Path
     offset: int
@@ -43,56 +43,56 @@ def expand_braces(pattern: str) -> list[str]:
     else:
         options = match.group(1).split(",")
     head, tail = pattern[: match.start()], pattern[match.end() :]
-    return [whole for option in options for whole in expand_braces(head + option + tail)]
+    return [expanded for option in options for expanded in expand_braces(head + option + tail)]
 
 
 def list_shards(name: str, shards: Sequence[Path]) -> Listing:
-    """Index local tar files: the headers are read once, pictures only when asked for.
+    """Index local tar files: the headers are read once, images only when asked for.
 
     Raises:
-        UserError: a shard is missing, truncated or no tar file, or none holds a picture.
+        UserError: a shard is missing, truncated or no tar file, or none holds an image.
     """
     missing = [shard for shard in shards if not shard.is_file()]
     if missing:
         raise UserError(f"{name}: {len(missing)} of {len(shards)} shards are missing, first {missing[0]}")
     keys: list[str] = []
     captions: list[str] = []
-    places: list[_Place] = []
+    locations: list[_Location] = []
     classes: list[int | None] = []
-    told: list[float | None] = []
+    scores_found: list[float | None] = []
     for shard in shards:
-        for key, members, place in _index(shard):
+        for key, members, location in _index(shard):
             keys.append(key)
             captions.append(caption_of(members))
             classes.append(class_of(members))
-            told.append(score_in(members, f"{shard}, {key}"))
-            places.append(place)
+            scores_found.append(score_in(members, f"{shard}, {key}"))
+            locations.append(location)
     if not keys:
-        raise UserError(f"{name}: the shards hold no pictures; want members such as key.jpg and key.txt")
+        raise UserError(f"{name}: the shards hold no images; want members such as key.jpg and key.txt")
     known = [label for label in classes if label is not None]
-    labelled, scores = len(known) == len(classes), whole_scores(told)
+    labelled, scores = len(known) == len(classes), complete_scores(scores_found)
     return Listing(
         name=name,
         keys=keys,
         captions=captions,
-        read=lambda index: _read(places[index]),
-        digest=digest([*keys, *captions, *(place.size for place in places), *(scores or ())]),
+        read=lambda index: _read(locations[index]),
+        digest=digest([*keys, *captions, *(location.size for location in locations), *(scores or ())]),
         labels={"class": known} if labelled else {},
         label_names={"class": [str(number) for number in range(max(known) + 1)]} if labelled else {},
         scores=scores,
     )
 
 
-def _read(place: _Place) -> bytes:
-    with place.shard.open("rb") as file:
-        file.seek(place.offset)
-        return file.read(place.size)
+def _read(location: _Location) -> bytes:
+    with location.shard.open("rb") as file:
+        file.seek(location.offset)
+        return file.read(location.size)
 
 
-def _index(shard: Path) -> list[tuple[str, dict[str, bytes], _Place]]:
-    """(key, small members, place of the picture) of each sample, in the order of the tar."""
+def _index(shard: Path) -> list[tuple[str, dict[str, bytes], _Location]]:
+    """(key, small members, place of the image) of each sample, in the order of the tar."""
     members: dict[str, dict[str, bytes]] = {}
-    pictures: dict[str, _Place] = {}
+    images: dict[str, _Location] = {}
     end = 0
     try:
         with tarfile.open(shard, "r:") as tar:
@@ -101,8 +101,8 @@ def _index(shard: Path) -> list[tuple[str, dict[str, bytes], _Place]]:
                 key, kind = split_member(entry.name)
                 if not entry.isfile() or not key:
                     continue
-                if f".{kind.rpartition('.')[2]}" in PICTURE_SUFFIXES:
-                    pictures.setdefault(key, _Place(shard, entry.offset_data, entry.size))
+                if f".{kind.rpartition('.')[2]}" in IMAGE_SUFFIXES:
+                    images.setdefault(key, _Location(shard, entry.offset_data, entry.size))
                 elif kind in ("json", "txt", "caption", "cls"):
                     file = tar.extractfile(entry)
                     members.setdefault(key, {})[kind] = file.read() if file else b""
@@ -111,7 +111,7 @@ def _index(shard: Path) -> list[tuple[str, dict[str, bytes], _Place]]:
     # A tar closes with empty blocks; one cut off between two members would else look whole.
     if shard.stat().st_size < end + BLOCK:
         raise UserError(f"{shard} is truncated: it ends at {shard.stat().st_size} bytes; fetch it again")
-    return [(key, members.get(key, {}), place) for key, place in pictures.items()]
+    return [(key, members.get(key, {}), location) for key, location in images.items()]
 
 
 def split_member(name: str) -> tuple[str, str]:
@@ -121,10 +121,10 @@ def split_member(name: str) -> tuple[str, str]:
     return (f"{folder}{slash}{key}" if key else ""), kind.lower()
 
 
-def picture_of(members: dict[str, Any]) -> bytes | None:
-    """The bytes of the picture among the members of a sample."""
+def image_of(members: dict[str, Any]) -> bytes | None:
+    """The bytes of the image among the members of a sample."""
     for kind, content in members.items():
-        if f".{kind.rpartition('.')[2]}" in PICTURE_SUFFIXES:
+        if f".{kind.rpartition('.')[2]}" in IMAGE_SUFFIXES:
             return bytes(content)
     return None
 

@@ -11,9 +11,9 @@ import torch
 from torch.utils.data import get_worker_info
 
 from mimgen.data.contract import Sample
-from mimgen.data.sources.decode import CorruptPicture, decode_picture
+from mimgen.data.sources.decode import CorruptImage, decode_image
 from mimgen.data.sources.listing import digest
-from mimgen.data.sources.shards import caption_of, class_of, expand_braces, picture_of, score_in
+from mimgen.data.sources.shards import caption_of, class_of, expand_braces, image_of, score_in
 from mimgen.data.transforms.resize import Transform
 from mimgen.errors import UserError
 from mimgen.types import mix_seed
@@ -42,7 +42,7 @@ class ShardStream:
 
     Args:
         spec: brace pattern of local paths, URLs or `pipe:` commands.
-        transform: how a picture becomes a square.
+        transform: how an image becomes a square.
         buffer: samples shuffled together; 1 keeps the order of the shards.
     """
 
@@ -55,14 +55,14 @@ class ShardStream:
         self.corrupt: dict[str, str] = {}
 
     def samples(self, seed: int, epoch: int, *, rank: int = 0, world: int = 1) -> Iterator[Sample]:
-        """The pictures of one epoch that belong to `rank` of `world` processes.
+        """The images of one epoch that belong to `rank` of `world` processes.
 
         Raises:
             UserError: there are fewer shards than readers.
         """
-        draws = random.Random(mix_seed(seed, "stream", epoch, rank, world))
+        rng = random.Random(mix_seed(seed, "stream", epoch, rank, world))
         generator = torch.Generator().manual_seed(mix_seed(seed, "augment", epoch, rank, world))
-        for members in _shuffled(self._members(self._share(seed, epoch, rank, world)), draws, self.buffer):
+        for members in _shuffled(self._members(self._share(seed, epoch, rank, world)), rng, self.buffer):
             sample = self._sample(members, generator if self.transform.augments else None)
             if sample is not None:
                 yield sample
@@ -97,20 +97,20 @@ class ShardStream:
         )
 
     def _note_shard(self, error: Exception) -> bool:
-        """Log a shard that breaks off and go on with the next."""
+        """Log a shard that breaks off and continue with the next."""
         self.corrupt[str(error)] = type(error).__name__
         logger.warning("%s: rest of a shard skipped: %s: %s", self.name, type(error).__name__, error)
         return True
 
     def _sample(self, members: dict[str, Any], generator: torch.Generator | None) -> Sample | None:
-        content, key = picture_of(members), members["__key__"]
+        content, key = image_of(members), members["__key__"]
         if content is None:
             return None
         try:
-            square = self.transform(decode_picture(content), generator)
-        except CorruptPicture as error:
+            square = self.transform(decode_image(content), generator)
+        except CorruptImage as error:
             self.corrupt[key] = str(error)
-            logger.warning("%s: corrupt picture %s skipped: %s", self.name, key, error)
+            logger.warning("%s: corrupt image %s skipped: %s", self.name, key, error)
             return None
         label = class_of(members)
         labels = {} if label is None else {"class": label}
@@ -121,13 +121,13 @@ class ShardStream:
 
 
 def _shuffled(
-    source: Iterator[dict[str, Any]], draws: random.Random, buffer: int
+    source: Iterator[dict[str, Any]], rng: random.Random, buffer: int
 ) -> Iterator[dict[str, Any]]:
     """Hand out a random member of a buffer that is filled up from `source`."""
     held: list[dict[str, Any]] = []
     for item in source:
         held.append(item)
         if len(held) >= buffer:
-            yield held.pop(draws.randrange(len(held)))
-    draws.shuffle(held)
+            yield held.pop(rng.randrange(len(held)))
+    rng.shuffle(held)
     yield from held

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimgen.data.sources.listing import Listing, digest, score_of, whole_scores
+from mimgen.data.sources.listing import Listing, complete_scores, digest, score_of
 from mimgen.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def list_saved(folder: Path, split: str | None) -> Listing:
     """A folder written by `save_to_disk`; of several splits the one that answers to `split`.
 
     Raises:
-        UserError: the folder does not load, has no such split or no pictures.
+        UserError: the folder does not load, has no such split or no images.
     """
     import datasets
 
@@ -47,10 +47,10 @@ def list_saved(folder: Path, split: str | None) -> Listing:
 
 
 def list_parquet(name: str, files: Sequence[Path]) -> Listing:
-    """Parquet files with one picture a row.
+    """Parquet files with one image a row.
 
     Raises:
-        UserError: a file does not load or has no picture column.
+        UserError: a file does not load or has no image column.
     """
     import datasets
 
@@ -64,34 +64,36 @@ def list_parquet(name: str, files: Sequence[Path]) -> Listing:
 def _list_table(name: str, table: Table) -> Listing:
     import datasets
 
-    column = _picture_column(name, table)
+    column = _image_column(name, table)
     if isinstance(table.features[column], datasets.Image):
         table = table.cast_column(column, datasets.Image(decode=False))
     if len(table) == 0:
         raise UserError(f"{name} has no rows")
-    pictures = table.select_columns([column])
+    images = table.select_columns([column])
     caption = next((word for word in CAPTION_COLUMNS if word in table.column_names), None)
     captions = [str(text or "") for text in table[caption]] if caption else [""] * len(table)
     labels = {key: kind for key, kind in table.features.items() if isinstance(kind, datasets.ClassLabel)}
-    told = table["score"] if "score" in table.column_names else []
-    scores = whole_scores([score_of({"score": score}, f"{name}, row {row}") for row, score in enumerate(told)])
+    scores_found = table["score"] if "score" in table.column_names else []
+    scores = complete_scores(
+        [score_of({"score": score}, f"{name}, row {row}") for row, score in enumerate(scores_found)]
+    )
     # A row without a class has None or -1 there; such a label set is left out.
     ids = {key: list(table[key]) for key in labels}
-    whole = {key: rows for key, rows in ids.items() if all(row is not None and row >= 0 for row in rows)}
+    complete = {key: rows for key, rows in ids.items() if all(row is not None and row >= 0 for row in rows)}
     return Listing(
         name=name,
         keys=[f"{row:08d}" for row in range(len(table))],
         captions=captions,
-        read=lambda index: _bytes(pictures[index][column]),
+        read=lambda index: _bytes(images[index][column]),
         digest=digest([name, len(table), *captions, *(scores or ())]),
-        labels=whole,
-        label_names={key: list(labels[key].names) for key in whole},
+        labels=complete,
+        label_names={key: list(labels[key].names) for key in complete},
         scores=scores,
     )
 
 
-def _picture_column(name: str, table: Table) -> str:
-    """The column that holds pictures: of type Image, {bytes, path} or binary."""
+def _image_column(name: str, table: Table) -> str:
+    """The column that holds images: of type Image, {bytes, path} or binary."""
     import datasets
 
     for column, kind in table.features.items():
@@ -100,16 +102,16 @@ def _picture_column(name: str, table: Table) -> str:
         if isinstance(kind, datasets.Value) and kind.dtype in ("binary", "large_binary"):
             return column
     raise UserError(
-        f"{name} has no picture column (type Image, {{bytes, path}} or binary); "
+        f"{name} has no image column (type Image, {{bytes, path}} or binary); "
         f"its columns are {', '.join(table.column_names)}"
     )
 
 
 def _bytes(cell: dict[str, Any] | bytes | None) -> bytes:
-    """The picture file in a cell; an OSError where there is none."""
+    """The image file in a cell; an OSError where there is none."""
     if isinstance(cell, dict):
         content = cell.get("bytes")
         return content if content is not None else Path(cell.get("path") or "").read_bytes()
     if cell is None:
-        raise OSError("the row holds no picture")
+        raise OSError("the row holds no image")
     return bytes(cell)

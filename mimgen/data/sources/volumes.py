@@ -73,7 +73,7 @@ class VolumeFolder:
         """The cube in the centre of volume `index`."""
         return self._cube(index, None)
 
-    def draw(self, index: int, generator: torch.Generator) -> Sample:
+    def sample(self, index: int, generator: torch.Generator) -> Sample:
         """A cube of volume `index` at a random place."""
         return self._cube(index, generator)
 

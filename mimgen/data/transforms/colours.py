@@ -9,20 +9,20 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 
-NUMBERS = 9  # random numbers that one picture takes
+NUMBERS = 9  # random numbers that one image takes
 
 _GREY = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
 class Colours:
-    """What is done to each picture, in this order; where it is not a chance, it is a strength.
+    """What is done to each image, in this order; where it is not a chance, it is a strength.
 
     Jitter changes brightness, contrast and saturation by factors uniform in 1 - x to 1 + x, then turns the hue.
 
     Attributes:
         jittered: chance of the jitter.
-        brightness: x of the factor on the picture.
+        brightness: x of the factor on the image.
         contrast: x of the factor on the difference to the mean grey.
         saturation: x of the factor on the difference to its own grey.
         hue: largest turn, of a whole turn.
@@ -53,8 +53,8 @@ class Colours:
             raise UserError(f"sigma={self.sigma}: give the least and the largest blur in pixels, above 0")
 
     def __call__(self, images: Tensor, uniform: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] in [0, 1], changed by numbers [B, 9] in [0, 1); float32 in [0, 1]."""
-        chance = [uniform[:, place, None, None, None] for place in range(NUMBERS)]
+        """Images [B, 3, H, W] in [0, 1], changed by numbers [B, 9] in [0, 1); float32 in [0, 1]."""
+        chance = [uniform[:, offset, None, None, None] for offset in range(NUMBERS)]
         images = images.float()
         images = torch.where(chance[0] < self.jittered, self._jitter(images, chance[1:5]), images)
         images = torch.where(chance[5] < self.greyed, grey(images).expand_as(images), images)
@@ -72,25 +72,25 @@ class Colours:
 
 
 def grey(images: Tensor) -> Tensor:
-    """Brightness [B, 1, H, W] of pictures [B, 3, H, W]."""
+    """Brightness [B, 1, H, W] of images [B, 3, H, W]."""
     return (images * images.new_tensor(_GREY)[:, None, None]).sum(1, keepdim=True)
 
 
 def turn_hue(images: Tensor, turn: Tensor) -> Tensor:
-    """Turn the hue of pictures [B, 3, H, W] in [0, 1] by `turn` [B, 1, 1, 1] of a whole turn; lightness stays."""
-    most, least = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
-    spread = (most - least).clamp(min=1e-8)
+    """Turn the hue of images [B, 3, H, W] in [0, 1] by `turn` [B, 1, 1, 1] of a whole turn; lightness stays."""
+    maximum, minimum = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
+    value_range = (maximum - minimum).clamp(min=1e-8)
     red, green, blue = images.split(1, dim=1)
-    other = torch.where(most == green, (blue - red) / spread + 2, (red - green) / spread + 4)
-    sector = torch.where(most == red, (green - blue) / spread, other)
+    other = torch.where(maximum == green, (blue - red) / value_range + 2, (red - green) / value_range + 4)
+    sector = torch.where(maximum == red, (green - blue) / value_range, other)
     # from hue, saturation and value back: each channel is the value less a trapezium of the hue
     shifted = (sector + 6 * turn)[:, :1] + images.new_tensor([5.0, 3.0, 1.0])[:, None, None]
     phase = shifted % 6
-    return most - (most - least) * torch.minimum(phase, 4 - phase).clamp(0, 1)
+    return maximum - (maximum - minimum) * torch.minimum(phase, 4 - phase).clamp(0, 1)
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur of pictures [B, C, H, W], each by its own standard deviation [B] in pixels."""
+    """Gaussian blur of images [B, C, H, W], each by its own standard deviation [B] in pixels."""
     down, across = (_smoothing(side, sigma)[:, None] for side in images.shape[2:])
     with torch.autocast(images.device.type, enabled=False):
         return down @ images.float() @ across.transpose(2, 3)
@@ -98,8 +98,8 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
 
 def _smoothing(side: int, sigma: Tensor) -> Tensor:
     """[B, side, side] weights whose rows sum to 1, at the edges too."""
-    place = torch.arange(side, device=sigma.device)
-    distance = (place[:, None] - place).float() / sigma[:, None, None]
+    offset = torch.arange(side, device=sigma.device)
+    distance = (offset[:, None] - offset).float() / sigma[:, None, None]
     return (-0.5 * distance.square()).softmax(-1)
 
 

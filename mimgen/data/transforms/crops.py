@@ -1,4 +1,4 @@
-"""Random crops of a batch, resized to one size: a second view of pictures that are already loaded."""
+"""Random crops of a batch, resized to one size: a second view of images that are already loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def resized_crops(images: Tensor, uniform: Tensor, side: int, scale: tuple[float, float] = (0.08, 1.0)) -> Tensor:
-    """One random crop a picture, half of them mirrored (Inception crops).
+    """One random crop per image, half of them mirrored (Inception crops).
 
     Area is uniform in `scale`, the aspect ratio log-uniform in 3/4 to 4/3; sampling is bilinear, so crops much
     larger than `side` alias.
@@ -19,7 +19,7 @@ def resized_crops(images: Tensor, uniform: Tensor, side: int, scale: tuple[float
         images: [B, C, H, W].
         uniform: [B, 5] numbers in [0, 1): area, aspect, place across, place down, mirroring.
         side: of the result in pixels.
-        scale: smallest and largest share of the picture's area.
+        scale: smallest and largest share of the image's area.
 
     Returns:
         [B, C, side, side].

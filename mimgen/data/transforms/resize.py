@@ -1,4 +1,4 @@
-"""How a picture of any shape becomes a square, or a rectangle, of the asked size."""
+"""How an image of any shape becomes a square, or a rectangle, of the asked size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Cut", "Rectangle", "Square", "Transform"]
 
 @dataclass(frozen=True)
 class Square:
-    """A transformed picture.
+    """A transformed image.
 
     Attributes:
         image: [3, height, width] uint8.
@@ -32,9 +32,9 @@ class Square:
 
 
 class Cut(Protocol):
-    """A picture of any shape, and maybe a generator, to a `Square`."""
+    """An image of any shape, and maybe a generator, to a `Square`."""
 
-    def __call__(self, picture: Image, generator: torch.Generator | None = None) -> Square: ...
+    def __call__(self, image: Image, generator: torch.Generator | None = None) -> Square: ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Transform:
     Args:
         size: side of the square in pixels.
         random_crop: crop anywhere instead of in the centre, where a generator is given.
-        flip: mirror half of the pictures, where a generator is given.
+        flip: mirror half of the images, where a generator is given.
 
     Raises:
         UserError: size is not positive.
@@ -63,9 +63,9 @@ class Transform:
         """Whether a generator makes a difference."""
         return self.random_crop or self.flip
 
-    def __call__(self, picture: Image, generator: torch.Generator | None = None) -> Square:
-        """Transform an RGB picture; without a generator the same square every time."""
-        return _cut(picture, self.size, self.size, self.random_crop, self.flip, generator)
+    def __call__(self, image: Image, generator: torch.Generator | None = None) -> Square:
+        """Transform an RGB image; without a generator the same square every time."""
+        return _cut(image, self.size, self.size, self.random_crop, self.flip, generator)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Rectangle:
         height: in pixels.
         width: in pixels.
         random_crop: crop anywhere instead of in the centre, where a generator is given.
-        flip: mirror half of the pictures, where a generator is given.
+        flip: mirror half of the images, where a generator is given.
     """
 
     height: int
@@ -84,28 +84,28 @@ class Rectangle:
     random_crop: bool = False
     flip: bool = False
 
-    def __call__(self, picture: Image, generator: torch.Generator | None = None) -> Square:
-        """Transform an RGB picture; without a generator the same rectangle every time."""
-        return _cut(picture, self.height, self.width, self.random_crop, self.flip, generator)
+    def __call__(self, image: Image, generator: torch.Generator | None = None) -> Square:
+        """Transform an RGB image; without a generator the same rectangle every time."""
+        return _cut(image, self.height, self.width, self.random_crop, self.flip, generator)
 
 
 def _cut(
-    picture: Image, height: int, width: int, random_crop: bool, flip: bool, generator: torch.Generator | None
+    pil_image: Image, height: int, width: int, random_crop: bool, flip: bool, generator: torch.Generator | None
 ) -> Square:
     import numpy as np
     from PIL import Image
 
-    across, down = picture.size
+    across, down = pil_image.size
     # the largest box of the asked shape: of a square, the shorter side
     wide, high = (across, across * height / width) if across * height <= down * width else (down * width / height, down)
-    place = torch.full((2,), 0.5)
+    corner = torch.full((2,), 0.5)
     if generator is not None and random_crop:
-        place = torch.rand(2, generator=generator)
-    left, top = (place * torch.tensor([across - wide, down - high])).round().int().tolist()
+        corner = torch.rand(2, generator=generator)
+    left, top = (corner * torch.tensor([across - wide, down - high])).round().int().tolist()
     left, top = min(left, across - wide), min(top, down - high)  # of a box with fractions, rounding may jut out
     # Cropping inside `resize` reads only the box; the result is that of resizing first.
     box = (left, top, left + wide, top + high)
-    small = picture.resize((width, height), Image.Resampling.LANCZOS, box=box)
+    small = pil_image.resize((width, height), Image.Resampling.LANCZOS, box=box)
     image = torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()
     if generator is not None and flip and bool(torch.rand((), generator=generator) < 0.5):
         image = image.flip(-1)

@@ -12,9 +12,9 @@ from torch import Tensor
 from mimgen.data.transforms.colours import NUMBERS as COLOUR_NUMBERS
 from mimgen.data.transforms.colours import Colours
 from mimgen.errors import UserError
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
-TRIES = 10  # boxes that are drawn until one fits
+TRIES = 10  # boxes that are sampled until one fits
 NUMBERS = 2 * TRIES + 3  # of one crop: areas, aspects, place down, place across, mirroring
 
 Kernel = Callable[[Tensor], Tensor]
@@ -22,7 +22,7 @@ Kernel = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Boxes:
-    """One box a picture, in pixels.
+    """One box per image, in pixels.
 
     Attributes:
         top: [B] first row.
@@ -50,8 +50,8 @@ def random_boxes(
 
     Args:
         uniform: [B, 23] numbers in [0, 1).
-        sides: rows and columns of the pictures.
-        scale: smallest and largest share of the picture's area.
+        sides: rows and columns of the images.
+        scale: smallest and largest share of the image's area.
         ratio: smallest and largest width over height.
         flip: mirror half of them.
 
@@ -80,11 +80,11 @@ def random_boxes(
 
 
 def crop(images: Tensor, boxes: Boxes, size: int, kernel: Kernel | None = None) -> Tensor:
-    """Cut out one box a picture and resize it with antialiasing.
+    """Cut out one box per image and resize it with antialiasing.
 
     Args:
         images: [B, C, H, W], of any unit.
-        boxes: within the pictures.
+        boxes: within the images.
         size: side of the result in pixels.
         kernel: weight of a distance in pixels; `triangle` (bilinear) by default, or `cubic`.
 
@@ -101,19 +101,19 @@ def crop(images: Tensor, boxes: Boxes, size: int, kernel: Kernel | None = None) 
 
 def random_crops(
     images: Tensor,
-    draws: Draws,
+    rng: SampleRNG,
     size: int,
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     flip: bool = True,
 ) -> Tensor:
-    """One random crop a picture, resized.
+    """One random crop per image, resized.
 
     Args:
         images: [B, C, H, W].
-        draws: one stream a picture.
+        rng: one stream per image.
         size: side of the crops in pixels.
-        scale: smallest and largest share of the picture's area.
+        scale: smallest and largest share of the image's area.
         ratio: smallest and largest width over height.
         flip: mirror half of them.
 
@@ -124,7 +124,7 @@ def random_crops(
         UserError: a share outside 0..1, or bounds in the wrong order.
     """
     sides = (images.shape[2], images.shape[3])
-    return crop(images, random_boxes(draws.uniform(NUMBERS), sides, scale, ratio, flip), size)
+    return crop(images, random_boxes(rng.uniform(NUMBERS), sides, scale, ratio, flip), size)
 
 
 def triangle(distance: Tensor) -> Tensor:
@@ -147,15 +147,15 @@ def _weights(start: Tensor, length: Tensor, source: int, size: int, kernel: Kern
     start, length = start[:, None, None], length[:, None, None]
     step = length / size
     centre = start + (torch.arange(size)[:, None] + 0.5) * step
-    place = torch.arange(source) + 0.5
-    weights = kernel((place - centre).abs() / step.clamp(min=1))
-    weights = weights * ((place > start) & (place < start + length))
+    position = torch.arange(source) + 0.5
+    weights = kernel((position - centre).abs() / step.clamp(min=1))
+    weights = weights * ((position > start) & (position < start + length))
     return weights / weights.sum(-1, keepdim=True)
 
 
 @dataclass(frozen=True)
 class Views:
-    """Crops of the same pictures.
+    """Crops of the same images.
 
     Attributes:
         large: [G, B, C, S, S].
@@ -196,9 +196,9 @@ class MultiCrop:
         if len(self.colours) not in (0, 3):
             raise UserError(f"{len(self.colours)} changes of colour: give 3 (first large, other large, small) or none")
 
-    def __call__(self, images: Tensor, draws: Draws) -> Views:
-        """Crops of pictures [B, 3, H, W] in [0, 1], which they stay in; one stream of `draws` a picture."""
-        uniform = draws.uniform(self.large + self.small, NUMBERS + COLOUR_NUMBERS).unbind(1)
+    def __call__(self, images: Tensor, rng: SampleRNG) -> Views:
+        """Crops of images [B, 3, H, W] in [0, 1], which they stay in; one stream of `rng` an image."""
+        uniform = rng.uniform(self.large + self.small, NUMBERS + COLOUR_NUMBERS).unbind(1)
         made = [self._view(images, numbers, number) for number, numbers in enumerate(uniform)]
         nothing = images.new_zeros(0, *images.shape[:2], self.small_size, self.small_size)
         small = torch.stack(made[self.large :]) if self.small else nothing

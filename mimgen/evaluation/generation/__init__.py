@@ -1,4 +1,4 @@
-"""Metrics of generated pictures: FID, KID, IS and PRC over streamed statistics."""
+"""Metrics of generated images: FID, KID, IS and PRC over streamed statistics."""
 
 from mimgen.evaluation.generation.extractors import (
     INCEPTION,
@@ -15,9 +15,16 @@ from mimgen.evaluation.generation.features import (
     FeatureSet,
     check_same_features,
     load_features,
-    measure_pictures,
+    measure_images,
     save_features,
     share_of_rank,
+)
+from mimgen.evaluation.generation.images import (
+    ImageSource,
+    eight_bit,
+    from_dataset,
+    from_folder,
+    from_tensor,
 )
 from mimgen.evaluation.generation.metrics import (
     METRICS,
@@ -26,13 +33,6 @@ from mimgen.evaluation.generation.metrics import (
     frechet_distance,
     generation_scores,
     rank_notes,
-)
-from mimgen.evaluation.generation.pictures import (
-    PictureSource,
-    eight_bit,
-    from_dataset,
-    from_folder,
-    from_tensor,
 )
 from mimgen.evaluation.generation.registry import register_extractor
 from mimgen.evaluation.generation.statistics import Moments, merge_all, over_ranks
@@ -46,9 +46,9 @@ __all__ = [
     "Extractor",
     "FeatureSet",
     "GenerationScores",
+    "ImageSource",
     "MetricSettings",
     "Moments",
-    "PictureSource",
     "check_same_features",
     "eight_bit",
     "frechet_distance",
@@ -60,7 +60,7 @@ __all__ = [
     "inception",
     "lab_hog",
     "load_features",
-    "measure_pictures",
+    "measure_images",
     "merge_all",
     "over_ranks",
     "rank_notes",

@@ -1,4 +1,4 @@
-"""What turns pictures into the features that generation metrics compare.
+"""What turns images into the features that generation metrics compare.
 
 Values from different extractors, layers or resizings cannot be compared, so each extractor states all
 three in its key. Nothing is downloaded.
@@ -41,13 +41,13 @@ class Extracted:
 
 @dataclass(frozen=True)
 class Extractor:
-    """Pictures to features.
+    """Images to features.
 
     Attributes:
         name: for results.
         layer: which of its features.
         weights: hash of the weights; None where there are none.
-        resize: what is done to pictures of another size.
+        resize: what is done to images of another size.
         run: [B, 3, H, W] uint8 -> Extracted.
         file: where the weights lie; for the reader, not part of the identity.
         logits: whether `run` returns class logits.
@@ -67,21 +67,21 @@ class Extractor:
         return {"extractor": self.name, "layer": self.layer, "weights": self.weights or "none", "resize": self.resize}
 
     @torch.no_grad()
-    def __call__(self, pictures: Tensor) -> Extracted:
+    def __call__(self, images: Tensor) -> Extracted:
         """[B, 3, H, W] uint8 to features on the CPU.
 
         Raises:
             UserError: another type or shape.
         """
-        if pictures.dtype != torch.uint8 or pictures.dim() != 4 or pictures.shape[1] != 3:
-            raise UserError(f"features want uint8 pictures [n, 3, H, W], got {pictures.dtype} {list(pictures.shape)}")
-        return self.run(pictures)
+        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3:
+            raise UserError(f"features want uint8 images [n, 3, H, W], got {images.dtype} {list(images.shape)}")
+        return self.run(images)
 
 
 def project(described: Tensor) -> Tensor:
     """Random projection of descriptors to 64 dimensions, fixed for ever by seed 0.
 
-    A covariance has full rank only from more pictures than dimensions; 2532 dimensions would ask
+    A covariance has full rank only from more images than dimensions; 2532 dimensions would ask
     for thousands. Gaussian projection keeps distances in expectation. Scaled by 10 so that FIDs
     have the magnitude people are used to.
 
@@ -91,17 +91,17 @@ def project(described: Tensor) -> Tensor:
     Returns:
         [n, 64] float64.
     """
-    draws = torch.randn(
+    rng = torch.randn(
         described.shape[1], PROJECTED, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
-    return 10 * described.double() @ draws / PROJECTED**0.5
+    return 10 * described.double() @ rng / PROJECTED**0.5
 
 
 def lab_hog() -> Extractor:
     """The model-free extractor: the fixed descriptor, projected to 64 dimensions."""
 
-    def run(pictures: Tensor) -> Extracted:
-        return Extracted(project(describe(pictures.float() / 255)))
+    def run(images: Tensor) -> Extracted:
+        return Extracted(project(describe(images.float() / 255)))
 
     resize = "antialiased bilinear to 64 px (none at 64)"
     return Extractor(LAB_HOG, str(PROJECTED), DESCRIPTOR, resize, run)
@@ -133,8 +133,8 @@ def inception(weights: str | Path | None = None, layer: str | None = None, *, lo
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device).eval()
 
-    def run(pictures: Tensor) -> Extracted:
-        found = [tensor.cpu() for tensor in network(pictures.to(device))]
+    def run(images: Tensor) -> Extracted:
+        found = [tensor.cpu() for tensor in network(images.to(device))]
         return Extracted(found[0], found[1] if logits else None)
 
     resize = "torch-fidelity: bilinear as TensorFlow 1 to 299 px, no antialiasing"
@@ -146,7 +146,7 @@ def transformers_folder(folder: str | Path, size: int | None = None) -> Extracto
 
     Args:
         folder: as of `mimgen.encoders.open_teacher`.
-        size: side in pixels that pictures are brought to; see there.
+        size: side in pixels that images are brought to; see there.
 
     Raises:
         UserError: no such folder, another kind of model, or files that do not load.
@@ -157,8 +157,8 @@ def transformers_folder(folder: str | Path, size: int | None = None) -> Extracto
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     teacher.to(device)
 
-    def run(pictures: Tensor) -> Extracted:
-        return Extracted(teacher(pictures.to(device).float() / 255).cpu())
+    def run(images: Tensor) -> Extracted:
+        return Extracted(teacher(images.to(device).float() / 255).cpu())
 
     side = teacher.size
     resize = "none" if side is None else f"antialiased bicubic to {side} px (none at {side})"
@@ -174,7 +174,7 @@ def from_encoder(encoder: Any, name: str, digest: str | None, pixels: int | None
         encoder: images [B, 3, H, W] in [0, 1] -> `Tokens`; put into evaluation mode.
         name: for results.
         digest: of its weights; None where it has none.
-        pixels: side that pictures are brought to; by default they are taken as they come.
+        pixels: side that images are brought to; by default they are taken as they come.
     """
     from mimgen.evaluation.descriptor import to_side
 
@@ -183,8 +183,8 @@ def from_encoder(encoder: Any, name: str, digest: str | None, pixels: int | None
         encoder.eval()
         device = next((parameter.device for parameter in encoder.parameters()), device)
 
-    def run(pictures: Tensor) -> Extracted:
-        images = pictures.to(device).float() / 255
+    def run(byte_images: Tensor) -> Extracted:
+        images = byte_images.to(device).float() / 255
         tokens = encoder(images if pixels is None else to_side(images, pixels).clamp(0, 1))
         return Extracted((tokens.prefix[:, 0] if tokens.prefix.shape[1] else tokens.patches.mean(1)).float().cpu())
 

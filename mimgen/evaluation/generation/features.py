@@ -1,4 +1,4 @@
-"""Features of a set of pictures, gathered in one pass, and their files.
+"""Features of a set of images, gathered in one pass, and their files.
 
 A file holds the statistics of a reference set once and for all, with a key that says of what; a
 metric refuses one that was made with another extractor, layer, resizing or weights.
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.evaluation.generation.extractors import Extracted, Extractor
-from mimgen.evaluation.generation.pictures import PictureSource
+from mimgen.evaluation.generation.images import ImageSource
 from mimgen.evaluation.generation.statistics import Moments, merge_all, over_ranks, rows_over_ranks
 from mimgen.files import new_file
 from mimgen.ops.distributed import world_size
@@ -27,13 +27,13 @@ _FORMAT = "mimgen-generation-statistics-1"
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """What metrics need to know about a set of n pictures.
+    """What metrics need to know about a set of n images.
 
     Attributes:
         key: extractor, layer, weights and resize; see `Extractor.key`.
-        source: name, fingerprint, transform and size of the pictures.
+        source: name, fingerprint, transform and size of the images.
         moments: their mean and covariance.
-        features: [n, F] in the order of the pictures, which KID and PRC need; None where not kept.
+        features: [n, F] in the order of the images, which KID and PRC need; None where not kept.
         logits: [n, classes], which the inception score needs; None where not kept.
     """
 
@@ -49,22 +49,22 @@ class FeatureSet:
         return self.moments.count
 
 
-def measure_pictures(
-    source: PictureSource, extractor: Extractor, *, keep: bool = False, batch_size: int = 64
+def measure_images(
+    source: ImageSource, extractor: Extractor, *, keep: bool = False, batch_size: int = 64
 ) -> FeatureSet:
-    """Read all pictures once, each process of a launch its contiguous share.
+    """Read all images once, each process of a launch its contiguous share.
 
     Args:
-        source: the pictures.
+        source: the images.
         extractor: makes the features; its logits, where it gives them, are kept.
         keep: also keep the features themselves, 4 n F bytes (8 n F for float64 ones).
-        batch_size: pictures at a time. Networks round differently at other sizes.
+        batch_size: images at a time. Networks round differently at other sizes.
 
     Returns:
         the same on every process.
 
     Raises:
-        UserError: pictures that cannot be read, or features that are not finite.
+        UserError: images that cannot be read, or features that are not finite.
     """
     first, stop = share_of_rank(source.count)
     moments: list[Moments] = []
@@ -72,9 +72,9 @@ def measure_pictures(
     logits: list[Tensor] = []
     size: list[int] = []
     for start in range(first, stop, batch_size):
-        pictures = source.read(start, min(start + batch_size, stop))
-        size = size or [int(side) for side in pictures.shape[-2:]]
-        found: Extracted = extractor(pictures)
+        images = source.read(start, min(start + batch_size, stop))
+        size = size or [int(side) for side in images.shape[-2:]]
+        found: Extracted = extractor(images)
         moments.append(Moments.of(found.features))
         if keep:
             features.append(found.features)
@@ -91,7 +91,7 @@ def measure_pictures(
 
 
 def share_of_rank(count: int) -> tuple[int, int]:
-    """First and last + 1 of the contiguous share of `count` pictures that this process measures."""
+    """First and last + 1 of the contiguous share of `count` images that this process measures."""
     world = world_size()
     rank = torch.distributed.get_rank() if world > 1 else 0
     return count * rank // world, count * (rank + 1) // world
@@ -112,9 +112,9 @@ def save_features(found: FeatureSet, path: str | Path) -> Path:
     tensors = {"mean": found.moments.mean, "scatter": found.moments.scatter}
     if found.features is not None:
         tensors["features"] = found.features.contiguous()
-    told = {"key": dict(found.key), "source": dict(found.source), "count": found.count}
+    header = {"key": dict(found.key), "source": dict(found.source), "count": found.count}
     with new_file(target) as temporary:
-        save_file(tensors, str(temporary), metadata={"format": _FORMAT, "about": json.dumps(told)})
+        save_file(tensors, str(temporary), metadata={"format": _FORMAT, "about": json.dumps(header)})
     return target
 
 
@@ -130,15 +130,15 @@ def load_features(path: str | Path) -> FeatureSet:
     if not file.is_file():
         raise UserError(f"no reference statistics at {file}")
     try:
-        with safe_open(str(file), "pt") as opened:
-            head = opened.metadata() or {}
-            names = opened.keys()
-            tensors = {name: opened.get_tensor(name) for name in names}
+        with safe_open(str(file), "pt") as loaded:
+            head = loaded.metadata() or {}
+            names = loaded.keys()
+            tensors = {name: loaded.get_tensor(name) for name in names}
         if head.get("format") != _FORMAT:
-            raise UserError(f"{file} holds no statistics of pictures; make them with --save-reference")
-        told = json.loads(head["about"])
-        moments = Moments(int(told["count"]), tensors["mean"], tensors["scatter"])
-        return FeatureSet(told["key"], told["source"], moments, tensors.get("features"))
+            raise UserError(f"{file} holds no statistics of images; make them with --save-reference")
+        header = json.loads(head["about"])
+        moments = Moments(int(header["count"]), tensors["mean"], tensors["scatter"])
+        return FeatureSet(header["key"], header["source"], moments, tensors.get("features"))
     except (SafetensorError, OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{file} is damaged ({error}); make it again with --save-reference") from error
 

@@ -10,7 +10,7 @@ from mimgen.evaluation.generation.extractors import Extractor
 
 
 def register_extractor(extractor: Extractor) -> str:
-    """Make an extractor known to torch-fidelity, once a process.
+    """Make an extractor known to torch-fidelity, once per process.
 
     Args:
         extractor: its features carry the name of its layer. A name that is known already stays what it is.
@@ -22,7 +22,7 @@ def register_extractor(extractor: Extractor) -> str:
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
 
     class Registered(FeatureExtractorBase):
-        """uint8 pictures [B, 3, H, W] -> features [B, F]."""
+        """uint8 images [B, 3, H, W] -> features [B, F]."""
 
         def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
             super().__init__(name, features_list)

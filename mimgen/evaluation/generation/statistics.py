@@ -1,7 +1,7 @@
 """Mean and covariance of features, gathered batch by batch in float64 and mergeable over processes.
 
-Only the F x F sums are held, never the features of all pictures; float64 because float32 sums of
-squares lose the covariance at some ten thousand pictures.
+Only the F x F sums are held, never the features of all images; float64 because float32 sums of
+squares lose the covariance at some ten thousand images.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Moments:
         broken = int((~torch.isfinite(rows)).any(1).sum())
         if broken:
             raise UserError(
-                f"statistics: features of {broken} of {len(rows)} pictures are NaN or infinite; "
-                "look at these pictures and at the extractor's weights"
+                f"statistics: features of {broken} of {len(rows)} images are NaN or infinite; "
+                "look at these images and at the extractor's weights"
             )
         mean = rows.mean(0)
         centred = rows - mean
@@ -79,10 +79,10 @@ class Moments:
         """[F, F] float64, unbiased.
 
         Raises:
-            UserError: fewer than two pictures.
+            UserError: fewer than two images.
         """
         if self.count < 2:
-            raise UserError(f"a covariance needs at least 2 pictures, got {self.count}; give more")
+            raise UserError(f"a covariance needs at least 2 images, got {self.count}; give more")
         return self.scatter / (self.count - 1)
 
 
@@ -96,10 +96,10 @@ def merge_all(parts: Iterable[Moments]) -> Moments:
 
 
 def over_ranks(own: Moments | None) -> Moments:
-    """Of the pictures of all processes, the same on each; a process without pictures passes None.
+    """Of the images of all processes, the same on each; a process without images passes None.
 
     Raises:
-        UserError: no process has any picture.
+        UserError: no process has any image.
     """
     if world_size() == 1:
         parts = [own]
@@ -108,7 +108,7 @@ def over_ranks(own: Moments | None) -> Moments:
         torch.distributed.all_gather_object(parts, own)
     found = [part for part in parts if part is not None]
     if not found:
-        raise UserError("statistics: there are no pictures to measure")
+        raise UserError("statistics: there are no images to measure")
     return merge_all(found)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.errors import UserError
 from mimgen.generators.mage.model import MageTransformer
 
@@ -83,7 +83,7 @@ def _depth(tensors: Mapping[str, Tensor], prefix: str) -> int:
     return 1 + max(int(key.removeprefix(prefix).split(".")[0]) for key in tensors if key.startswith(prefix))
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "mage",
     "masked generative encoders (Li et al., 2023; github.com/LTH14/mage), without their VQGAN",
     MageTransformer,

@@ -14,7 +14,7 @@ from mimgen.types import Tokens
 
 
 class MageEncoder(nn.Module):
-    """Pictures through the tokenizer and MAGE's encoder, nothing masked (section 3.3).
+    """Images through the tokenizer and MAGE's encoder, nothing masked (section 3.3).
 
     Args:
         transformer: whose encoder is meant.
@@ -41,10 +41,10 @@ class MageEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor, *, layers: Sequence[int] = ()) -> Tokens:
-        """Pictures [B, 3, H, W] in [0, 1] to tokens [B, N, D], the class slot as prefix [B, 1, D].
+        """Images [B, 3, H, W] in [0, 1] to tokens [B, N, D], the class slot as prefix [B, 1, D].
 
         Args:
-            images: the pictures, of the size that the transformer was built for.
+            images: the images, of the size that the transformer was built for.
             layers: blocks, counted from 0, whose tokens are returned as `levels`.
 
         Raises:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from mimgen.errors import UserError
 from mimgen.layers.attention import attend
-from mimgen.layers.blocks.vit import Mlp, VitBlock, start_linears
-from mimgen.ops.places import rows_at
-from mimgen.pretrained import Part
+from mimgen.layers.blocks.vit import Mlp, VitBlock, init_linears
+from mimgen.ops.positions import gather_tokens
+from mimgen.pretrained import PretrainedModule
 
 EPS = 1e-6
 _HEAD_EPS = 1e-5
@@ -79,7 +79,7 @@ class DroppingMlp(Mlp):
         return self.fc2(self.dropout(F.gelu(self.fc1(x))))
 
 
-class MageTransformer(Part):
+class MageTransformer(PretrainedModule):
     """Masked tokens to logits of every token, and unmasked ones to features.
 
     Args:
@@ -134,7 +134,7 @@ class MageTransformer(Part):
         self.decoder_norm = nn.LayerNorm(decoder_width, EPS)
         self.mlm_layer = Head(decoder_width, width, codebook_size)
         self.dropout = nn.Dropout(dropout)
-        start_linears(self)
+        init_linears(self)
 
     def encode(self, tokens: Tensor, keep: Tensor | None = None, layers: tuple[int, ...] = ()) -> list[Tensor]:
         """The encoder (section 3.1).
@@ -152,12 +152,12 @@ class MageTransformer(Part):
         """
         if tokens.shape[1] != self.side**2:
             raise UserError(
-                f"{tokens.shape[1]} tokens for a transformer of {self.side} x {self.side}: give pictures of that grid, "
+                f"{tokens.shape[1]} tokens for a transformer of {self.side} x {self.side}: give images of that grid, "
                 "or build it with another side"
             )
         x = self.token_emb(F.pad(tokens, (1, 0), value=self.codebook_size))
         if keep is not None:
-            x = torch.cat([x[:, :1], rows_at(x[:, 1:], keep)], dim=1)
+            x = torch.cat([x[:, :1], gather_tokens(x[:, 1:], keep)], dim=1)
         x, levels = self.dropout(x), {}
         for index, block in enumerate(self.blocks):
             x = block(x)
@@ -202,5 +202,5 @@ class MageTransformer(Part):
         """
         x = self.decode(self.encode(tokens)[-1], tokens == self.mask_id)
         if positions is not None:
-            x = rows_at(x, positions)
+            x = gather_tokens(x, positions)
         return self.head(x)

@@ -1,6 +1,6 @@
 """MAGE: one training for generation and for features (Li et al., CVPR 2023, section 3).
 
-Hidden: a share of the token ids, drawn anew for each picture. In their place: nothing for most of them, which the
+Masked: a share of the token ids, sampled anew for each image. In their place: nothing for most of them, which the
 encoder never sees, and the mask id for the rest. Looks: the encoder, then the decoder, to which the class slot's
 output stands for every masked token. Targets: the ids. Loss: smoothed cross-entropy on masked tokens.
 """
@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from mimgen.errors import UserError
 from mimgen.generators.mage.masking import TwoLevel
 from mimgen.masking import with_mask_token
-from mimgen.ops.distributed import mean_over_ranks
+from mimgen.ops.distributed import distributed_mean
 from mimgen.types import Batch, Losses, Mask
 
 
-class TwoLevelTokens(nn.Module):
+class MAGE(nn.Module):
     """Objective: predict masked token ids from the few that the encoder sees.
 
     Args:
         transformer: a `MageTransformer`.
         tokenizer: frozen; unused where the batch carries cached codes.
-        masking: draws the masked and the dropped tokens.
+        masking: samples the masked and the dropped tokens.
         label_smoothing: share of the target that is spread over all codes.
 
     Raises:
@@ -51,7 +51,7 @@ class TwoLevelTokens(nn.Module):
         self.transformer, self.tokenizer = transformer, tokenizer.requires_grad_(False).eval()
         self.masking, self.label_smoothing = masking or TwoLevel(), label_smoothing
 
-    def train(self, mode: bool = True) -> TwoLevelTokens:
+    def train(self, mode: bool = True) -> MAGE:
         """As usual, but the tokenizer stays in evaluation mode."""
         super().train(mode)
         self.tokenizer.eval()
@@ -60,8 +60,8 @@ class TwoLevelTokens(nn.Module):
     def forward(self, batch: Batch) -> Losses:
         """Losses with the term "cross_entropy" (nats a masked token) and the metric "accuracy"."""
         tokens = self.tokens(batch).flatten(1)
-        masked, dropped = self.masking(tokens.shape[1], batch.draws)
-        return self.losses(tokens, Mask(masked.hidden.to(tokens.device)), Mask(dropped.hidden.to(tokens.device)))
+        masked, dropped = self.masking(tokens.shape[1], batch.rng)
+        return self.losses(tokens, Mask(masked.masked.to(tokens.device)), Mask(dropped.masked.to(tokens.device)))
 
     def losses(self, tokens: Tensor, masked: Mask, dropped: Mask) -> Losses:
         """The loss of ids [B, N] for chosen masks; every dropped token must be a masked one."""
@@ -70,15 +70,15 @@ class TwoLevelTokens(nn.Module):
         right, goal = logits.argmax(-1) == tokens[scored], tokens[scored]
         total = F.cross_entropy(logits, goal, reduction="sum", label_smoothing=self.label_smoothing)
         return Losses(
-            {"cross_entropy": mean_over_ranks(total, scored.sum())},
-            metrics={"accuracy": mean_over_ranks(right.float().sum(), scored.sum()).detach()},
+            {"cross_entropy": distributed_mean(total, scored.sum())},
+            metrics={"accuracy": distributed_mean(right.float().sum(), scored.sum()).detach()},
         )
 
     def states(self, tokens: Tensor, masked: Mask, dropped: Mask) -> Tensor:
         """[B, N, E], what the decoder says of every token."""
         shown = with_mask_token(tokens, masked, self.transformer.mask_id)
         latent = self.transformer.encode(shown, dropped.keep)[-1]
-        return self.transformer.decode(latent, masked.hidden, dropped.keep)
+        return self.transformer.decode(latent, masked.masked, dropped.keep)
 
     def tokens(self, batch: Batch) -> Tensor:
         """[B, h, w] ids: the cached ones, or those of the tokenizer."""

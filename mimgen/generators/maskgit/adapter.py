@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.errors import UserError
 from mimgen.generators.maskgit.model import ClassTransformer
 
@@ -50,7 +50,7 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     }
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "halton_maskgit",
     "class-conditional masked generators of Halton-MaskGIT (Besnier et al., 2025; github.com/valeoai/Halton-MaskGIT)",
     ClassTransformer,

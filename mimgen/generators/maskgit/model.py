@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from mimgen.errors import UserError
 from mimgen.layers.attention import attend
 from mimgen.layers.norm import RMSNorm
-from mimgen.ops.places import rows_at
-from mimgen.pretrained import Part
+from mimgen.ops.positions import gather_tokens
+from mimgen.pretrained import PretrainedModule
 
 EPS = 1e-5
 _ROUND = 256  # the width of the gated layer is a multiple of it
@@ -44,7 +44,7 @@ class GatedMlp(nn.Module):
 
     Args:
         width: D.
-        hidden: width of a plain MLP; here 2/3 of it, rounded up to a multiple of 256.
+        masked: width of a plain MLP; here 2/3 of it, rounded up to a multiple of 256.
         dropout: probability of dropping an output.
     """
 
@@ -111,7 +111,7 @@ class ModulatedNorm(nn.Module):
         return self.norm_final(x) * (1 + scale) + shift
 
 
-class ClassTransformer(Part):
+class ClassTransformer(PretrainedModule):
     """Masked tokens and a class to logits of every token.
 
     Args:
@@ -121,10 +121,10 @@ class ClassTransformer(Part):
         width: D.
         depth: blocks.
         heads: attention heads.
-        hidden: width of a plain MLP, see `GatedMlp`.
+        masked: width of a plain MLP, see `GatedMlp`.
         registers: learned tokens behind the image tokens, whose outputs are dropped.
         dropout: on the embedded tokens and on every branch, while training.
-        mask_logit: score the mask id too, as the release does, whose samplers may draw it.
+        mask_logit: score the mask id too, as the release does, whose samplers may generate it.
 
     Attributes:
         mask_id: id K.
@@ -171,7 +171,7 @@ class ClassTransformer(Part):
         """
         if tokens.shape[1] != self.side**2:
             raise UserError(
-                f"{tokens.shape[1]} tokens for a transformer of {self.side} x {self.side}: give pictures of that grid, "
+                f"{tokens.shape[1]} tokens for a transformer of {self.side} x {self.side}: give images of that grid, "
                 "or build it with another side"
             )
         condition = self.cls_emb(labels)
@@ -194,7 +194,7 @@ class ClassTransformer(Part):
         """Logits of the tokens at `positions`.
 
         Args:
-            tokens: [B, N] int64 ids, row-major, `mask_id` where hidden.
+            tokens: [B, N] int64 ids, row-major, `mask_id` where masked.
             labels: [B] int64 classes, `dropped` for none.
             positions: [B, M] int64 positions to score; all N when None.
 
@@ -203,5 +203,5 @@ class ClassTransformer(Part):
         """
         x = self.states(tokens, labels)
         if positions is not None:
-            x = rows_at(x, positions)
+            x = gather_tokens(x, positions)
         return self.head(x)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mimgen import __version__
 from mimgen.checkpoints.read import read_checkpoint, read_config
-from mimgen.checkpoints.release import Release, build, model_card, number_format
+from mimgen.checkpoints.release import StateDictAdapter, build, model_card, number_format
 from mimgen.encoders import ClipTextEncoder
 from mimgen.errors import UserError
 from mimgen.files import write_atomically
@@ -22,7 +22,7 @@ from mimgen.generators.meissonic.text_sampling import check_scheduler, released_
 from mimgen.pretrained import load_strictly
 from mimgen.tokenizers import DiffusersVQ
 
-__all__ = ["RELEASE", "convert_folder"]
+__all__ = ["ADAPTER", "convert_folder"]
 
 PARTS = ("transformer", "vqvae", "text_encoder", "tokenizer", "scheduler")
 
@@ -61,13 +61,13 @@ def convert_folder(source: Path, target: Path) -> None:
     if missing:
         raise UserError(f"{source} lacks {', '.join(missing)}/: download the whole release, or pass its transformer/")
     checkpoint = read_checkpoint(source / "transformer")
-    transformer: MeissonicTransformer = build(RELEASE, checkpoint)
+    transformer: MeissonicTransformer = build(ADAPTER, checkpoint)
     check_scheduler(read_config(source / "scheduler" / "scheduler_config.json"), transformer)
     dtype = number_format(checkpoint.tensors)
     transformer.save_pretrained(target / "transformer", dtype=dtype)
     _vqvae(source / "vqvae").save_pretrained(target / "vqvae")
     _text_encoder(source / "text_encoder", source / "tokenizer").save_pretrained(target / "text_encoder")
-    card = model_card(RELEASE, "MeissonicPipeline", checkpoint.path, "model")
+    card = model_card(ADAPTER, "MeissonicPipeline", checkpoint.path, "model")
     (target / "README.md").write_text(card, encoding="utf-8")
     index = json.dumps(_index(transformer), indent=2) + "\n"
     write_atomically(target / "model_index.json", index)
@@ -111,7 +111,7 @@ def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
     return 1 + max((int(found[1]) for key in tensors if (found := re.match(pattern, key))), default=-1)
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     name="meissonic",
     about="viiika/Meissonic: text to image at 1024 or 512 px; the whole folder, or its transformer/ alone",
     kind=MeissonicTransformer,

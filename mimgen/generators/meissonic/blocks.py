@@ -13,7 +13,7 @@ from mimgen.layers.attention import attend
 from mimgen.layers.kv_cache import KeyValues, Slots
 from mimgen.layers.norm import RMSNorm
 from mimgen.layers.rope import rotate
-from mimgen.ops.places import rows_at
+from mimgen.ops.positions import gather_tokens
 
 Table = tuple[Tensor, Tensor]
 
@@ -160,7 +160,7 @@ class SingleBlock(nn.Module):
             condition: [B, D].
             table: two [T + N, D / H].
             store: keeps keys and values.
-            at: [B, M] int64 places in the sequence whose output is wanted; all of them when None.
+            at: [B, M] int64 positions in the sequence whose output is wanted; all of them when None.
 
         Returns:
             [B, T + N, D], or [B, M, D].
@@ -172,7 +172,7 @@ class SingleBlock(nn.Module):
         if store is not None:
             store.fill(k, v)
         if at is not None:
-            x, h = rows_at(x, at), rows_at(h, at)
+            x, h = gather_tokens(x, at), gather_tokens(h, at)
             table = (table[0][at], table[1][at])
         mixed = attend(rotate(self.attn.queries(h), table), k, v)
         return x + gate * self._out(mixed, h)

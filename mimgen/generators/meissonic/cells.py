@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mimgen.ops.places import true_places
+from mimgen.ops.positions import padded_nonzero
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Cells:
     @classmethod
     def where(cls, chosen: Tensor) -> Cells:
         """The cells at which chosen [B, n] is true."""
-        return cls(*true_places(chosen))
+        return cls(*padded_nonzero(chosen))
 
     @classmethod
     def holding(cls, cells: Tensor, count: int) -> Cells:
         """The cells that [B, M] name, repeated or not, of a grid of `count`."""
         return cls.where(marked(cells, count))
 
-    def places(self, cells: Tensor, count: int) -> Tensor:
+    def positions(self, cells: Tensor, count: int) -> Tensor:
         """Where in `index` the cells [B, M], all of them valid, are: [B, M]. `count` is that of the grid."""
         order = torch.arange(self.index.shape[1], device=cells.device).expand_as(self.index)
         return self.index.new_zeros(len(cells), count).scatter(1, self.index, order).gather(1, cells)

@@ -28,7 +28,7 @@ class _TextEncoder(Protocol):
 
 
 class GeneratorEncoder(nn.Module):
-    """Pictures through the tokenizer and the generator's blocks, nothing masked, the caption empty.
+    """Images through the tokenizer and the generator's blocks, nothing masked, the caption empty.
 
     Args:
         transformer: the generator.
@@ -54,10 +54,10 @@ class GeneratorEncoder(nn.Module):
     def forward(
         self, images: Tensor, *, layers: Sequence[int] = (), attention: Sequence[int] = ()
     ) -> Tokens:
-        """Pictures [B, 3, H, W] in [0, 1] to tokens [B, N, D].
+        """Images [B, 3, H, W] in [0, 1] to tokens [B, N, D].
 
         Args:
-            images: the pictures.
+            images: the images.
             layers: blocks, counted from 0, whose tokens are returned as `levels`.
             attention: blocks whose maps among image tokens [B, H, N, N] are returned; what is missing of a
                 row's 1 goes to the empty caption.

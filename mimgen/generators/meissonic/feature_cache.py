@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mimgen.generators.meissonic.cells import Cells, marked
+from mimgen.generators.meissonic.condition_cache import ConditionCache
 from mimgen.generators.meissonic.kv_layout import Layout
 from mimgen.generators.meissonic.model import MeissonicTransformer
-from mimgen.generators.meissonic.prepared import Prepared
 from mimgen.generators.meissonic.speed import FeatureCache, Speed
 from mimgen.layers.kv_cache import KeyValues
 
@@ -48,7 +48,7 @@ class FeatureMemory:
     def states_at(
         self,
         tokens: Tensor,
-        prepared: Prepared,
+        prepared: ConditionCache,
         timestep: Tensor,
         positions: Tensor,
         step: int,
@@ -82,7 +82,7 @@ class FeatureMemory:
     def _all(
         self,
         tokens: Tensor,
-        prepared: Prepared,
+        prepared: ConditionCache,
         timestep: Tensor,
         positions: Tensor,
         step: int,
@@ -101,13 +101,13 @@ class FeatureMemory:
             self._kept = _Kept(tokens, stores, self._layout(tokens, prepared, stores), step)
         return states
 
-    def _layout(self, tokens: Tensor, prepared: Prepared, stores: Sequence[KeyValues]) -> Layout:
+    def _layout(self, tokens: Tensor, prepared: ConditionCache, stores: Sequence[KeyValues]) -> Layout:
         """Slots of the entries, which are compressed here if that is asked for."""
         grid, text = prepared.grid, prepared.text.shape[1]
         if self.settings.compress is None:
-            return Layout.whole(len(tokens), text, grid.count, tokens.device)
+            return Layout.full(len(tokens), text, grid.count, tokens.device)
         masked = ~grid.any(tokens.flatten(1) != self.transformer.mask_id)
-        # one matching for all blocks; the keys in the middle know the places and the neighbourhood
+        # one matching for all blocks; the keys in the middle know the positions and the neighbourhood
         keys = stores[len(stores) // 2].keys if self.settings.compress == "merge" else None
         keys = None if keys is None else keys.flatten(2)
         layout, matching = Layout.compressed(masked, text, self.settings.keep, keys)
@@ -115,24 +115,24 @@ class FeatureMemory:
             store.compress(matching)
         return layout
 
-    def _some(self, tokens: Tensor, prepared: Prepared, timestep: Tensor, positions: Tensor) -> Tensor:
+    def _some(self, tokens: Tensor, prepared: ConditionCache, timestep: Tensor, positions: Tensor) -> Tensor:
         kept, grid, text = self._kept, prepared.grid, prepared.text.shape[1]
         assert kept is not None
         cells = grid.cells(positions)
         changed = grid.any((tokens != kept.tokens).flatten(1))
         active = Cells.where(changed | marked(cells, grid.count))
-        slots = kept.layout.place(active.index, active.valid)
+        slots = kept.layout.slot_of(active.index, active.valid)
         cosines, sines = (part[text + active.index] for part in prepared.table)
         x = self.transformer.blocks(self.speed.compile).partial(
-            self.transformer.enter(tokens, prepared, active.index),
-            self.transformer.condition(prepared, timestep),
+            self.transformer.embed_tokens(tokens, prepared, active.index),
+            self.transformer.timestep_embedding(prepared, timestep),
             (cosines, sines),
             kept.stores,
             slots,
         )
         kept.tokens = tokens.clone()
         self.bytes = max(self.bytes, _bytes(kept.stores))
-        return self.transformer.leave(x, active.places(cells, grid.count), grid.corners(positions))
+        return self.transformer.output_features(x, active.positions(cells, grid.count), grid.corners(positions))
 
 
 def _bytes(stores: Sequence[KeyValues]) -> int:

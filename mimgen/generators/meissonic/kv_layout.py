@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mimgen.layers.kv_cache import Slots
 from mimgen.layers.merging import Matching
-from mimgen.ops.places import rows_at, true_places
+from mimgen.ops.positions import gather_tokens, padded_nonzero
 
 
 class Layout:
@@ -24,7 +24,7 @@ class Layout:
         self.slot, self.alone, self.weight = slot, alone, weight
 
     @classmethod
-    def whole(cls, rows: int, first: int, cells: int, device: torch.device) -> Layout:
+    def full(cls, rows: int, first: int, cells: int, device: torch.device) -> Layout:
         """A slot for every cell."""
         slot = first + torch.arange(cells, device=device).expand(rows, -1)
         return cls(slot, torch.ones_like(slot, dtype=torch.bool), None)
@@ -46,10 +46,10 @@ class Layout:
         """
         count = first + alike.shape[1]
         # the tiny number keeps a share such as 1/3 from being rounded up
-        places = (alike.cumsum(1) * keep - 1e-4).ceil()
-        anchors = alike & (places > F.pad(places[:, :-1], (1, 0)))
+        rank = (alike.cumsum(1) * keep - 1e-4).ceil()
+        anchors = alike & (rank > F.pad(rank[:, :-1], (1, 0)))
         stays = F.pad(~alike | anchors, (first, 0), value=True)
-        kept, valid = true_places(stays)
+        kept, valid = padded_nonzero(stays)
         slot = (stays.cumsum(1) - 1).masked_fill(~stays, -1)
         weight = valid.float()
         moved = into = kept[:, :0]
@@ -61,7 +61,7 @@ class Layout:
         alone = stays & (weight.gather(1, slot.clamp(min=0)) == 1)
         return cls(slot[:, first:], alone[:, first:], weight), matching
 
-    def place(self, cells: Tensor, valid: Tensor) -> Slots:
+    def slot_of(self, cells: Tensor, valid: Tensor) -> Slots:
         """Slots for the entries of cells that are computed anew; each cell has one of its own from now on.
 
         Args:
@@ -88,11 +88,11 @@ def _nearest(keys: Tensor, movers: Tensor, anchors: Tensor, slot: Tensor) -> tup
 
     Padding moves the empty entry, slot S, into slot 0, which leaves that as it is.
     """
-    (moved, real), (near, valid) = true_places(movers), true_places(anchors)
+    (moved, real), (near, valid) = padded_nonzero(movers), padded_nonzero(anchors)
     if not moved.shape[1]:
         return moved, moved, real
     keys = F.normalize(keys.float(), dim=-1)
-    scores = rows_at(keys, moved) @ rows_at(keys, near).transpose(1, 2)
+    scores = gather_tokens(keys, moved) @ gather_tokens(keys, near).transpose(1, 2)
     best = scores.masked_fill(~valid[:, None], float("-inf")).argmax(-1)
     into = slot.gather(1, near.gather(1, best))
     return moved.masked_fill(~real, keys.shape[1]), into.masked_fill(~real, 0), real

@@ -17,24 +17,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.generators.meissonic.block_runner import BlockRunner
 from mimgen.generators.meissonic.blocks import JointBlock, SingleBlock
 from mimgen.generators.meissonic.cells import CellGrid, Cells
+from mimgen.generators.meissonic.condition_cache import ConditionCache
 from mimgen.generators.meissonic.embedding import TimeTextEmbedding, TwoLayer, sinusoid
-from mimgen.generators.meissonic.passes import Blocks
-from mimgen.generators.meissonic.prepared import Prepared
 from mimgen.generators.meissonic.resample import Resample
 from mimgen.generators.meissonic.speed import EXACT, Speed
 from mimgen.generators.meissonic.tokens import TokenEmbedding, TokenHead
 from mimgen.layers.kv_cache import KeyValues
 from mimgen.layers.norm import RMSNorm
 from mimgen.layers.rope import axis_widths, grid_ids, rotary_table
-from mimgen.ops.places import rows_at
-from mimgen.pretrained import Part
+from mimgen.ops.positions import gather_tokens
+from mimgen.pretrained import PretrainedModule
 
 MICRO_CONDITIONS = 5  # width, height, crop left, crop top, preference score
 
 
-class MeissonicTransformer(Part):
+class MeissonicTransformer(PretrainedModule):
     """Joint text-image blocks, single-stream blocks, 2-D rotary positions, RMS-normed q and k.
 
     Args:
@@ -50,7 +50,7 @@ class MeissonicTransformer(Part):
         codebook_size: number of codes K that can be predicted.
         downsample: halve the grid before the blocks (the paper's feature compression).
         upsample: double it behind them; must equal `downsample` for generation.
-        places: (rows, columns) of a learned table that is added to the embedded tokens and resized for
+        positions: (rows, columns) of a learned table that is added to the embedded tokens and resized for
             other grids; None as in the release, where rotary positions alone tell where a token is.
         micro_scale: factor on the sinusoids of the micro-conditions, 1 as in the release. Where they never
             change, their 1280 numbers are a bias that each step of Adam moves a thousand times too
@@ -131,9 +131,9 @@ class MeissonicTransformer(Part):
         Arguments as for `forward`; n is the size of `trunk_grid`, layers count joint blocks first.
         """
         height, width = tokens.shape[1:]
-        given = self.prepare(states, pooled, sizes, (height, width), image_ids=image_ids)
-        condition = self.condition(given, timestep)
-        return self.blocks().levels(self.enter(tokens, given), given.text, condition, given.table, layers)
+        cached = self.prepare(states, pooled, sizes, (height, width), image_ids=image_ids)
+        condition = self.timestep_embedding(cached, timestep)
+        return self.blocks().levels(self.embed_tokens(tokens, cached), cached.text, condition, cached.table, layers)
 
     def prepare(
         self,
@@ -143,8 +143,8 @@ class MeissonicTransformer(Part):
         grid: tuple[int, int],
         *,
         image_ids: Tensor | None = None,
-    ) -> Prepared:
-        """What does not change while a picture is drawn.
+    ) -> ConditionCache:
+        """What does not change while an image is generated.
 
         Args:
             states: [B, T, joint_attention_dim] text states.
@@ -160,14 +160,14 @@ class MeissonicTransformer(Part):
         if image_ids is None:
             image_ids = grid_ids(*self.trunk_grid(*grid), device=text.device)
         table = rotary_table(torch.cat([image_ids.new_zeros(text.shape[1], 3), image_ids]), self.rope_widths)
-        return Prepared(text, vector, table, CellGrid(*grid, self.compression), self._places(grid))
+        return ConditionCache(text, vector, table, CellGrid(*grid, self.compression), self._position_table(grid))
 
-    def condition(self, prepared: Prepared, timestep: Tensor) -> Tensor:
+    def timestep_embedding(self, prepared: ConditionCache, timestep: Tensor) -> Tensor:
         """The conditioning vector [B, D] of a step; timestep [B] or [1] as for `forward`."""
-        told = sinusoid(timestep * 1000).to(prepared.vector.dtype)
-        return self.time_text_embed.timestep_embedder(told) + prepared.vector
+        embedded = sinusoid(timestep * 1000).to(prepared.vector.dtype)
+        return self.time_text_embed.timestep_embedder(embedded) + prepared.vector
 
-    def enter(self, tokens: Tensor, prepared: Prepared, cells: Tensor | None = None) -> Tensor:
+    def embed_tokens(self, tokens: Tensor, prepared: ConditionCache, cells: Tensor | None = None) -> Tensor:
         """What the blocks read of tokens [B, h, w]: [B, n, D], or [B, m, D] at cells [B, m]."""
         places = prepared.places
         if cells is not None:
@@ -182,7 +182,7 @@ class MeissonicTransformer(Part):
             x = x.flatten(2).transpose(1, 2)
         return self.project_to_hidden(self.project_to_hidden_norm(x))
 
-    def _places(self, grid: tuple[int, int]) -> Tensor | None:
+    def _position_table(self, grid: tuple[int, int]) -> Tensor | None:
         """[1, D, h, w] the learned table on a token grid."""
         if self.places is None or self.places.shape[2:] == grid:
             return self.places
@@ -210,7 +210,7 @@ class MeissonicTransformer(Part):
     def states_at(
         self,
         tokens: Tensor,
-        prepared: Prepared,
+        prepared: ConditionCache,
         timestep: Tensor,
         positions: Tensor,
         *,
@@ -227,34 +227,34 @@ class MeissonicTransformer(Part):
             speed: whether the last block is shortened, and whether blocks are compiled.
             stores: keep the keys and values of each block.
         """
-        grid, condition = prepared.grid, self.condition(prepared, timestep)
-        cells = places = grid.cells(positions)
-        asked = None
+        grid, condition = prepared.grid, self.timestep_embedding(prepared, timestep)
+        cells = positions_of_cells = grid.cells(positions)
+        wanted = None
         if speed.last_block:
             found = Cells.holding(cells, grid.count)
-            asked, places = found.index, found.places(cells, grid.count)
-        x = self.blocks(speed.compile).whole(
-            self.enter(tokens, prepared), prepared.text, condition, prepared.table, asked=asked, stores=stores
+            wanted, positions_of_cells = found.index, found.positions(cells, grid.count)
+        x = self.blocks(speed.compile).all_cells(
+            self.embed_tokens(tokens, prepared), prepared.text, condition, prepared.table, wanted=wanted, stores=stores
         )
-        return self.leave(x, places, grid.corners(positions))
+        return self.output_features(x, positions_of_cells, grid.corners(positions))
 
-    def blocks(self, compile: bool = False) -> Blocks:
+    def blocks(self, compile: bool = False) -> BlockRunner:
         """The blocks, for passes that keep or read keys and values."""
-        return Blocks(self.transformer_blocks, self.single_transformer_blocks, compile)
+        return BlockRunner(self.transformer_blocks, self.single_transformer_blocks, compile)
 
-    def leave(self, cells: Tensor, places: Tensor, corners: Tensor) -> Tensor:
+    def output_features(self, cells: Tensor, positions: Tensor, corners: Tensor) -> Tensor:
         """What the head reads at M tokens, [B, M, D].
 
         Args:
             cells: [B, m, D] behind the last block.
-            places: [B, M] int64, which of the m cells a token lies in.
+            positions: [B, M] int64, which of the m cells per token lies in.
             corners: [B, M] int64, which corner of it.
         """
         x = self.project_from_hidden(self.project_from_hidden_norm(cells))
         if self.up_block is None:
-            return rows_at(x, places)
+            return gather_tokens(x, positions)
         x = self.up_block.up(x)
-        return rows_at(x.flatten(1, 2), places * x.shape[2] + corners)
+        return gather_tokens(x.flatten(1, 2), positions * x.shape[2] + corners)
 
     def forward(
         self,
@@ -270,7 +270,7 @@ class MeissonicTransformer(Part):
         """Logits of the tokens at `positions`.
 
         Args:
-            tokens: [B, h, w] int64 ids, `mask_id` where hidden.
+            tokens: [B, h, w] int64 ids, `mask_id` where masked.
             states: [B, T, joint_attention_dim] text states.
             pooled: [B, pooled_text_dim] pooled text.
             timestep: [B] or [1] masking rate in [0, 1]; multiplied by 1000 inside.
@@ -282,7 +282,7 @@ class MeissonicTransformer(Part):
             [B, M, K] logits.
         """
         x = self.states(tokens, states, pooled, timestep, sizes, image_ids=image_ids)
-        x = x if positions is None else rows_at(x, positions)
+        x = x if positions is None else gather_tokens(x, positions)
         return self.mlm_layer(x)
 
 

@@ -1,7 +1,7 @@
 """Masked-token training of a text-to-image generator (MaskGIT; Meissonic section 3).
 
-Hidden: a cosine-distributed share of the token ids. In their place: the mask id. Looks: the
-generator, with text. Target: the hidden ids. Loss: cross-entropy on hidden positions only.
+Masked: a cosine-distributed share of the token ids. In their place: the mask id. Looks: the
+generator, with text. Target: the masked ids. Loss: cross-entropy on masked positions only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mimgen.masking import CosineRate, with_mask_token
-from mimgen.ops.distributed import mean_over_ranks
+from mimgen.ops.distributed import distributed_mean
 from mimgen.types import Batch, Losses, Mask
 
 
@@ -44,7 +44,7 @@ def chunked_cross_entropy(
     memory is chunk x K instead of M x K.
 
     Args:
-        hidden: [M, D] states of the scored tokens.
+        masked: [M, D] states of the scored tokens.
         targets: [M] int64 ids.
         head: [*, D] -> [*, K] logits.
     """
@@ -61,18 +61,18 @@ def chunked_cross_entropy(
 
 
 class MaskedTokens(nn.Module):
-    """Objective: predict hidden token ids from the visible ones and the caption.
+    """Objective: predict masked token ids from the visible ones and the caption.
 
     Args:
         transformer: the generator; `states(...)` gives [B, N, D], `mlm_layer` the logits.
         text_encoder: trained along, or frozen when its parameters need no gradient.
         tokenizer: frozen; unused where the batch carries cached codes.
         drop_condition: probability of training a row with the empty caption (classifier-free guidance).
-        masking: draws the hidden positions and the rate that the model is told.
+        masking: samples the masked positions and the rate that the model is told.
         chunk: tokens whose logits exist at one time.
-        told: factor on the rate that the generator is told. 1 tells it the share that is hidden, as in sampling with
-            the clock "rate"; the release of Meissonic trains with 1000 (its transformer multiplies by 1000 again)
-            but samples with whole numbers below the number of steps.
+        timestep_scale: factor on the rate that the generator is told. 1 tells it the share that is masked, as
+            in sampling with the clock "rate"; the release of Meissonic trains with 1000 (its transformer
+            multiplies by 1000 again) but samples with whole numbers below the number of steps.
 
     Raises:
         ValueError: `drop_condition` outside [0, 1).
@@ -92,14 +92,14 @@ class MaskedTokens(nn.Module):
         drop_condition: float = 0.1,
         masking: CosineRate | None = None,
         chunk: int = 8192,
-        told: float = 1.0,
+        timestep_scale: float = 1.0,
     ) -> None:
         super().__init__()
         if not 0 <= drop_condition < 1:
             raise ValueError(f"drop_condition must lie in [0, 1), got {drop_condition}")
         self.transformer, self.text_encoder = transformer, text_encoder
         self.tokenizer = tokenizer.requires_grad_(False).eval()
-        self.drop_condition, self.chunk, self.told = drop_condition, chunk, told
+        self.drop_condition, self.chunk, self.timestep_scale = drop_condition, chunk, timestep_scale
         self.masking = masking or CosineRate()
 
     def train(self, mode: bool = True) -> MaskedTokens:
@@ -109,16 +109,16 @@ class MaskedTokens(nn.Module):
         return self
 
     def forward(self, batch: Batch) -> Losses:
-        """Losses with the term "cross_entropy" (nats a hidden token) and the metric "accuracy"."""
+        """Losses with the term "cross_entropy" (nats a masked token) and the metric "accuracy"."""
         tokens = self.tokens(batch)
-        mask, rates = self.masking(tokens[0].numel(), batch.draws)
+        mask, rates = self.masking(tokens[0].numel(), batch.rng)
         text = self.text_encoder.encode(self.captions(batch))
         return self.losses(
-            tokens, Mask(mask.hidden.to(tokens.device)), rates.to(tokens.device), text, micro_conditions(batch)
+            tokens, Mask(mask.masked.to(tokens.device)), rates.to(tokens.device), text, micro_conditions(batch)
         )
 
     def losses(self, tokens: Tensor, mask: Mask, rates: Tensor, text: TextStates, sizes: Tensor) -> Losses:
-        """The loss for chosen draws.
+        """The loss for chosen samples.
 
         Args:
             tokens: [B, h, w] int64 ids.
@@ -128,14 +128,14 @@ class MaskedTokens(nn.Module):
             sizes: [B, 5] micro-conditions.
         """
         shown = with_mask_token(tokens.flatten(1), mask, self.transformer.mask_id).view_as(tokens)
-        states = self.transformer.states(shown, text.states, text.pooled, self.told * rates, sizes)
+        states = self.transformer.states(shown, text.states, text.pooled, self.timestep_scale * rates, sizes)
         total, right = chunked_cross_entropy(
             states[mask.predict], tokens.flatten(1)[mask.predict], self.transformer.mlm_layer, self.chunk
         )
         count = mask.predict.sum()
         return Losses(
-            {"cross_entropy": mean_over_ranks(total, count)},
-            metrics={"accuracy": mean_over_ranks(right.float(), count).detach()},
+            {"cross_entropy": distributed_mean(total, count)},
+            metrics={"accuracy": distributed_mean(right.float(), count).detach()},
         )
 
     def tokens(self, batch: Batch) -> Tensor:
@@ -147,7 +147,7 @@ class MaskedTokens(nn.Module):
 
     def captions(self, batch: Batch) -> list[str]:
         """The captions, some replaced by the empty one with probability `drop_condition`."""
-        drop = batch.draws.uniform() < self.drop_condition
+        drop = batch.rng.uniform() < self.drop_condition
         return ["" if d else caption for caption, d in zip(batch.captions, drop.tolist(), strict=True)]
 
     def after_step(self, step: int) -> None:
@@ -155,7 +155,7 @@ class MaskedTokens(nn.Module):
 
 
 def micro_conditions(batch: Batch) -> Tensor:
-    """[B, 5] (width, height, crop left, crop top, score) of a batch; whole pictures of score 6 by default."""
+    """[B, 5] (width, height, crop left, crop top, score) of a batch; whole images of score 6 by default."""
     if batch.sizes is not None:
         return batch.sizes
     height, width = batch.images.shape[-2:]

@@ -21,7 +21,7 @@ class FeatureCache:
     """Cells of the canvas whose tokens stay are computed in every few steps only.
 
     A full step computes all cells and keeps the keys and values of every block. The steps in between compute the
-    active cells alone, which are those whose tokens were drawn since and those whose tokens are asked for; they
+    active cells alone, which are those whose tokens were generated since and those whose tokens are asked for; they
     read the kept entries of all others. With an order that is known beforehand (Halton) a step asks for the few
     tokens that it reveals; by confidence it asks for all that are masked, so that little is saved before the end.
 
@@ -53,12 +53,12 @@ class Speed:
 
     Attributes:
         text_once: text states, the constant part of the conditioning vector and the rotary tables are computed
-            once a picture instead of in every step. Exact but for rounding.
+            once per image instead of in every step. Exact but for rounding.
         guide_features: guidance mixes what the head's last layer reads instead of the logits, so that this layer
             runs once and not twice. Exact but for rounding, because it is linear.
         last_block: queries, MLP and output of the last single block, and all behind it, only for the cells whose
             tokens are asked for. Exact but for rounding.
-        compile: blocks through torch.compile; the first picture waits for the compiler. Exact but for rounding. The
+        compile: blocks through torch.compile; the first image waits for the compiler. Exact but for rounding. The
             steps between the full ones of a feature cache have other lengths each and stay as they are.
         cache: cells that stay are not computed in every step. Not exact.
         guidance_every: the unconditional branch is computed every so many steps; in between its last

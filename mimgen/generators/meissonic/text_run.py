@@ -9,11 +9,11 @@ from torch import Tensor
 
 from mimgen.encoders import TextStates
 from mimgen.generators.meissonic.cells import Cells, marked
+from mimgen.generators.meissonic.condition_cache import ConditionCache
 from mimgen.generators.meissonic.feature_cache import FeatureMemory
 from mimgen.generators.meissonic.model import MeissonicTransformer
-from mimgen.generators.meissonic.prepared import Prepared
 from mimgen.generators.meissonic.speed import Speed
-from mimgen.ops.places import rows_at
+from mimgen.ops.positions import gather_tokens
 from mimgen.sampling.guidance import combine
 
 
@@ -49,7 +49,7 @@ class TextRun:
         self.transformer, self.grid, self.speed = transformer, grid, speed
         self.text, self.negative, self.sizes = text, negative, sizes
         self.memory = FeatureMemory(transformer, speed)
-        self._prepared: Prepared | None = None
+        self._prepared: ConditionCache | None = None
         self._difference: _Difference | None = None
         self._step = -1
 
@@ -86,19 +86,19 @@ class TextRun:
         if self._difference is None or step - self._difference.step >= self.speed.guidance_every:
             return self._refreshed(tokens, positions, step, rate, weight)
         conditional = self._features(tokens, positions, step, rate, False)
-        return _pushed(conditional, rows_at(self._difference.values, positions), weight)
+        return _pushed(conditional, gather_tokens(self._difference.values, positions), weight)
 
     def _refreshed(self, tokens: Tensor, positions: Tensor, step: int, rate: Tensor, weight: float) -> Tensor:
         """Both branches at all tokens that may be asked for until the next time."""
         wanted = (tokens == self.transformer.mask_id) | marked(positions, tokens.shape[1])
         where = Cells.where(wanted).index
         both = self._features(tokens, where, step, rate, True, keep=len(tokens))
-        conditional, unconditional = (_spread(part, where, tokens.shape[1]) for part in both.float().chunk(2))
+        conditional, unconditional = (_scattered(part, where, tokens.shape[1]) for part in both.float().chunk(2))
         self._difference = _Difference(conditional - unconditional, step)
-        picked = rows_at(conditional, positions).to(both.dtype)
-        return _pushed(picked, rows_at(self._difference.values, positions), weight)
+        picked = gather_tokens(conditional, positions).to(both.dtype)
+        return _pushed(picked, gather_tokens(self._difference.values, positions), weight)
 
-    def _rows(self, guided: bool) -> Prepared:
+    def _rows(self, guided: bool) -> ConditionCache:
         """The conditional rows, with the unconditional ones behind them if `guided`."""
         if not self.speed.text_once:
             return self._prepare(guided)
@@ -106,7 +106,7 @@ class TextRun:
             self._prepared = self._prepare(True)
         return self._prepared if guided else self._prepared.head(len(self.text.states))
 
-    def _prepare(self, guided: bool) -> Prepared:
+    def _prepare(self, guided: bool) -> ConditionCache:
         states, pooled, sizes = self.text.states, self.text.pooled, self.sizes
         if guided:
             states = torch.cat([states, self.negative.states])
@@ -126,7 +126,7 @@ def _pushed(conditional: Tensor, difference: Tensor, weight: float) -> Tensor:
     return (conditional.float() + (weight - 1) * difference).to(conditional.dtype)
 
 
-def _spread(values: Tensor, where: Tensor, count: int) -> Tensor:
-    """Values [B, M, D] at their places in [B, count, D], zeros elsewhere."""
-    spread = values.new_zeros(len(values), count, values.shape[2])
-    return spread.scatter(1, where[..., None].expand_as(values), values)
+def _scattered(values: Tensor, where: Tensor, count: int) -> Tensor:
+    """Values [B, M, D] at their positions in [B, count, D], zeros elsewhere."""
+    scattered = values.new_zeros(len(values), count, values.shape[2])
+    return scattered.scatter(1, where[..., None].expand_as(values), values)

@@ -17,13 +17,13 @@ from mimgen.generators.meissonic.speed import EXACT, Speed
 from mimgen.generators.meissonic.text_run import TextRun
 from mimgen.sampling import Sampled, unmask
 from mimgen.sampling.guidance import combine
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 # How the authors of Meissonic sample (their script; the default of their pipeline is 48 steps); names as of the
 # pipeline's preset. The clock is told whole numbers although the model was trained on rates.
 RELEASED: Mapping[str, Any] = {
     "steps": 64, "guidance_scale": 9.0, "guidance_interval": (0.0, 1.0), "order": "confidence", "schedule": "cosine",
-    "choice_temperature": (2.0, 0.0), "token_temperature": 1.0, "clock": "steps", "crop": (0, 0), "score": 6.0,
+    "choice_temperature": (2.0, 0.0), "token_temperature": 1.0, "timestep_mode": "steps", "crop": (0, 0), "score": 6.0,
 }  # fmt: skip
 
 
@@ -39,10 +39,11 @@ def check_scheduler(scheduler: Mapping[str, Any], transformer: MeissonicTransfor
     Raises:
         UserError: it masks with another id.
     """
-    told = scheduler.get("mask_token_id", transformer.mask_id)
-    if told != transformer.mask_id:
+    mask_token = scheduler.get("mask_token_id", transformer.mask_id)
+    if mask_token != transformer.mask_id:
         raise UserError(
-            f"the scheduler masks with id {told}, the transformer was trained with {transformer.mask_id} (the last "
+            f"the scheduler masks with id {mask_token}, the transformer was trained with "
+            f"{transformer.mask_id} (the last "
             "of its vocabulary): the folders are of two models"
         )
 
@@ -58,8 +59,8 @@ class TextPredictor:
         negative: the same of what the unconditional branch of the guidance reads.
         sizes: micro-conditions: width, height, crop left, crop top, score.
         steps: of the whole run.
-        clock: what the model is told of the progress: "rate", the share still masked; "steps", the number of steps
-            left behind this one, as the release samples.
+        timestep_mode: what the model is told of the progress: "rate", the share still masked; "steps", the
+            number of steps left behind this one, as the release samples.
         speed: what is saved. A predictor serves one run of the sampler at a time.
     """
 
@@ -69,7 +70,7 @@ class TextPredictor:
     negative: TextStates
     sizes: tuple[float, float, float, float, float]
     steps: int
-    clock: Literal["rate", "steps"] = "rate"
+    timestep_mode: Literal["rate", "steps"] = "rate"
     speed: Speed = EXACT
 
     @cached_property
@@ -104,7 +105,7 @@ class TextPredictor:
 
     def progress(self, tokens: Tensor, step: int) -> Tensor:
         """[B] how far sampling of tokens [B, N] has come, as the model is told."""
-        if self.clock == "steps":
+        if self.timestep_mode == "steps":
             return torch.full((len(tokens),), float(self.steps - 1 - step), device=tokens.device)
         # the share still masked, the same quantity that the model was told in training
         return (tokens == self.transformer.mask_id).float().mean(1)
@@ -114,22 +115,25 @@ class TextPredictor:
         return torch.tensor(self.sizes, dtype=torch.float32, device=self.transformer.device).expand(count, -1)
 
 
-def sample_text(predict: TextPredictor, draws: Draws, *, start: Tensor | None = None, **options: Any) -> Sampled:
-    """Draw the tokens of one picture for each caption.
+def sample_text(
+    predict: TextPredictor, rng: SampleRNG, *, initial_tokens: Tensor | None = None, **options: Any
+) -> Sampled:
+    """Generate the tokens of one image for each caption.
 
     Args:
         predict: generator and captions.
-        draws: B random streams.
-        start: [B, N] int64 ids that are known, the mask id where a token is to be drawn; None draws all.
+        rng: B random streams.
+        initial_tokens: [B, N] int64 ids that are known, the mask id where a token is to be generated; None
+        generates all.
         options: further arguments of `mimgen.sampling.unmask`, without steps and grid.
 
     Raises:
         UserError: see `unmask`.
     """
     mask_id, (rows, columns) = predict.transformer.mask_id, predict.grid
-    if start is None:
-        start = torch.full((len(draws), rows * columns), mask_id)
-    tokens = start.to(predict.transformer.device)
+    if initial_tokens is None:
+        initial_tokens = torch.full((len(rng), rows * columns), mask_id)
+    tokens = initial_tokens.to(predict.transformer.device)
     return unmask(
-        predict, tokens, mask_id=mask_id, steps=predict.steps, draws=draws, grid=predict.grid, **options
+        predict, tokens, mask_id=mask_id, steps=predict.steps, rng=rng, grid=predict.grid, **options
     )

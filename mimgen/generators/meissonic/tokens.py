@@ -18,7 +18,7 @@ class DigitTable(nn.Module):
     """Rows for code ids that are sums over the id's digits: [K, D] from one row a digit value.
 
     An FSQ or LFQ id is a number in mixed radix. Codes that share digits then share what is
-    learned of them, so a small model needs far fewer pictures than with K unrelated rows.
+    learned of them, so a small model needs far fewer images than with K unrelated rows.
 
     Args:
         levels: digit ranges, lowest place first, as in `FiniteScalarQuantizer`.
@@ -41,8 +41,8 @@ class DigitTable(nn.Module):
         self.register_buffer("digits", table, persistent=False)
         # neighbouring values of a digit start alike: half of each row is linear in the value
         slopes = [torch.linspace(-1.7, 1.7, level)[:, None] * torch.randn(1, width) for level in levels]
-        start = (torch.cat(slopes) + torch.randn(sum(levels), width)) / (2 * len(levels)) ** 0.5
-        self.rows = nn.Parameter(scale * start)
+        initial = (torch.cat(slopes) + torch.randn(sum(levels), width)) / (2 * len(levels)) ** 0.5
+        self.rows = nn.Parameter(scale * initial)
 
     def forward(self) -> Tensor:
         """[K, D]."""

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.generators.titok_maskgit.model import TiTokMaskGit
 
-__all__ = ["RELEASE", "arguments"]
+__all__ = ["ADAPTER", "arguments"]
 
 
 def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -21,28 +21,28 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
         config: the official configuration, maybe empty; without it there are 16 heads, as in every release.
         tensors: the official weights.
     """
-    said: Mapping[str, Any] = config.get("model", config).get("generator", {})
+    options: Mapping[str, Any] = config.get("model", config).get("generator", {})
     bert = "model.lm_head.weight" in tensors
     start = "model." if bert else ""
     codes, width = tensors[f"{start}lm_head.weight"].shape
     words = len(tensors["model.embeddings.word_embeddings.weight" if bert else "embeddings.weight"])
     if bert:
-        places = len(tensors["model.embeddings.position_embeddings.weight"])
+        positions = len(tensors["model.embeddings.position_embeddings.weight"])
         hidden = "encoder.layer.0.intermediate.dense"
         depth = _count(tensors, r"model\.encoder\.layer\.(\d+)\.")
     else:
-        places, hidden = tensors["pos_embed"].shape[1], "mid_block.mlp.fc1"
+        positions, hidden = tensors["pos_embed"].shape[1], "mid_block.mlp.fc1"
         depth = 2 * _count(tensors, r"in_blocks\.(\d+)\.") + 1
     return {
         "codebook_size": codes,
-        "length": places - 1,
+        "length": positions - 1,
         "classes": words - codes - 2,
         "body": "bert" if bert else "uvit",
         "width": width,
         "depth": depth,
-        "heads": int(said.get("num_attention_heads", 16)),
+        "heads": int(options.get("num_attention_heads", 16)),
         "hidden": len(tensors[f"{start}{hidden}.weight"]),
-        "dropout": float(said.get("dropout", 0.1)),
+        "dropout": float(options.get("dropout", 0.1)),
     }
 
 
@@ -51,11 +51,11 @@ def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
 
 
 def rename(key: str) -> str | None:
-    """Our key; places numbered by transformers are no weights."""
+    """Our key; positions numbered by transformers are no weights."""
     return None if key.endswith((".position_ids", ".token_type_ids")) else key
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "titok_maskgit",
     "class-conditional generators over TiTok's ids (Yu et al., 2024; github.com/bytedance/1d-tokenizer)",
     TiTokMaskGit,

@@ -13,27 +13,29 @@ EPS = 1e-12
 
 
 class BertEmbeddings(nn.Module):
-    """Words plus learned places plus the one token type, normalised.
+    """Words plus learned positions plus the one token type, normalised.
 
     Args:
         words: rows of the table of words.
-        places: rows of the table of places, the longest sequence.
+        positions: rows of the table of positions, the longest sequence.
         width: D.
         dropout: on the result.
     """
 
-    def __init__(self, words: int, places: int, width: int, dropout: float = 0.0) -> None:
+    def __init__(self, words: int, positions: int, width: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.word_embeddings = nn.Embedding(words, width)
-        self.position_embeddings = nn.Embedding(places, width)
+        self.position_embeddings = nn.Embedding(positions, width)
         self.token_type_embeddings = nn.Embedding(2, width)  # the second is never used here
         self.LayerNorm = nn.LayerNorm(width, EPS)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Ids [B, T] int64 to [B, T, D]."""
-        places = self.position_embeddings.weight[: ids.shape[1]]
-        return self.dropout(self.LayerNorm(self.word_embeddings(ids) + places + self.token_type_embeddings.weight[0]))
+        positions = self.position_embeddings.weight[: ids.shape[1]]
+        return self.dropout(
+            self.LayerNorm(self.word_embeddings(ids) + positions + self.token_type_embeddings.weight[0])
+        )
 
 
 class _Output(nn.Module):
@@ -56,7 +58,7 @@ class BertBlock(nn.Module):
     Args:
         width: D.
         heads: attention heads H, a divisor of `width`.
-        hidden: width of the MLP.
+        masked: width of the MLP.
         dropout: on both branches.
 
     Raises:
@@ -82,7 +84,7 @@ class BertBlock(nn.Module):
         return self.output(F.gelu(self.intermediate["dense"](x)), x)
 
 
-def start_bert(module: nn.Module) -> None:
+def init_bert(module: nn.Module) -> None:
     """BERT's initial weights inside: truncated normal 0.02 for linear layers and tables, zero biases."""
     for part in module.modules():
         if isinstance(part, (nn.Linear, nn.Embedding)):

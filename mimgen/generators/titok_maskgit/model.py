@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.generators.titok_maskgit.bert import BertBlock, BertEmbeddings, start_bert
+from mimgen.generators.titok_maskgit.bert import BertBlock, BertEmbeddings, init_bert
 from mimgen.layers.blocks.vit import VitBlock
-from mimgen.ops.places import rows_at
-from mimgen.pretrained import Part
+from mimgen.ops.positions import gather_tokens
+from mimgen.pretrained import PretrainedModule
 from mimgen.sampling import Arccos, Guidance
-from mimgen.sampling.draw import Draw
 from mimgen.sampling.temperatures import Falling
+from mimgen.sampling.token_sampler import TokenSampler
 
 Body = Literal["bert", "uvit"]
 
@@ -31,10 +31,10 @@ class _BertBody(nn.Module):
     """Embeddings, post-norm blocks and the head of the BERT body."""
 
     def __init__(
-        self, words: int, places: int, codes: int, width: int, depth: int, heads: int, hidden: int, dropout: float
+        self, words: int, length: int, codes: int, width: int, depth: int, heads: int, hidden: int, dropout: float
     ) -> None:
         super().__init__()
-        self.embeddings = BertEmbeddings(words, places, width, dropout)
+        self.embeddings = BertEmbeddings(words, length, width, dropout)
         blocks = [BertBlock(width, heads, hidden, dropout) for _ in range(depth)]
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(blocks)})
         self.lm_head = nn.Linear(width, codes)
@@ -49,7 +49,7 @@ class _BertBody(nn.Module):
         return x
 
 
-class TiTokMaskGit(Part):
+class TiTokMaskGit(PretrainedModule):
     """Logits of masked TiTok ids from the visible ones and a class.
 
     Args:
@@ -60,7 +60,7 @@ class TiTokMaskGit(Part):
         width: D.
         depth: blocks; of "uvit" depth // 2 on each side of a middle one.
         heads: attention heads, a divisor of `width`.
-        hidden: width of the MLPs.
+        masked: width of the MLPs.
         dropout: on the outputs of attention and MLP while training.
 
     Attributes:
@@ -93,7 +93,7 @@ class TiTokMaskGit(Part):
             self.model = _BertBody(words, length + 1, codebook_size, width, depth, heads, hidden, dropout)
         else:
             self._make_uvit(words, depth, heads, hidden, dropout)
-        start_bert(self)
+        init_bert(self)
 
     def _make_uvit(self, words: int, depth: int, heads: int, hidden: int, dropout: float) -> None:
         width, half = self.width, depth // 2
@@ -108,7 +108,7 @@ class TiTokMaskGit(Part):
     def states(self, tokens: Tensor, labels: Tensor) -> Tensor:
         """What the head reads: [B, N, D]. Arguments as for `forward`."""
         if tokens.shape[1] != self.length:
-            raise UserError(f"{tokens.shape[1]} tokens a picture; this generator was made for {self.length}")
+            raise UserError(f"{tokens.shape[1]} tokens per image; this generator was made for {self.length}")
         ids = torch.cat([labels[:, None] + self.codebook_size + 1, tokens], dim=1)
         if self.config["body"] == "bert":
             return self.model(ids)[:, 1:]
@@ -129,7 +129,7 @@ class TiTokMaskGit(Part):
         """Logits of the tokens at `positions`.
 
         Args:
-            tokens: [B, N] int64 ids, `mask_id` where hidden.
+            tokens: [B, N] int64 ids, `mask_id` where masked.
             labels: [B] int64 classes, `dropped` for none.
             positions: [B, M] int64 positions to score; all N when None.
 
@@ -141,7 +141,7 @@ class TiTokMaskGit(Part):
         """
         x = self.states(tokens, labels)
         if positions is not None:
-            x = rows_at(x, positions)
+            x = gather_tokens(x, positions)
         return self.head(x)
 
 
@@ -182,7 +182,8 @@ def released_sampling(
         power: of "power-cosine".
         temperature: of the noise on logits and on confidence; falls to 0 with the last step.
         annealed: divide the logits by a number that falls to 0.5 from 1.3 before the first step.
-        gumbel_codes: K to draw with the release's own random numbers, see `mimgen.sampling.draw.Draw`.
+        gumbel_codes: K to generate with the release's own random numbers, see
+            `mimgen.sampling.token_sampler.TokenSampler`.
     """
     guidance = {
         "constant": Guidance(guidance_scale + 1),
@@ -198,5 +199,5 @@ def released_sampling(
         "choice_temperature": Falling(temperature),
         "token_temperature": Falling(temperature),
         "logit_temperature": Falling(1.3, 0.5) if annealed else 1.0,
-        "draw": Draw("logit", gumbel_codes),
+        "token_sampler": TokenSampler("logit", gumbel_codes),
     }

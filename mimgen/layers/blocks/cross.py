@@ -54,7 +54,7 @@ class CrossAttention(nn.Module):
             queries: what asks.
             keys: what is compared with.
             values: what is read, where it differs from the keys; not with a joint projection.
-            rotations: places of the queries and of the keys, as rotations of their channels.
+            rotations: positions of the queries and of the keys, as rotations of their channels.
         """
         q = self.q(queries).unflatten(-1, (self.heads, -1))
         k, v = self._memory(keys, values)
@@ -114,7 +114,7 @@ class CrossBlock(nn.Module):
         Args:
             x: the queries.
             memory: what they read.
-            rotations: places of queries and memory, see `CrossAttention`.
+            rotations: positions of queries and memory, see `CrossAttention`.
         """
         if self.attn is not None and self.norm1 is not None:
             q, k, v = self.attn.project(self.norm1(x))

@@ -1,7 +1,7 @@
 """The parts of HiViT: patches as small grids of units, which merge before attention starts (arXiv 2205.14949).
 
 A patch is a grid of s x s units (s = 4, then 2, then 1) that never mix with those of other patches before the
-attention, so that hidden patches can be left out at all scales at once. Units lie as [B, K, s, s, D]; parameter
+attention, so that masked patches can be left out at all scales at once. Units lie as [B, K, s, s, D]; parameter
 names are those of iTPN's release (arXiv 2211.12735).
 """
 
@@ -18,12 +18,12 @@ SIDE = 4  # units of a patch along a side
 
 
 class UnitEmbed(nn.Module):
-    """Pictures to units: a convolution over a quarter of the patch's side, then a norm.
+    """Images to units: a convolution over a quarter of the patch's side, then a norm.
 
     Args:
         patch: side of a patch in pixels, a multiple of 4.
         width: D of a unit.
-        channels: C of the pictures.
+        channels: C of the images.
         eps: of the norm.
 
     Raises:
@@ -46,13 +46,13 @@ class UnitEmbed(nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != self.proj.in_channels:
             raise UserError(
-                f"this encoder takes pictures [B, {self.proj.in_channels}, H, W], got {list(images.shape)}: "
+                f"this encoder takes images [B, {self.proj.in_channels}, H, W], got {list(images.shape)}: "
                 "convert them to as many channels"
             )
         height, width = images.shape[-2:]
         if height % self.patch or width % self.patch:
             raise UserError(
-                f"pictures of {width} x {height} do not divide into patches of {self.patch} pixels: resize or crop "
+                f"images of {width} x {height} do not divide into patches of {self.patch} pixels: resize or crop "
                 f"to multiples of {self.patch}"
             )
         return height // self.patch, width // self.patch
@@ -171,8 +171,8 @@ class UnitBlock(nn.Module):
         return x + self.drop_path(_scaled(self.mlp(self.norm2(x)), self.gamma_2))
 
 
-def _gamma(width: int, start: float | None) -> nn.Parameter | None:
-    return nn.Parameter(torch.full((width,), start)) if start else None
+def _gamma(width: int, initial: float | None) -> nn.Parameter | None:
+    return nn.Parameter(torch.full((width,), initial)) if initial else None
 
 
 def _scaled(x: Tensor, gamma: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ from mimgen.errors import UserError
 from mimgen.layers.attention import attend
 from mimgen.layers.blocks.vit import DropPath, Mlp
 
-# Added to the attention between places that the shift put side by side but that are not neighbours.
+# Added to the attention between positions that the shift put side by side but that are not neighbours.
 _APART = -100.0
 
 
@@ -41,7 +41,7 @@ class WindowAttention(nn.Module):
         """Windows [B, n, T, D] of T = window^2 tokens to the same shape.
 
         Args:
-            x: n windows of each picture.
+            x: n windows of each image.
             apart: [n, T, T] boolean, true where two tokens must not see each other.
         """
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).flatten(0, 1).unbind(2)
@@ -131,8 +131,8 @@ class PatchMerging(nn.Module):
 
 def relative_index(window: int) -> Tensor:
     """[T, T] int64: for two tokens of a window the row of the bias table that belongs to their offset."""
-    places = torch.cartesian_prod(torch.arange(window), torch.arange(window))
-    offset = places[:, None] - places[None] + window - 1
+    positions = torch.cartesian_prod(torch.arange(window), torch.arange(window))
+    offset = positions[:, None] - positions[None] + window - 1
     return offset[..., 0] * (2 * window - 1) + offset[..., 1]
 
 
@@ -149,7 +149,7 @@ def from_windows(x: Tensor, grid: tuple[int, int], side: int) -> Tensor:
 
 
 def shifted_apart(grid: tuple[int, int], side: int, shift: int) -> Tensor:
-    """[n, T, T] boolean: pairs in a window of a rolled grid that come from different edges of the picture."""
+    """[n, T, T] boolean: pairs in a window of a rolled grid that come from different edges of the image."""
     regions = [(torch.arange(size) >= size - side).long() + (torch.arange(size) >= size - shift) for size in grid]
     region = 3 * regions[0][:, None] + regions[1][None]
     cut = windows(region[None, ..., None], side)[0, ..., 0]

@@ -13,7 +13,7 @@ from mimgen.layers.attention import attend
 from mimgen.layers.blocks.swin import from_windows, relative_index, shifted_apart, windows
 from mimgen.layers.blocks.vit import DropPath, Mlp
 
-# Added to the attention between places that the shift put side by side but that are not neighbours.
+# Added to the attention between positions that the shift put side by side but that are not neighbours.
 _APART = -100.0
 _HIDDEN = 512  # of the network that tells the bias of an offset
 _LARGEST = math.log(100.0)  # logit scale, as a logarithm
@@ -57,7 +57,7 @@ class CosineWindowAttention(nn.Module):
         """Windows [B, n, T, D] of T = window^2 tokens to the same shape.
 
         Args:
-            x: n windows of each picture.
+            x: n windows of each image.
             apart: [n, T, T] boolean, true where two tokens must not see each other.
         """
         q, k, v = F.linear(x, self.qkv.weight, self._bias()).unflatten(-1, (3, self.heads, -1)).flatten(0, 1).unbind(2)
@@ -73,8 +73,8 @@ class CosineWindowAttention(nn.Module):
 
     def position_bias(self) -> Tensor:
         """[H, T, T] in 0..16, the bias of query and key (Swin v2, equation 3)."""
-        told = self.cpb_mlp(self.offsets.to(self.logit_scale.dtype))
-        return _BIAS * told[self.offset_index].permute(2, 0, 1).float().sigmoid()
+        predicted = self.cpb_mlp(self.offsets.to(self.logit_scale.dtype))
+        return _BIAS * predicted[self.offset_index].permute(2, 0, 1).float().sigmoid()
 
     def _bias(self) -> Tensor | None:
         if self.q_bias is None or self.v_bias is None:

@@ -14,7 +14,7 @@ from mimgen.layers.attention import attend
 from mimgen.layers.merging import Merged, match
 
 
-def start_linears(module: nn.Module) -> None:
+def init_linears(module: nn.Module) -> None:
     """Initial weights of ViT and Swin for every linear layer inside: truncated normal 0.02, zero biases."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
@@ -26,9 +26,9 @@ def start_linears(module: nn.Module) -> None:
 class LayerScale(nn.Module):
     """x * gamma over the last dimension (CaiT, arXiv 2103.17239, equation 4)."""
 
-    def __init__(self, width: int, start: float) -> None:
+    def __init__(self, width: int, initial: float) -> None:
         super().__init__()
-        self.gamma = nn.Parameter(torch.full((width,), start))
+        self.gamma = nn.Parameter(torch.full((width,), initial))
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., D]."""

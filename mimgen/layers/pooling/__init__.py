@@ -1,4 +1,4 @@
-"""Poolings of tokens that attend: many tokens of a picture to one vector, with maps of what counted."""
+"""Poolings of tokens that attend: many tokens of an image to one vector, with maps of what counted."""
 
 from mimgen.layers.pooling.abmilp import AbmilpPooling
 from mimgen.layers.pooling.blocks import CaitPooling, ClipPooling, DinoBlockPooling, JepaPooling
@@ -29,7 +29,7 @@ __all__ = [
     "Pooling",
     "PoolingName",
     "ProbeHead",
-    "SimPool",
     "SiglipPooling",
+    "SimPool",
     "pooling_named",
 ]

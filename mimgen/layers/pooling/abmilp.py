@@ -26,7 +26,7 @@ class AbmilpPooling(Pooling):
             the scores' input and on the content.
         activation: between the linear layers of the scores' MLP.
         depth: linear layers of that MLP.
-        positions: N for a learnt position table, begun as sines and cosines, that is added to the scores' input;
+        positions: N for a learnt position table, started as sines and cosines, that is added to the scores' input;
             0 for none. A table of a square grid plus one gets a zero row for the class token in front.
         patches_only: leave out the first token, the class token.
     """
@@ -54,16 +54,16 @@ class AbmilpPooling(Pooling):
             layers += [nn.Linear(width, width), nn.Tanh() if activation == "tanh" else nn.ReLU()]
         self.attention_predictor = nn.Sequential(*layers, nn.Linear(width, 1))
 
-    def look(self, tokens: Tensor) -> Pooled:
-        """See `Pooling.look`; `attention` is [B, N, 1]; with `patches_only` the class token's share is 0."""
+    def pool_with_maps(self, tokens: Tensor) -> Pooled:
+        """See `Pooling.pool_with_maps`; `attention` is [B, N, 1]; with `patches_only` the class token's share is 0."""
         x = tokens[:, 1:] if self.patches_only else tokens
-        seen = x if self.self_attn is None else self.self_attn(x)
-        content = seen if self.use == "both" else x
+        contextual = x if self.self_attn is None else self.self_attn(x)
+        content = contextual if self.use == "both" else x
         if self.pos_embed is not None:
             if self.pos_embed.shape[1] != x.shape[1]:
                 raise UserError(f"positions={self.pos_embed.shape[1]}, but {x.shape[1]} tokens came: make them equal")
-            seen = seen + self.pos_embed
-        attention = self.attention_predictor(seen).softmax(1)
+            contextual = contextual + self.pos_embed
+        attention = self.attention_predictor(contextual).softmax(1)
         maps = attention.transpose(1, 2)
         vector = (maps @ content)[:, 0]
         return Pooled(vector, nn.functional.pad(maps, (int(self.patches_only), 0)), attention)

@@ -1,4 +1,4 @@
-"""Cross-attention from one or a few query tokens to all tokens of a picture."""
+"""Cross-attention from one or a few query tokens to all tokens of an image."""
 
 from __future__ import annotations
 

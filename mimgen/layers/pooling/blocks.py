@@ -12,9 +12,9 @@ from mimgen.layers.pooling.contract import (
     Pooled,
     Pooling,
     check_heads,
+    init_token,
     join_heads,
     split_heads,
-    start_token,
     weigh,
 )
 
@@ -32,12 +32,12 @@ class CaitPooling(Pooling):
 
     def __init__(self, width: int, heads: int = 4, layer_scale: float = 1e-4) -> None:
         super().__init__(width)
-        self.cls_token = start_token(1, 1, width)
+        self.cls_token = init_token(1, 1, width)
         self.block = _ClassBlock(width, heads, layer_scale)
         self.norm = nn.LayerNorm(width)
 
-    def look(self, tokens: Tensor) -> Pooled:
-        """See `Pooling.look`; `attention` is [B, H, 1, N + 1], the class token being key 0."""
+    def pool_with_maps(self, tokens: Tensor) -> Pooled:
+        """See `Pooling.pool_with_maps`; `attention` is [B, H, 1, N + 1], the class token being key 0."""
         vector, attention = self.block(self.cls_token.expand(len(tokens), -1, -1), tokens)
         return Pooled(self.norm(vector)[:, 0], _without_first(attention[:, :, 0]), attention)
 
@@ -70,11 +70,11 @@ class JepaPooling(Pooling):
 
     def __init__(self, width: int, heads: int = 16) -> None:
         super().__init__(width)
-        self.query_tokens = start_token(1, 1, width)
+        self.query_tokens = init_token(1, 1, width)
         self.block = _CrossBlock(width, heads)
 
-    def look(self, tokens: Tensor) -> Pooled:
-        """See `Pooling.look`; `attention` is [B, H, 1, N]."""
+    def pool_with_maps(self, tokens: Tensor) -> Pooled:
+        """See `Pooling.pool_with_maps`; `attention` is [B, H, 1, N]."""
         vector, attention = self.block(self.query_tokens, tokens)
         return Pooled(vector[:, 0], attention[:, :, 0], attention)
 
@@ -104,8 +104,8 @@ class DinoBlockPooling(Pooling):
         super().__init__(width)
         self.block = VitBlock(width, heads, eps=1e-5, qkv_bias=False)
 
-    def look(self, tokens: Tensor) -> Pooled:
-        """See `Pooling.look`; `attention` is [B, H, N, N], `maps` how much a token receives on average."""
+    def pool_with_maps(self, tokens: Tensor) -> Pooled:
+        """See `Pooling.pool_with_maps`; `attention` is [B, H, N, N], `maps` how much a token receives on average."""
         attention = self.block.attn.maps(self.block.norm1(tokens))
         return Pooled(self.block(tokens).mean(1), attention.mean(2), attention)
 
@@ -130,12 +130,12 @@ class ClipPooling(Pooling):
         check_heads(width, heads)
         self.heads = heads
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.pos_embed = start_token(tokens + 1, width)
+        self.pos_embed = init_token(tokens + 1, width)
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def look(self, tokens: Tensor) -> Pooled:
-        """See `Pooling.look`; `attention` is [B, H, N + 1, N + 1], the mean being token 0."""
+    def pool_with_maps(self, tokens: Tensor) -> Pooled:
+        """See `Pooling.pool_with_maps`; `attention` is [B, H, N + 1, N + 1], the mean being token 0."""
         q, k, v = self._project(tokens)
         attention = weigh(q, k)
         vector = self.proj(join_heads(attention[:, :, :1] @ v))[:, 0]

@@ -12,13 +12,13 @@ from mimgen.errors import UserError
 
 @dataclass(frozen=True)
 class Pooled:
-    """Tokens that became one vector a picture.
+    """Tokens that became one vector per image.
 
     Attributes:
         vector: [B, F].
-        maps: [B, K, N], how much each token counts; K maps a picture, none negative, each sums to 1.
+        maps: [B, K, N], how much each token counts; K maps per image, none negative, each sums to 1.
         attention: the weights in the shape in which the method's own code returns them; it may hold queries
-            and keys that are not tokens of the picture.
+            and keys that are not tokens of the image.
     """
 
     vector: Tensor
@@ -38,13 +38,13 @@ class Pooling(nn.Module):
         super().__init__()
         self.width, self.features = width, features or width
 
-    def look(self, tokens: Tensor) -> Pooled:
+    def pool_with_maps(self, tokens: Tensor) -> Pooled:
         """Tokens [B, N, D] to the vector and its maps."""
         raise NotImplementedError
 
     def pool(self, tokens: Tensor) -> Tensor:
         """The vector [B, F] alone; overridden where the maps cost something."""
-        return self.look(tokens).vector
+        return self.pool_with_maps(tokens).vector
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens [B, N, D] to vectors [B, F].
@@ -61,7 +61,7 @@ class Pooling(nn.Module):
 
     def maps(self, tokens: Tensor) -> Tensor:
         """Tokens [B, N, D] to maps [B, K, N] that sum to 1."""
-        return self.look(tokens).maps
+        return self.pool_with_maps(tokens).maps
 
 
 def check_heads(width: int, heads: int) -> None:
@@ -85,7 +85,7 @@ def weigh(q: Tensor, k: Tensor) -> Tensor:
     return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1)
 
 
-def start_token(*shape: int) -> nn.Parameter:
+def init_token(*shape: int) -> nn.Parameter:
     """A learnt token or table, normal with deviation 0.02."""
     return nn.Parameter(0.02 * torch.randn(*shape))
 

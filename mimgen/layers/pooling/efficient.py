@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mimgen.errors import UserError
 from mimgen.layers.pooling.attention import JointCrossAttention
-from mimgen.layers.pooling.contract import Pooled, Pooling, start_token
+from mimgen.layers.pooling.contract import Pooled, Pooling, init_token
 from mimgen.papers import Paper
 
 PAPER = Paper(
@@ -28,7 +28,7 @@ class EfficientPooling(Pooling):
     m D / (M d_out) onwards of V. Queries and keys have no projection, and there is none afterwards.
 
     Computed as V_m (sum_n a_mn x_n), which is the same sum: the tokens are pooled before they are projected, so
-    V meets M tokens a picture and not N. That makes 2 M N D + D^2 / d_out multiplications a picture where the
+    V meets M tokens per image and not N. That makes 2 M N D + D^2 / d_out multiplications per image where the
     order of the paper's text makes (M + D / d_out) N D and a little.
 
     Args:
@@ -49,11 +49,11 @@ class EfficientPooling(Pooling):
             )
         super().__init__(width, width // reduction)
         self.queries = queries
-        self.cls_token = start_token(1, queries, width)
+        self.cls_token = init_token(1, queries, width)
         self.v = nn.Linear(width, self.features, bias=bias)
 
-    def look(self, tokens: Tensor) -> Pooled:
-        """See `Pooling.look`; `attention` is [B, 1, M, N]."""
+    def pool_with_maps(self, tokens: Tensor) -> Pooled:
+        """See `Pooling.pool_with_maps`; `attention` is [B, 1, M, N]."""
         scores = tokens @ (self.cls_token[0] * self.width**-0.5).T
         maps = scores.transpose(1, 2).softmax(-1)
         gathered = maps @ tokens
@@ -67,7 +67,7 @@ class EfficientPooling(Pooling):
 class MultiheadPooling(Pooling):
     """One learnt query through a common multi-head attention with q, k, v and output projections.
 
-    The yardstick of the paper's comparison; 4 D^2 weights and 2 N D^2 multiplications a picture.
+    The yardstick of the paper's comparison; 4 D^2 weights and 2 N D^2 multiplications per image.
 
     Args:
         width: D.
@@ -76,10 +76,10 @@ class MultiheadPooling(Pooling):
 
     def __init__(self, width: int, heads: int = 12) -> None:
         super().__init__(width)
-        self.query = start_token(1, 1, width)
+        self.query = init_token(1, 1, width)
         self.attn = JointCrossAttention(width, heads)
 
-    def look(self, tokens: Tensor) -> Pooled:
-        """See `Pooling.look`; `attention` is [B, H, 1, N]."""
+    def pool_with_maps(self, tokens: Tensor) -> Pooled:
+        """See `Pooling.pool_with_maps`; `attention` is [B, H, 1, N]."""
         vector, attention = self.attn(self.query, tokens)
         return Pooled(vector[:, 0], attention[:, :, 0], attention)

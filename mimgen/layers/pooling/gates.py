@@ -38,8 +38,8 @@ class CbamPooling(_MapPooling):
         self.channel = _ChannelGate(width, max(1, int(width / reduction + 0.5)))
         self.spatial = _SpatialGate()
 
-    def look(self, tokens: Tensor) -> Pooled:
-        """See `Pooling.look`; `attention` is the gate of places [B, 1, h, w], `maps` its shares."""
+    def pool_with_maps(self, tokens: Tensor) -> Pooled:
+        """See `Pooling.pool_with_maps`; `attention` is the gate of positions [B, 1, h, w], `maps` its shares."""
         x = self._map(tokens)
         gated = x * self.channel(x)
         gate = self.spatial(gated)
@@ -84,8 +84,8 @@ class DolgPooling(_MapPooling):
         self.bn = nn.BatchNorm2d(width, eps=1e-5)
         self.conv2 = nn.Conv2d(width, 1, 1)
 
-    def look(self, tokens: Tensor) -> Pooled:
-        """See `Pooling.look`; `attention` is the score [B, 1, h, w], `maps` its shares."""
+    def pool_with_maps(self, tokens: Tensor) -> Pooled:
+        """See `Pooling.pool_with_maps`; `attention` is the score [B, 1, h, w], `maps` its shares."""
         y = self.bn(self.conv1(self._map(tokens)))
         score = F.softplus(self.conv2(F.relu(y)))
         vector = (F.normalize(y, dim=1, eps=1e-12) * score).mean((2, 3))

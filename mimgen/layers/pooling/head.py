@@ -44,14 +44,14 @@ class ProbeHead(nn.Sequential):
 
     def predict(self, tokens: Tensor, batch_size: int = 256) -> Tensor:
         """Columns of the largest logit [n] of tokens [n, N, D], in evaluation mode, on the CPU."""
-        return self._judge(tokens, batch_size, lambda part: self(part).argmax(1))
+        return self._in_batches(tokens, batch_size, lambda part: self(part).argmax(1))
 
     def maps(self, tokens: Tensor, batch_size: int = 256) -> Tensor:
         """Maps [n, K, N] of tokens [n, N, D], each summing to 1, in evaluation mode, on the CPU."""
-        return self._judge(tokens, batch_size, self.pooling.maps)
+        return self._in_batches(tokens, batch_size, self.pooling.maps)
 
     @torch.no_grad()
-    def _judge(self, tokens: Tensor, batch_size: int, see: Callable[[Tensor], Tensor]) -> Tensor:
+    def _in_batches(self, tokens: Tensor, batch_size: int, see: Callable[[Tensor], Tensor]) -> Tensor:
         training, weight = self.training, self.classifier.weight
         self.eval()
         try:

@@ -12,9 +12,9 @@ from mimgen.layers.pooling.contract import (
     Pooled,
     Pooling,
     check_heads,
+    init_token,
     join_heads,
     split_heads,
-    start_token,
     weigh,
 )
 
@@ -33,12 +33,12 @@ class AimPooling(Pooling):
         check_heads(width, heads)
         self.heads = heads
         self.bn = nn.BatchNorm1d(width, affine=False, eps=1e-6)
-        self.cls_token = start_token(1, queries, width)
+        self.cls_token = init_token(1, queries, width)
         self.k = nn.Linear(width, width, bias=False)
         self.v = nn.Linear(width, width, bias=False)
 
-    def look(self, tokens: Tensor) -> Pooled:
-        """See `Pooling.look`; `attention` is [B, H, queries, N]. Statistics are over pictures and tokens."""
+    def pool_with_maps(self, tokens: Tensor) -> Pooled:
+        """See `Pooling.pool_with_maps`; `attention` is [B, H, queries, N]. Statistics are over images and tokens."""
         x = self.bn(tokens.transpose(1, 2)).transpose(1, 2)
         attention = weigh(split_heads(self.cls_token, self.heads), split_heads(self.k(x), self.heads))
         vector = join_heads(attention @ split_heads(self.v(x), self.heads)).mean(1)
@@ -55,12 +55,12 @@ class CaePooling(Pooling):
 
     def __init__(self, width: int, heads: int = 8) -> None:
         super().__init__(width)
-        self.query_token = start_token(1, 1, width)
+        self.query_token = init_token(1, 1, width)
         self.norm1_q, self.norm1_k, self.norm1_v = (nn.LayerNorm(width) for _ in range(3))
         self.cross_attn = CrossAttention(width, heads, qkv_bias=False)
 
-    def look(self, tokens: Tensor) -> Pooled:
-        """See `Pooling.look`; `attention` is [B, H, 1, N]."""
+    def pool_with_maps(self, tokens: Tensor) -> Pooled:
+        """See `Pooling.pool_with_maps`; `attention` is [B, H, 1, N]."""
         query = self.norm1_q(self.query_token)
         vector, attention = self.cross_attn(query, self.norm1_k(tokens), self.norm1_v(tokens))
         return Pooled(vector[:, 0], attention[:, :, 0], attention)
@@ -79,12 +79,12 @@ class SiglipPooling(Pooling):
 
     def __init__(self, width: int, heads: int = 8, mlp_ratio: float = 4.0) -> None:
         super().__init__(width)
-        self.latent = start_token(1, 1, width)
+        self.latent = init_token(1, 1, width)
         self.attn = JointCrossAttention(width, heads)
         self.mlp = Mlp(width, int(mlp_ratio * width))
 
-    def look(self, tokens: Tensor) -> Pooled:
-        """See `Pooling.look`; `attention` is [B, H, 1, N]."""
+    def pool_with_maps(self, tokens: Tensor) -> Pooled:
+        """See `Pooling.pool_with_maps`; `attention` is [B, H, 1, N]."""
         x, attention = self.attn(self.latent, tokens)
         return Pooled((x + self.mlp(x))[:, 0], attention[:, :, 0], attention)
 
@@ -104,14 +104,14 @@ class CocaPooling(Pooling):
     def __init__(self, width: int, queries: int = 196, heads: int = 8, head_width: int = 64) -> None:
         super().__init__(width)
         self.heads = heads
-        self.img_queries = start_token(queries, width)
+        self.img_queries = init_token(queries, width)
         self.norm = _GainNorm(width)
         self.to_q = nn.Linear(width, heads * head_width, bias=False)
         self.to_kv = nn.Linear(width, 2 * head_width, bias=False)
         self.to_out = nn.Linear(heads * head_width, width, bias=False)
 
-    def look(self, tokens: Tensor) -> Pooled:
-        """See `Pooling.look`; `attention` is [B, H, queries, N], `maps` those of query 0."""
+    def pool_with_maps(self, tokens: Tensor) -> Pooled:
+        """See `Pooling.pool_with_maps`; `attention` is [B, H, queries, N], `maps` those of query 0."""
         vector, attention = self._ask(self.img_queries, tokens)
         return Pooled(vector, attention[:, :, 0], attention)
 

@@ -25,8 +25,8 @@ class SimPool(Pooling):
         self.wq = nn.Linear(width, width, bias=False)
         self.wk = nn.Linear(width, width, bias=False)
 
-    def look(self, tokens: Tensor) -> Pooled:
-        """See `Pooling.look`; `attention` is [B, H, 1, N]."""
+    def pool_with_maps(self, tokens: Tensor) -> Pooled:
+        """See `Pooling.pool_with_maps`; `attention` is [B, H, 1, N]."""
         normed = self.norm_patches(tokens)
         query = self.wq(tokens.mean(1, keepdim=True))
         return _mix(query, self.wk(normed), normed, self.heads)
@@ -46,8 +46,8 @@ class ESimPool(Pooling):
         self.heads = heads
         self.norm_patches = nn.LayerNorm(width, eps=1e-6)
 
-    def look(self, tokens: Tensor) -> Pooled:
-        """See `Pooling.look`; `attention` is [B, H, 1, N]."""
+    def pool_with_maps(self, tokens: Tensor) -> Pooled:
+        """See `Pooling.pool_with_maps`; `attention` is [B, H, 1, N]."""
         query = self.norm_patches(tokens.mean(1, keepdim=True))
         return _mix(query, self.norm_patches(tokens), tokens, self.heads)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.official import OfficialModel
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.decoders.mae import LinearDecoder
 from mimgen.encoders.resnet import DEPTHS, ResNetEncoder
 
@@ -78,12 +78,12 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return {**found, "decoder": {"encoder_width": width, "stride": stride, "patch": stride, "channels": channels}}
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
+def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
     """The parts that these arguments are of."""
-    return ReleasedParts(ResNetEncoder(**options), None if decoder is None else LinearDecoder(**decoder))
+    return OfficialModel(ResNetEncoder(**options), None if decoder is None else LinearDecoder(**decoder))
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "a2mim",
     "ResNets pretrained by A2MIM (Li et al., 2023; github.com/Westlake-AI/openmixup)",
     kind,

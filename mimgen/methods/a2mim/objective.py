@@ -1,8 +1,8 @@
 """A2MIM: masked modelling for any architecture, in pixels and frequencies (arXiv 2205.13943).
 
-Hidden: random squares. In their place: the picture's own mean colour at the input, and a token that is added
+Masked: random squares. In their place: the image's own mean colour at the input, and a token that is added
 in the middle of the network. Looks: a CNN, or a ViT that sees the whole grid. Targets: the pixels. Loss:
-(focal) absolute error of hidden pixels + focal distance of the spectra, the visible part filled in.
+(focal) absolute error of masked pixels + focal distance of the spectra, the visible part filled in.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class TokenInside(Protocol):
     Attributes:
         patch: side in pixels of an output token.
         mask_patch: side in pixels of the cells that are masked.
-        mean: [C, 1, 1], taken off pictures in [0, 1].
+        mean: [C, 1, 1], taken off images in [0, 1].
         std: [C, 1, 1], by which they are then divided.
     """
 
@@ -40,18 +40,18 @@ class TokenInside(Protocol):
         ...
 
 
-class PixelsAndFrequencies(nn.Module):
+class A2MIM(nn.Module):
     """Objective: spatial distance + frequency_weight * distance of the spectra (A2MIM, equation 6).
 
     Args:
         encoder: `ResNetEncoder`, `ResidualTokenVit`; what is kept afterwards.
-        decoder: from its tokens to pictures.
+        decoder: from its tokens to images.
         masking: of the grid of cells of `encoder.mask_patch` pixels; squares of 32 pixels in the paper.
-        criterion: of hidden pixels; focal for CNNs, plain for ViTs.
+        criterion: of masked pixels; focal for CNNs, plain for ViTs.
         frequency: distance of the spectra.
         frequency_weight: 0.5 for CNNs, 0.1 for ViTs; 0 leaves the spectra out.
         visible_weight: of visible pixels in the spatial distance.
-        mean_fill: show hidden pixels as the picture's mean colour; otherwise as zeros after normalisation.
+        mean_fill: show masked pixels as the image's mean colour; otherwise as zeros after normalisation.
 
     Raises:
         UserError: a decoder for tokens of another size.
@@ -81,41 +81,41 @@ class PixelsAndFrequencies(nn.Module):
     def forward(self, batch: Batch) -> Losses:
         """Terms "spatial", and "frequency" unless its weight is 0."""
         height, width = (side // self.encoder.mask_patch for side in batch.images.shape[-2:])
-        mask = self.masking((height, width), batch.draws)
-        return self.losses(batch.images, Mask(mask.hidden.to(batch.images.device)))
+        mask = self.masking((height, width), batch.rng)
+        return self.losses(batch.images, Mask(mask.masked.to(batch.images.device)))
 
     def losses(self, images: Tensor, mask: Mask) -> Losses:
-        """The losses of pictures [B, C, H, W] in [0, 1] for a chosen mask."""
-        return self.judge(images, self.draw(self.shown(images, mask), mask), mask)
+        """The losses of images [B, C, H, W] in [0, 1] for a chosen mask."""
+        return self.compute_losses(images, self.reconstruct(self.corrupt(images, mask), mask), mask)
 
-    def shown(self, images: Tensor, mask: Mask) -> Tensor:
-        """What the encoder is shown [B, C, H, W]: hidden pixels have their picture's mean, of visible ones too."""
+    def corrupt(self, images: Tensor, mask: Mask) -> Tensor:
+        """What the encoder is shown [B, C, H, W]: masked pixels have their image's mean, of visible ones too."""
         # normalising is linear, so the mean may be taken before it
         colour = images.mean((2, 3), keepdim=True) if self.mean_fill else self.encoder.mean.expand_as(images)
         return torch.where(self.pixels(mask, images), colour, images)
 
-    def draw(self, shown: Tensor, mask: Mask) -> Tensor:
+    def reconstruct(self, corrupted: Tensor, mask: Mask) -> Tensor:
         """The reconstruction [B, C, H, W], in the normalised units of the encoder."""
-        return self.decoder.images(self.encoder(shown, mask))
+        return self.decoder.images(self.encoder(corrupted, mask))
 
-    def judge(self, images: Tensor, drawn: Tensor, mask: Mask) -> Losses:
+    def compute_losses(self, images: Tensor, reconstructed: Tensor, mask: Mask) -> Losses:
         """The losses of a reconstruction.
 
         Args:
             images: [B, C, H, W] in [0, 1].
-            drawn: [B, C, H, W], normalised.
+            reconstructed: [B, C, H, W], normalised.
             mask: the one it was made with.
         """
-        true, drawn = (images.float() - self.encoder.mean) / self.encoder.std, drawn.float()
-        hidden = self.pixels(mask, images).float()
-        weight = hidden + (1 - hidden) * self.visible_weight
-        terms = {"spatial": spatial_distance(self.criterion, drawn, true, weight)}
+        true, reconstructed = (images.float() - self.encoder.mean) / self.encoder.std, reconstructed.float()
+        masked = self.pixels(mask, images).float()
+        weight = masked + (1 - masked) * self.visible_weight
+        terms = {"spatial": spatial_distance(self.criterion, reconstructed, true, weight)}
         if self.frequency_weight:
-            terms["frequency"] = self.frequency(self.criterion, drawn, true, hidden)
+            terms["frequency"] = self.frequency(self.criterion, reconstructed, true, masked)
         return Losses(terms, {"frequency": self.frequency_weight})
 
     def pixels(self, mask: Mask, images: Tensor) -> Tensor:
-        """[B, 1, H, W] boolean: the hidden pixels of pictures [B, C, H, W].
+        """[B, 1, H, W] boolean: the masked pixels of images [B, C, H, W].
 
         Raises:
             UserError: sides that are no multiples of the cell's.
@@ -123,8 +123,8 @@ class PixelsAndFrequencies(nn.Module):
         patch = self.encoder.mask_patch
         if images.shape[2] % patch or images.shape[3] % patch:
             raise UserError(
-                f"pictures of {images.shape[3]} x {images.shape[2]} do not divide into cells of {patch} pixels: resize "
+                f"images of {images.shape[3]} x {images.shape[2]} do not divide into cells of {patch} pixels: resize "
                 f"or crop to multiples of {self.encoder.patch}"
             )
-        cells = mask.hidden.to(images.device).unflatten(1, (images.shape[2] // patch, images.shape[3] // patch))
+        cells = mask.masked.to(images.device).unflatten(1, (images.shape[2] // patch, images.shape[3] // patch))
         return cells.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None]

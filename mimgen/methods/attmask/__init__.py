@@ -1,4 +1,4 @@
-"""AttMask: iBOT with the teacher's attention choosing what to hide (arXiv 2203.12719)."""
+"""AttMask: iBOT with the teacher's attention choosing what to mask (arXiv 2203.12719)."""
 
 from mimgen.papers import Paper
 
@@ -6,7 +6,7 @@ __all__ = ["PAPER"]
 
 PAPER = Paper(
     slug="attmask",
-    title="What to Hide from Your Students: Attention-Guided Masked Image Modeling",
+    title="What to Mask from Your Students: Attention-Guided Masked Image Modeling",
     arxiv="2203.12719",
     kind="reconstruct",
     cases=("attmask",),

@@ -1,4 +1,4 @@
-"""Masks that follow a teacher's attention: hide what it looks at most, or least (AttMask)."""
+"""Masks that follow a teacher's attention: mask what it attends to most, or least (AttMask)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.types import Draws, Mask
+from mimgen.types import Mask, SampleRNG
 
 Mode = Literal["high", "low", "hints"]
 
@@ -22,18 +22,18 @@ def class_attention(maps: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class AttentionMasking:
-    """Hide the most attended patches ("high"), the least ("low"), or the most but for hints (AttMask, section 3.2).
+    """Mask the most attended patches ("high"), the least ("low"), or the most but for hints (AttMask, section 3.2).
 
-    A picture is left whole with probability 1 - `chance`. The others hide floor(r N) patches, r uniform in `ratio`.
-    Hints: of the floor(`pool` N) most attended patches, floor(`pool` r' N) drawn at random are shown, r' another draw
-    of `ratio`; one of them may have been visible before where r is less than `pool`.
+    An image is left whole with probability 1 - `chance`. The others mask floor(r N) patches, r uniform in `ratio`.
+    Hints: of the floor(`pool` N) most attended patches, floor(`pool` r' N) sampled at random are shown, r'
+    another sample of `ratio`; one of them may have been visible before where r is less than `pool`.
 
     Attributes:
         mode: "high", "low" or "hints".
-        ratio: least and largest share r of hidden patches.
-        pool: share of the patches that hints are drawn from.
-        chance: of a picture to be masked at all.
-        shared: all pictures of a batch have the same r and r', those of the first; else each has its own.
+        ratio: least and largest share r of masked patches.
+        pool: share of the patches that hints are sampled from.
+        chance: of an image to be masked at all.
+        shared: all images of a batch have the same r and r', those of the first; else each has its own.
 
     Raises:
         UserError: an unknown mode, or a share outside 0..1.
@@ -51,24 +51,24 @@ class AttentionMasking:
         if not (0 <= self.ratio[0] <= self.ratio[1] <= 1 and 0 <= self.pool <= 1 and 0 <= self.chance <= 1):
             raise UserError(f"ratio {self.ratio}, pool {self.pool} and chance {self.chance}: choose shares of 0 to 1")
 
-    def __call__(self, grid: tuple[int, int], draws: Draws, guide: Tensor) -> Mask:
+    def __call__(self, grid: tuple[int, int], rng: SampleRNG, guide: Tensor) -> Mask:
         """Mask [B, N] of a grid of rows and columns.
 
         Args:
             grid: rows and columns.
-            draws: one stream a picture.
+            rng: one stream per image.
             guide: [B, N], higher where the teacher attends more.
 
         Raises:
-            UserError: a guide of another grid or of other pictures.
+            UserError: a guide of another grid or of other images.
         """
         patches = grid[0] * grid[1]
-        if guide.shape != (len(draws), patches):
+        if guide.shape != (len(rng), patches):
             raise UserError(
-                f"the guide must be [{len(draws)}, {patches}], one score a patch, got {list(guide.shape)}: "
-                "score the same pictures on the same grid"
+                f"the guide must be [{len(rng)}, {patches}], one score per patch, got {list(guide.shape)}: "
+                "score the same images on the same grid"
             )
-        numbers = draws.uniform(3 + patches)
+        numbers = rng.uniform(3 + patches)
         shares = self.ratio[0] + (self.ratio[1] - self.ratio[0]) * numbers[:, :2].double()
         if self.shared:
             shares = shares[:1].expand_as(shares)
@@ -79,23 +79,23 @@ class AttentionMasking:
 
         Args:
             guide: [B, N].
-            share: [B] float64, r of each picture.
+            share: [B] float64, r of each image.
             shown: [B] float64, share of all patches that is shown as hints; `pool` r' in training.
-            chances: [B] in [0, 1); a picture above `chance` is left whole.
+            chances: [B] in [0, 1); an image above `chance` is left whole.
             keys: [B, N]; hints are those with the smallest keys.
         """
         device, patches = guide.device, guide.shape[1]
         # counts are exact with ranks, and a threshold would not be where scores tie
         ranks = guide.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        count = _whole(share, patches).to(device)
-        hidden = ranks >= patches - count if self.mode == "low" else ranks < count
+        count = _rounded(share, patches).to(device)
+        masked = ranks >= patches - count if self.mode == "low" else ranks < count
         if self.mode == "hints":
             outside = ranks >= math.floor(self.pool * patches)
             order = keys.to(device).masked_fill(outside, math.inf).argsort(dim=1).argsort(dim=1)
-            hidden = hidden & ((order >= _whole(shown, patches).to(device)) | outside)
-        return Mask(hidden & (chances.to(device) <= self.chance)[:, None])
+            masked = masked & ((order >= _rounded(shown, patches).to(device)) | outside)
+        return Mask(masked & (chances.to(device) <= self.chance)[:, None])
 
 
-def _whole(share: Tensor, patches: int) -> Tensor:
+def _rounded(share: Tensor, patches: int) -> Tensor:
     """floor(share N) as a column [B, 1]."""
     return torch.floor(share * patches).long()[:, None]

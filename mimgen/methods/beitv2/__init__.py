@@ -1,4 +1,4 @@
-"""BEiT v2: tell the codes of hidden patches, twice (arXiv 2208.06366)."""
+"""BEiT v2: predict the codes of masked patches, twice (arXiv 2208.06366)."""
 
 from mimgen.papers import Paper
 

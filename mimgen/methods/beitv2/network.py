@@ -35,7 +35,7 @@ class BeitPretraining(BeitEncoder):
     Parameter names are those of the official releases of BEiT v2 and CCViT.
 
     Args:
-        pixels: side of the pictures.
+        pixels: side of the images.
         patch: side of a patch.
         width: D.
         depth: number of blocks.
@@ -43,13 +43,13 @@ class BeitPretraining(BeitEncoder):
         mlp_ratio: hidden width of the MLPs over D.
         layer_scale: start of the layer scale; None or 0 for none.
         absolute: learned absolute positions.
-        relative: relative position bias: none, one table shared by all blocks, or one a block.
+        relative: relative position bias: none, one table shared by all blocks, or one per block.
         qkv_bias: biases on q and v.
         codes: number K of codes to tell apart.
         early_layers: blocks after which the bottleneck takes the patch tokens; None for no bottleneck.
         head_layers: blocks of the bottleneck.
         second: outputs of the bottleneck's own norm and head, or None to share those of the codes.
-        mean: of each channel, taken off pictures in [0, 1].
+        mean: of each channel, taken off images in [0, 1].
         std: by which they are then divided.
         eps: of the layer norms.
 
@@ -98,27 +98,27 @@ class BeitPretraining(BeitEncoder):
         initialise(self)
 
     def predict(self, images: Tensor, mask: Mask) -> Predictions:
-        """Both heads on the patches `mask.predict`; those of `mask.hidden` are shown as the mask token.
+        """Both heads on the patches `mask.predict`; those of `mask.masked` are shown as the mask token.
 
         Args:
             images: [B, 3, H, W] in [0, 1].
-            mask: of N patches; what is scored need not be hidden.
+            mask: of N patches; what is scored need not be masked.
         """
-        return self.predict_maps(self.normalised(images), mask.hidden, mask.predict)
+        return self.predict_maps(self.normalised(images), mask.masked, mask.predict)
 
-    def predict_maps(self, maps: Tensor, hidden: Tensor, scored: Tensor) -> Predictions:
-        """The same for normalised pictures [B, 3, H, W] and boolean sets [B, N]."""
-        final, second = self.streams(maps, hidden)
+    def predict_maps(self, maps: Tensor, masked: Tensor, scored: Tensor) -> Predictions:
+        """The same for normalised images [B, 3, H, W] and boolean sets [B, N]."""
+        final, second = self.streams(maps, masked)
         codes = self.lm_head(final[:, 1:][scored])
         if second is None:
             return Predictions(codes, None)
         return Predictions(codes, (self.cls_pt_lm_head or self.lm_head)(second[:, 1:][scored]))
 
-    def streams(self, maps: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+    def streams(self, maps: Tensor, masked: Tensor) -> tuple[Tensor, Tensor | None]:
         """Normed tokens [B, 1 + N, D] of the last block and of the bottleneck, class token first."""
         if self.early_layers is None:
-            return self.closed(self.states(maps, hidden)[0]), None
-        final, (early,) = self.states(maps, hidden, (self.early_layers - 1,))
+            return self.closed(self.states(maps, masked)[0]), None
+        final, (early,) = self.states(maps, masked, (self.early_layers - 1,))
         x, bias = torch.cat([final[:, :1], early[:, 1:]], dim=1), self.shared_bias()
         for block in self.cls_pt_layers:
             x = block(x, bias)

@@ -1,7 +1,7 @@
-"""BEiT v2: tell the codes of hidden patches, twice (arXiv 2208.06366).
+"""BEiT v2: predict the codes of masked patches, twice (arXiv 2208.06366).
 
-Hidden: blocks of patches. In their place: the mask token. Looks: BEiT's network, and a bottleneck that sees deep
-layers through the class token only. Targets: ids that a tokenizer gives the intact picture. Loss: cross-entropy of
+Masked: blocks of patches. In their place: the mask token. Looks: BEiT's network, and a bottleneck that sees deep
+layers through the class token only. Targets: ids that a tokenizer gives the intact image. Loss: cross-entropy of
 the last layer and of the bottleneck.
 """
 
@@ -13,19 +13,19 @@ from mimgen.errors import UserError
 from mimgen.masking.block import Block
 from mimgen.methods.beitv2.network import BeitPretraining
 from mimgen.methods.mim import Masking
-from mimgen.ops.distributed import mean_over_ranks
+from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import CodeTarget
-from mimgen.tokenizers import Coder
+from mimgen.tokenizers import ImageQuantizer
 from mimgen.types import Batch, Losses, Mask
 
 
-class CodeModelling(nn.Module):
-    """Objective: mean cross-entropy of hidden patches' codes, by both heads (BEiT v2, equations 4 and 5).
+class BEiTv2(nn.Module):
+    """Objective: mean cross-entropy of masked patches' codes, by both heads (BEiT v2, equations 4 and 5).
 
     Args:
         encoder: network with a code head; what is kept afterwards. Without bottleneck there is one term (BEiT).
-        tokenizer: one code a patch, as `VqKd`; frozen.
-        masking: which patches are hidden.
+        tokenizer: one code per patch, as `VqKd`; frozen.
+        masking: which patches are masked.
         bottleneck_weight: of the bottleneck's cross-entropy.
 
     Raises:
@@ -35,7 +35,7 @@ class CodeModelling(nn.Module):
     def __init__(
         self,
         encoder: BeitPretraining,
-        tokenizer: Coder,
+        tokenizer: ImageQuantizer,
         masking: Masking | None = None,
         *,
         bottleneck_weight: float = 1.0,
@@ -52,21 +52,21 @@ class CodeModelling(nn.Module):
         self.weights = {"bottleneck": bottleneck_weight}
 
     def forward(self, batch: Batch) -> Losses:
-        """Terms "code" and "bottleneck" (nats a hidden patch); metric `accuracy` of the last layer."""
+        """Terms "code" and "bottleneck" (nats a masked patch); metric `accuracy` of the last layer."""
         rows, columns = (side // self.encoder.patch for side in batch.images.shape[-2:])
-        mask = self.masking((rows, columns), batch.draws)
-        return self.losses(batch.images, Mask(mask.hidden.to(batch.images.device)))
+        mask = self.masking((rows, columns), batch.rng)
+        return self.losses(batch.images, Mask(mask.masked.to(batch.images.device)))
 
     def losses(self, images: Tensor, mask: Mask) -> Losses:
-        """The losses of pictures [B, 3, H, W] in [0, 1] for a chosen mask of their patches."""
+        """The losses of images [B, 3, H, W] in [0, 1] for a chosen mask of their patches."""
         return self.of_maps(self.encoder.normalised(images), self.codes(images), mask)
 
     def of_maps(self, maps: Tensor, ids: Tensor, mask: Mask) -> Losses:
-        """The same for normalised pictures [B, 3, H, W] and the ids [B, N] of their patches."""
+        """The same for normalised images [B, 3, H, W] and the ids [B, N] of their patches."""
         scored, count = mask.predict, mask.predict.sum()
-        goal, predicted = ids[scored], self.encoder.predict_maps(maps, mask.hidden, scored)
-        terms = {"code": mean_over_ranks(self.codes.loss(predicted.codes, goal).sum(), count)}
+        goal, predicted = ids[scored], self.encoder.predict_maps(maps, mask.masked, scored)
+        terms = {"code": distributed_mean(self.codes.loss(predicted.codes, goal).sum(), count)}
         if predicted.second is not None:
-            terms["bottleneck"] = mean_over_ranks(self.codes.loss(predicted.second, goal).sum(), count)
+            terms["bottleneck"] = distributed_mean(self.codes.loss(predicted.second, goal).sum(), count)
         right = (predicted.codes.argmax(-1) == goal).float()
-        return Losses(terms, self.weights, {"accuracy": mean_over_ranks(right.sum(), count)})
+        return Losses(terms, self.weights, {"accuracy": distributed_mean(right.sum(), count)})

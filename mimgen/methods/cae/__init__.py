@@ -1,4 +1,6 @@
-"""CAE: tell the representations of hidden patches from the visible ones, and from them what is there (2202.03026)."""
+"""CAE: predict the representations of masked patches from the visible ones, and from them what is there
+(2202.03026).
+"""
 
 from mimgen.papers import Paper
 

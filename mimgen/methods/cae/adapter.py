@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.official import OfficialModel
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
 
 HEAD = 64  # channels of an attention head in every released model
@@ -74,12 +74,12 @@ def _depth(tensors: Mapping[str, Tensor], prefix: str) -> int:
     return 1 + max(numbers, default=-1)
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
+def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
     """The parts that these arguments are of."""
-    return ReleasedParts(CaeEncoder(**options), decoder=None if decoder is None else CaeDecoder(**decoder))
+    return OfficialModel(CaeEncoder(**options), decoder=None if decoder is None else CaeDecoder(**decoder))
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "cae",
     "context autoencoders, pretrained or the encoder alone (Chen et al., 2023; github.com/Atten4Vis/CAE)",
     kind,

@@ -1,4 +1,4 @@
-"""The networks of CAE: an encoder of visible patches, a regressor of hidden ones, a decoder of those alone."""
+"""The networks of CAE: an encoder of visible patches, a regressor of masked ones, a decoder of those alone."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.encoders.beit import BeitEncoder
-from mimgen.encoders.mae import start
+from mimgen.encoders.mae import init_weights
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.blocks.beit import BeitBlock
 from mimgen.layers.blocks.vit import DropPath
-from mimgen.layers.masks import check_hidden
+from mimgen.layers.masks import check_mask
 from mimgen.layers.position import sincos_2d
 from mimgen.methods.cae.regressor import RegressorBlock
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
 
 
@@ -28,10 +28,10 @@ def rows_first(width: int, grid: tuple[int, int]) -> Tensor:
 
 
 class CaeEncoder(BeitEncoder):
-    """A `BeitEncoder` from which hidden patches are left out, with fixed positions (CAE, section 3.1).
+    """A `BeitEncoder` from which masked patches are left out, with fixed positions (CAE, section 3.1).
 
     Args:
-        pixels: side, or (rows, columns), of the pictures that the position table is made for.
+        pixels: side, or (rows, columns), of the images that the position table is made for.
         patch: side of a patch.
         width: D.
         depth: number of blocks.
@@ -40,7 +40,7 @@ class CaeEncoder(BeitEncoder):
         layer_scale: start of the layer scale; None or 0 for none.
         qkv_bias: biases on q and v.
         drop_path: rate of the last block, rising linearly from 0.
-        mean: of each channel, taken off pictures in [0, 1].
+        mean: of each channel, taken off images in [0, 1].
         std: by which they are then divided.
         eps: of the layer norms.
     """
@@ -62,24 +62,24 @@ class CaeEncoder(BeitEncoder):
     ) -> None:
         height, across = (pixels, pixels) if isinstance(pixels, int) else pixels
         if across % patch:
-            raise UserError(f"pictures of {across} pixels do not divide into patches of {patch}: change one of them")
+            raise UserError(f"images of {across} pixels do not divide into patches of {patch}: change one of them")
         super().__init__(
             height, patch, width, depth, heads, mlp_ratio, layer_scale,
             qkv_bias=qkv_bias, channels=len(mean), mean=mean, std=std, eps=eps,
         )  # fmt: skip
         for block, rate in zip(self.blocks, torch.linspace(0, drop_path, depth).tolist(), strict=True):
             block.drop_path = DropPath(rate)
-        start(self)
+        init_weights(self)
         self.grid = (height // patch, across // patch)
         table = torch.cat([torch.zeros(1, width), rows_first(width, self.grid)])
         self.pos_embed = nn.Parameter(table[None], requires_grad=False)
 
-    def _embedded(self, maps: Tensor, hidden: Tensor | None) -> Tensor:
+    def _embedded(self, maps: Tensor, masked: Tensor | None) -> Tensor:
         x = super()._embedded(maps, None)
-        if hidden is None:
+        if masked is None:
             return x
-        check_hidden(hidden, len(x), x.shape[1] - 1)
-        keep = Mask(hidden).keep[..., None].expand(-1, -1, x.shape[-1])
+        check_mask(masked, len(x), x.shape[1] - 1)
+        keep = Mask(masked).keep[..., None].expand(-1, -1, x.shape[-1])
         return torch.cat([x[:, :1], x[:, 1:].gather(1, keep)], dim=1)
 
 
@@ -88,7 +88,7 @@ class Regressed:
     """What `CaeDecoder` makes of the visible patches.
 
     Attributes:
-        latents: [B, M, E] representations of the hidden patches, ascending.
+        latents: [B, M, E] representations of the masked patches, ascending.
         predicted: [B, M, output] of the target.
     """
 
@@ -96,8 +96,8 @@ class Regressed:
     predicted: Tensor
 
 
-class CaeDecoder(Part):
-    """CAE's regressor, from visible to hidden latents, and decoder, from these to the target (CAE, section 3.1).
+class CaeDecoder(PretrainedModule):
+    """CAE's regressor, from visible to masked latents, and decoder, from these to the target (CAE, section 3.1).
 
     The latents of visible patches stay as they are in the regressor, and the decoder does not see them.
 
@@ -143,15 +143,15 @@ class CaeDecoder(Part):
         self.decoder_blocks = nn.ModuleList(BeitBlock(width, heads, **options) for _ in range(decoder_depth))
         self.norm, self.norm2 = nn.LayerNorm(width, eps), nn.LayerNorm(width, eps)
         self.head = nn.Linear(width, output)
-        start(self)
+        init_weights(self)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, tokens: Tokens, mask: Mask) -> Regressed:
-        """Latents and predictions of the hidden patches.
+        """Latents and predictions of the masked patches.
 
         Args:
             tokens: of the visible patches, as the encoder gives them for `mask`.
-            mask: of all N patches; every row hides the same number.
+            mask: of all N patches; every row masks the same number.
         """
         latents = self.regress(tokens, mask)
         return Regressed(latents, self.decode(latents, tokens.grid, mask))
@@ -161,22 +161,24 @@ class CaeDecoder(Part):
         return self.encoder_to_decoder_norm(self.encoder_to_decoder(latents)) if self.narrow else latents
 
     def regress(self, tokens: Tokens, mask: Mask) -> Tensor:
-        """Latents of the hidden patches [B, M, E] from those of the visible ones."""
+        """Latents of the masked patches [B, M, E] from those of the visible ones."""
         memory = self.translate(tokens.patches)
-        seen, asked = (self._places(tokens.grid, memory, mask, hidden) for hidden in (False, True))
-        x = self.mask_token.to(memory.dtype).expand(len(memory), asked.shape[1], -1)
+        visible_positions, masked_positions = (
+            self._positions(tokens.grid, memory, mask, masked) for masked in (False, True)
+        )
+        x = self.mask_token.to(memory.dtype).expand(len(memory), masked_positions.shape[1], -1)
         for block in self.regressor_blocks:
-            x = block(x, memory, asked, seen)
+            x = block(x, memory, masked_positions, visible_positions)
         return self.norm(x)
 
     def decode(self, latents: Tensor, grid: tuple[int, int], mask: Mask) -> Tensor:
-        """Predictions [B, M, output] from latents [B, M, E] of the hidden patches, whoever made them."""
-        x = latents + self._places(grid, latents, mask, hidden=True)
+        """Predictions [B, M, output] from latents [B, M, E] of the masked patches, whoever made them."""
+        x = latents + self._positions(grid, latents, mask, masked=True)
         for block in self.decoder_blocks:
             x = block(x)
         return self.head(self.norm2(x))
 
-    def _places(self, grid: tuple[int, int], like: Tensor, mask: Mask, hidden: bool) -> Tensor:
-        """Positions of the hidden or of the visible patches, [B, M or K, E]."""
-        chosen = mask.drop if hidden else mask.keep
+    def _positions(self, grid: tuple[int, int], like: Tensor, mask: Mask, masked: bool) -> Tensor:
+        """Positions of the masked or of the visible patches, [B, M or K, E]."""
+        chosen = mask.drop if masked else mask.keep
         return rows_first(self.width, grid).to(like)[chosen.to(like.device)]

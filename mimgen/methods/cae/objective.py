@@ -1,7 +1,7 @@
-"""CAE: tell the representations of hidden patches from the visible ones, and from them what is there (2202.03026).
+"""CAE: predict the representations of masked patches from the visible ones, and from them what is there (2202.03026).
 
-Hidden: blocks, half of the patches. In their place: nothing. Looks: the encoder at visible patches; a regressor
-makes latents of the hidden ones; a decoder reads these alone. Targets: codes (or any target) of hidden patches; their
+Masked: blocks, half of the patches. In their place: nothing. Looks: the encoder at visible patches; a regressor
+makes latents of the masked ones; a decoder reads these alone. Targets: codes (or any target) of masked patches; their
 latents by the encoder itself, which sees only them. Loss: the target's distance, and mean squared error.
 """
 
@@ -15,19 +15,19 @@ from mimgen.masking.block import Block
 from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
 from mimgen.methods.mim import Masking
 from mimgen.methods.moving_average import Momentum, MovingAverage
-from mimgen.ops.distributed import mean_over_ranks
+from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
 from mimgen.types import Batch, Losses, Mask
 
 
-class ContextAutoencoder(nn.Module):
+class CAE(nn.Module):
     """Objective: the target's distance + align_weight * mean squared error of the latents (CAE, equation 1).
 
     Args:
         encoder: what is kept afterwards.
-        decoder: regressor and decoder; predicts `target.dim` numbers a patch.
-        target: what is predicted for hidden patches.
-        masking: which patches are hidden, the same number in every row.
+        decoder: regressor and decoder; predicts `target.dim` numbers per patch.
+        target: what is predicted for masked patches.
+        masking: which patches are masked, the same number in every row.
         align_weight: of the latents; 2 in CAE.
         momentum: of the teacher; by default 0, so that the teacher is the encoder as it stands.
 
@@ -59,25 +59,25 @@ class ContextAutoencoder(nn.Module):
         self.weights = {"align": align_weight}
 
     def forward(self, batch: Batch) -> Losses:
-        """Terms "target" (of a hidden patch) and "align"; metric `accuracy` where the target is codes."""
+        """Terms "target" (of a masked patch) and "align"; metric `accuracy` where the target is codes."""
         images = batch.images
         grid = (images.shape[-2] // self.encoder.patch, images.shape[-1] // self.encoder.patch)
-        mask = self.masking(grid, batch.draws)
-        return self.losses(images, Mask(mask.hidden.to(images.device)))
+        mask = self.masking(grid, batch.rng)
+        return self.losses(images, Mask(mask.masked.to(images.device)))
 
     def losses(self, images: Tensor, mask: Mask) -> Losses:
-        """The losses of pictures [B, 3, H, W] in [0, 1] for a chosen mask of their patches."""
-        made, hidden = self.decoder(self.encoder(images, mask), mask), mask.hidden
-        goal, predicted = self.target(images, mask)[hidden], made.predicted.flatten(0, 1)
+        """The losses of images [B, 3, H, W] in [0, 1] for a chosen mask of their patches."""
+        made, masked = self.decoder(self.encoder(images, mask), mask), mask.masked
+        goal, predicted = self.target(images, mask)[masked], made.predicted.flatten(0, 1)
         distance = self.target.loss(predicted, goal)
         error = (made.latents.float() - self.latents(images, mask).float()).square()
         metrics = {}
         if not goal.is_floating_point():
-            metrics["accuracy"] = mean_over_ranks((predicted.argmax(-1) == goal).float().sum(), hidden.sum())
+            metrics["accuracy"] = distributed_mean((predicted.argmax(-1) == goal).float().sum(), masked.sum())
         return Losses(
             {
-                "target": mean_over_ranks(distance.float().sum(), hidden.sum()),
-                "align": mean_over_ranks(error.sum(), torch.tensor(error.numel(), device=error.device)),
+                "target": distributed_mean(distance.float().sum(), masked.sum()),
+                "align": distributed_mean(error.sum(), torch.tensor(error.numel(), device=error.device)),
             },
             self.weights,
             metrics,
@@ -85,8 +85,8 @@ class ContextAutoencoder(nn.Module):
 
     @torch.no_grad()
     def latents(self, images: Tensor, mask: Mask) -> Tensor:
-        """The teacher's latents [B, M, E] of the hidden patches, the only ones that it sees."""
-        return self.decoder.translate(self.teacher(images, Mask(~mask.hidden)).patches)
+        """The teacher's latents [B, M, E] of the masked patches, the only ones that it sees."""
+        return self.decoder.translate(self.teacher(images, Mask(~mask.masked)).patches)
 
     def after_step(self, step: int) -> None:
         """Let the teacher follow."""

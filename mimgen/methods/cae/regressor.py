@@ -42,18 +42,18 @@ class RegressorBlock(nn.Module):
         self.gamma_1_cross = nn.Parameter(torch.full((width,), layer_scale)) if layer_scale else None
         self.gamma_2_cross = nn.Parameter(torch.full((width,), layer_scale)) if layer_scale else None
 
-    def forward(self, x: Tensor, memory: Tensor, places: Tensor, memory_places: Tensor) -> Tensor:
+    def forward(self, x: Tensor, memory: Tensor, positions: Tensor, memory_positions: Tensor) -> Tensor:
         """Queries [B, M, D] and memory [B, K, D] to [B, M, D].
 
         Args:
             x: queries.
             memory: what they attend to besides themselves.
-            places: [B, M, D] positions of the queries; what is read from a token does not hold its position.
-            memory_places: [B, K, D] positions of the memory.
+            positions: [B, M, D] positions of the queries; what is read from a token does not hold its position.
+            memory_positions: [B, K, D] positions of the memory.
         """
         tokens = torch.cat([memory, x], dim=1)
-        keys = self.norm1_k(tokens + torch.cat([memory_places, places], dim=1))
-        read = self.cross_attn(self.norm1_q(x + places), keys, self.norm1_v(tokens))
+        keys = self.norm1_k(tokens + torch.cat([memory_positions, positions], dim=1))
+        read = self.cross_attn(self.norm1_q(x + positions), keys, self.norm1_v(tokens))
         x = self.norm2_cross(x + (read if self.gamma_1_cross is None else self.gamma_1_cross * read))
         fed = self.mlp_cross(x)
         return x + (fed if self.gamma_2_cross is None else self.gamma_2_cross * fed)

@@ -1,4 +1,4 @@
-"""CroCo: complete a picture with the help of another view of the same scene (arXiv 2210.10716)."""
+"""CroCo: complete an image with the help of another view of the same scene (arXiv 2210.10716)."""
 
 from mimgen.papers import Paper
 

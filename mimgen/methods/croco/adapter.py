@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.official import OfficialModel
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.decoders.cross_attention import CrossViewDecoder
 from mimgen.methods.croco.encoder import CrossViewVit
 from mimgen.methods.mae.adapter import HEADS
@@ -52,7 +52,7 @@ def shapes(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[di
 
     Args:
         config: the official constructor arguments, maybe empty. Sizes follow from the tensors; heads, the size of
-            the pictures and the kind of positions are taken from here where they are told.
+            the images and the kind of positions are taken from here where they are predicted.
         tensors: the official weights.
     """
     width, channels, patch = tensors["patch_embed.proj.weight"].shape[:3]
@@ -90,10 +90,10 @@ def shapes(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[di
 def positions_of(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Our words for "cosine" and for "RoPE<base>"; what the config leaves open follows from the tables."""
     usual = "cosine" if "enc_pos_embed" in tensors else "RoPE100"
-    said = str(config.get("pos_embed") or usual)
-    if not said.startswith("RoPE"):
+    kind_of_positions = str(config.get("pos_embed") or usual)
+    if not kind_of_positions.startswith("RoPE"):
         return {"positions": "fixed"}
-    return {"positions": "rotary", "base": float(said.removeprefix("RoPE") or 100)}
+    return {"positions": "rotary", "base": float(kind_of_positions.removeprefix("RoPE") or 100)}
 
 
 def _depth(tensors: Mapping[str, Tensor], prefix: str) -> int:
@@ -107,12 +107,12 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return encoder if decoder is None else {**encoder, "decoder": decoder}
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
+def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
     """The parts that these arguments are of."""
-    return ReleasedParts(CrossViewVit(**options), decoder=None if decoder is None else CrossViewDecoder(**decoder))
+    return OfficialModel(CrossViewVit(**options), decoder=None if decoder is None else CrossViewDecoder(**decoder))
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "croco",
     "cross-view completion, encoder and decoder (Weinzaepfel et al., 2022; github.com/naver/croco)",
     kind,

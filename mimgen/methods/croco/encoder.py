@@ -8,26 +8,26 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mimgen.encoders.mae import start
+from mimgen.encoders.mae import init_weights
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.attention import attention_maps
-from mimgen.layers.masks import check_hidden
+from mimgen.layers.masks import check_mask
 from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.layers.position import resize_position_table, sincos_2d
-from mimgen.layers.rotary_grid import RotaryBlock, Rotation, grid_places, grid_rotation
-from mimgen.ops.places import rows_at
-from mimgen.pretrained import Part
+from mimgen.layers.rotary_grid import RotaryBlock, Rotation, grid_positions, grid_rotation
+from mimgen.ops.positions import gather_tokens
+from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
 
 Positions = Literal["fixed", "rotary"]
 
 
-class CrossViewVit(Part):
-    """ViT of CroCo (arXiv 2210.10716, section 3.1): pictures with hidden patches, or whole ones.
+class CrossViewVit(PretrainedModule):
+    """ViT of CroCo (arXiv 2210.10716, section 3.1): images with masked patches, or whole ones.
 
     Args:
-        image_size: side in pixels, or (rows, columns), of the pictures that fixed positions are made for; those
+        image_size: side in pixels, or (rows, columns), of the images that fixed positions are made for; those
             of other sizes are interpolated.
         patch: side of a patch in pixels.
         width: D.
@@ -37,9 +37,9 @@ class CrossViewVit(Part):
         positions: "fixed" adds sines and cosines (CroCo); "rotary" turns queries and keys (CroCo v2).
         base: of rotary positions.
         eps: of the layer norms.
-        channels: C of the pictures.
-        mean: of the pictures' channels, subtracted first.
-        std: of the pictures' channels, divided by.
+        channels: C of the images.
+        mean: of the images' channels, subtracted first.
+        std: of the images' channels, divided by.
 
     Raises:
         UserError: unknown positions, or a size that does not divide into patches.
@@ -76,35 +76,35 @@ class CrossViewVit(Part):
             self.register_buffer("table", sincos_2d(width, *self.grid)[None], persistent=False)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-        start(self)
+        init_weights(self)
 
     def embed(self, images: Tensor, mask: Mask | None = None) -> tuple[Tensor, Rotation | None, tuple[int, int]]:
-        """Pictures [B, C, H, W] in [0, 1] to tokens [B, K, D], their rotation if there is one, and the full grid."""
+        """Images [B, C, H, W] in [0, 1] to tokens [B, K, D], their rotation if there is one, and the full grid."""
         grid = self.patch_embed.grid(images)
         images = (images.to(self.mean.dtype) - self.mean) / self.std
         keep = None
         if mask is not None:
-            check_hidden(mask.hidden, len(images), grid[0] * grid[1])
+            check_mask(mask.masked, len(images), grid[0] * grid[1])
             keep = mask.keep.to(images.device)
         x = self.patch_embed(images, keep)
         if self.positions == "fixed":
             return x + _of(resize_position_table(self.table, self.grid, grid), keep), None, grid
-        places = _of(grid_places(grid, x.device)[None], keep)
-        return x, grid_rotation(places.expand(len(x), -1, -1), self.dim // self.heads, self.base), grid
+        positions = _of(grid_positions(grid, x.device)[None], keep)
+        return x, grid_rotation(positions.expand(len(x), -1, -1), self.dim // self.heads, self.base), grid
 
     def forward(
         self, images: Tensor, mask: Mask | None = None, *, layers: Sequence[int] = (), attention: Sequence[int] = ()
     ) -> Tokens:
-        """Pictures to tokens without prefix.
+        """Images to tokens without prefix.
 
         Args:
             images: [B, C, H, W] in [0, 1], sides multiples of `patch`.
-            mask: hidden patches are left out.
+            mask: masked patches are left out.
             layers: blocks whose tokens are returned as `levels`, before the last norm; negative from the end.
             attention: blocks whose attention maps [B, H, T, T] are returned.
 
         Raises:
-            UserError: pictures that do not divide into patches, or a layer that does not exist.
+            UserError: images that do not divide into patches, or a layer that does not exist.
         """
         for layer in (*layers, *attention):
             if not -self.depth <= layer < self.depth:
@@ -139,5 +139,5 @@ def checked_grid(image_size: int | tuple[int, int], patch: int, positions: str) 
 
 
 def _of(table: Tensor, keep: Tensor | None) -> Tensor:
-    """Rows of a table [1, N, D] at the places `keep` [B, K], all of them without."""
-    return table if keep is None else rows_at(table.expand(len(keep), -1, -1), keep)
+    """Rows of a table [1, N, D] at the positions `keep` [B, K], all of them without."""
+    return table if keep is None else gather_tokens(table.expand(len(keep), -1, -1), keep)

@@ -1,8 +1,8 @@
-"""CroCo: complete a picture with the help of another view of the same scene (arXiv 2210.10716).
+"""CroCo: complete an image with the help of another view of the same scene (arXiv 2210.10716).
 
-Hidden: most patches of the first view; the second is whole. In their place: nothing, then mask tokens in the
+Masked: most patches of the first view; the second is whole. In their place: nothing, then mask tokens in the
 decoder. Looks: one encoder for both views; the decoder reads the second by cross-attention. Targets: pixels
-of the first view. Loss: mean squared error on hidden patches.
+of the first view. Loss: mean squared error on masked patches.
 
 Both views must be cut and mirrored together, or their geometry is lost; colours may change apart.
 """
@@ -17,20 +17,20 @@ from mimgen.decoders.cross_attention import CrossViewDecoder
 from mimgen.errors import UserError
 from mimgen.methods.croco.encoder import CrossViewVit
 from mimgen.methods.mim import Masking
-from mimgen.ops.distributed import mean_over_ranks
+from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
 from mimgen.types import Batch, Losses, Mask
 
 
-class CrossViewCompletion(nn.Module):
-    """Objective: mean over hidden patches of the first view of the target's distance (CroCo, equation 2).
+class CroCo(nn.Module):
+    """Objective: mean over masked patches of the first view of the target's distance (CroCo, equation 2).
 
     Args:
         encoder: of both views; what is kept afterwards.
-        decoder: predicts `target.dim` numbers a patch.
+        decoder: predicts `target.dim` numbers per patch.
         target: what is predicted of the first view.
-        masking: which patches of the first view are hidden.
-        jitter: largest relative change of brightness, contrast and saturation, drawn for each view; 0.4 in the paper.
+        masking: which patches of the first view are masked.
+        jitter: largest relative change of brightness, contrast and saturation, sampled for each view; 0.4 in the paper.
         everywhere: score visible patches, too.
 
     Raises:
@@ -50,7 +50,7 @@ class CrossViewCompletion(nn.Module):
         super().__init__()
         if decoder.dim != target.dim:
             raise UserError(
-                f"the decoder predicts {decoder.dim} numbers a patch and the target has {target.dim}: build both for "
+                f"the decoder predicts {decoder.dim} numbers per patch and the target has {target.dim}: build both for "
                 "the same patch"
             )
         self.encoder, self.decoder, self.target, self.masking = encoder, decoder, target, masking
@@ -58,16 +58,16 @@ class CrossViewCompletion(nn.Module):
         self.everywhere = everywhere
 
     def forward(self, batch: Batch) -> Losses:
-        """Term "completion": distance of a hidden patch."""
+        """Term "completion": distance of a masked patch."""
         if "second" not in batch.extras:
             raise UserError("this needs two views of each scene: pass --data parallax, or a folder of a/ and b/")
         first, second = batch.images, batch.extras["second"]
         rows, columns = (side // self.target.patch for side in first.shape[-2:])
-        hidden = self.masking((rows, columns), batch.draws).hidden.to(first.device)
+        masked = self.masking((rows, columns), batch.rng).masked.to(first.device)
         if self.colours is not None:
-            uniform = batch.draws.uniform(2, NUMBERS).to(first.device)
+            uniform = batch.rng.uniform(2, NUMBERS).to(first.device)
             first, second = (self.colours(view, uniform[:, i]) for i, view in enumerate((first, second)))
-        return self.losses(first, second, Mask(hidden))
+        return self.losses(first, second, Mask(masked))
 
     def losses(self, first: Tensor, second: Tensor, mask: Mask) -> Losses:
         """The loss for chosen patches.
@@ -78,9 +78,9 @@ class CrossViewCompletion(nn.Module):
             mask: of the patches of the first.
         """
         predicted = self.predict(first, second, mask)
-        scored = torch.ones_like(mask.hidden) if self.everywhere else mask.predict
+        scored = torch.ones_like(mask.masked) if self.everywhere else mask.predict
         distance = self.target.loss(predicted[scored], self.target(first)[scored])
-        return Losses({"completion": mean_over_ranks(distance.sum(), scored.sum())})
+        return Losses({"completion": distributed_mean(distance.sum(), scored.sum())})
 
     def predict(self, first: Tensor, second: Tensor, mask: Mask | None = None) -> Tensor:
         """[B, N, D], what the decoder says of every patch of the first view [B, 3, H, W]."""

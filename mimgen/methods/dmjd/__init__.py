@@ -1,4 +1,4 @@
-"""DMJD: two views that hide different patches, and a second branch for what is visible (arXiv 2301.00230)."""
+"""DMJD: two views that mask different patches, and a second branch for what is visible (arXiv 2301.00230)."""
 
 from mimgen.papers import Paper
 

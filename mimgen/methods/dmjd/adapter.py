@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.official import OfficialModel
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.methods.dmjd.branch import VisibleBranch
 from mimgen.methods.dmjd.encoder import ConvVitEncoder
@@ -33,7 +33,7 @@ _PLACES = (
 
 
 def rename(key: str) -> str:
-    """Our name, within `JointDistillation`, of an official tensor."""
+    """Our name, within `DMJD`, of an official tensor."""
     for old, new in _PLACES:
         key = re.sub(old, new, key)
     return key
@@ -88,16 +88,16 @@ def _depth(tensors: Mapping[str, Tensor], prefix: str) -> int:
 
 def kind(
     decoder: Mapping[str, Any] | None = None, visible: Mapping[str, Any] | None = None, **options: Any
-) -> ReleasedParts:
+) -> OfficialModel:
     """The parts that these arguments are of."""
-    return ReleasedParts(
+    return OfficialModel(
         ConvVitEncoder(**options),
         decoder=None if decoder is None else MaeDecoder(**decoder),
         visible=None if visible is None else VisibleBranch(**visible),
     )
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "dmjd",
     "disjoint masking with joint distillation, pretrained ConViT (Ma et al., 2023; github.com/mx-mark/DMJD)",
     kind,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mimgen.encoders.mae import start
-from mimgen.pretrained import Part
+from mimgen.encoders.mae import init_weights
+from mimgen.pretrained import PretrainedModule
 from mimgen.types import Tokens
 
 
-class VisibleBranch(Part):
+class VisibleBranch(PretrainedModule):
     """Three linear layers with norms and GELU between, then the prediction (DMJD, section 3.3).
 
     Tokens do not look at each other here, so what is predicted must be in the encoder's tokens already.
@@ -38,7 +38,7 @@ class VisibleBranch(Part):
             nn.LayerNorm(width, eps, elementwise_affine=False),
         )
         self.predictor = nn.Sequential(nn.Linear(width, output))
-        start(self)
+        init_weights(self)
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Predictions [B, K, output] for the patches of the tokens."""

@@ -1,4 +1,4 @@
-"""ConViT: two stages of convolutions before a vision transformer, none of which sees hidden patches (ConvMAE)."""
+"""ConViT: two stages of convolutions before a vision transformer, none of which sees masked patches (ConvMAE)."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mimgen.encoders.mae import fix_positions
+from mimgen.encoders.mae import init_sincos_pos_embed
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.blocks.conv import ConvBlock, Shrink
 from mimgen.layers.blocks.vit import VitBlock
-from mimgen.layers.masks import check_hidden
+from mimgen.layers.masks import check_mask
 from mimgen.layers.position import resize_position_table
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
 
 
-class ConvVitEncoder(Part):
+class ConvVitEncoder(PretrainedModule):
     """ConvMAE's encoder as DMJD trains it (arXiv 2205.03892, section 3; arXiv 2301.00230, section 3.3).
 
-    With a mask the third stage runs on visible patches only, and neighbours see no hidden place through the
+    With a mask the third stage runs on visible patches only, and neighbours see no masked place through the
     convolutions. The maps of the first two stages, brought to patches, are added before the last norm. There
     is no class token. Names are the official ones.
 
     Args:
-        image_size: side in pixels, or (rows, columns), of the pictures that the position table is made for.
+        image_size: side in pixels, or (rows, columns), of the images that the position table is made for.
         patches: side by which each of the three stages shrinks; their product is the patch.
         widths: D of the stages.
         depths: blocks of the stages.
@@ -36,8 +36,8 @@ class ConvVitEncoder(Part):
         qkv_bias: whether the projection of queries, keys and values has a bias.
         eps: of the layer norms of the third stage and of the last.
         stem_eps: of those before it.
-        channels: C of the pictures.
-        mean: of each channel, taken off pictures in [0, 1].
+        channels: C of the images.
+        mean: of each channel, taken off images in [0, 1].
         std: by which they are then divided.
 
     Attributes:
@@ -92,9 +92,9 @@ class ConvVitEncoder(Part):
         self.norm = nn.LayerNorm(self.dim, eps)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-        self._start()
+        self._init_weights()
 
-    def _start(self) -> None:
+    def _init_weights(self) -> None:
         """Initial weights of ConvMAE: Xavier uniform for matrices and shrinking kernels, fixed positions."""
         for part in self.modules():
             if isinstance(part, nn.Linear):
@@ -103,7 +103,7 @@ class ConvVitEncoder(Part):
                     nn.init.zeros_(part.bias)
             elif isinstance(part, Shrink):
                 nn.init.xavier_uniform_(part.proj.weight.data.flatten(1))
-        fix_positions(self.pos_embed, self.grid)
+        init_sincos_pos_embed(self.pos_embed, self.grid)
 
     def forward(
         self,
@@ -113,22 +113,22 @@ class ConvVitEncoder(Part):
         layers: Sequence[int] = (),
         attention: Sequence[int] = (),
     ) -> Tokens:
-        """Pictures to tokens.
+        """Images to tokens.
 
         Args:
             images: [B, C, H, W] in [0, 1], sides multiples of `patch`.
-            mask: of the patches; hidden ones are left out and influence nothing.
+            mask: of the patches; masked ones are left out and influence nothing.
             layers: blocks of the third stage, counted from 0, negative from the end, whose tokens are returned
                 as `levels`, before the maps of the first stages are added.
             attention: blocks of the third stage whose attention maps [B, H, K, K] are returned.
 
         Raises:
-            UserError: pictures that do not fit, or a layer that does not exist.
+            UserError: images that do not fit, or a layer that does not exist.
         """
         for layer in (*layers, *attention):
             if not -self.depth <= layer < self.depth:
                 raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
-        wanted, mapped = ([layer % self.depth for layer in asked] for asked in (layers, attention))
+        wanted, mapped = ([layer % self.depth for layer in requested] for requested in (layers, attention))
         x, added, grid = self._embed(images, mask)
         levels, maps = {}, {}
         for number, block in enumerate(self.blocks3):
@@ -145,13 +145,13 @@ class ConvVitEncoder(Part):
         """Tokens of visible patches with positions [B, K, D], what the first stages add to them, and the grid."""
         if images.ndim != 4 or images.shape[1] != self.channels:
             raise UserError(
-                f"this encoder takes pictures [B, {self.channels}, H, W], got {list(images.shape)}: convert them to "
+                f"this encoder takes images [B, {self.channels}, H, W], got {list(images.shape)}: convert them to "
                 "as many channels"
             )
         grid = self._grid((images.shape[-2], images.shape[-1]))
         if mask is not None:
-            check_hidden(mask.hidden, len(images), grid[0] * grid[1])
-        seen = None if mask is None else (~mask.hidden).to(images.device, self.dtype).unflatten(1, grid)[:, None]
+            check_mask(mask.masked, len(images), grid[0] * grid[1])
+        seen = None if mask is None else (~mask.masked).to(images.device, self.dtype).unflatten(1, grid)[:, None]
         x = self.patch_embed1((images.to(self.dtype) - self.mean) / self.std)
         x = _through(self.blocks1, x, seen, self.patches[1] * self.patches[2])
         first = self.stage1_output_decode(x)
@@ -167,7 +167,7 @@ class ConvVitEncoder(Part):
     def _grid(self, sides: tuple[int, ...]) -> tuple[int, int]:
         if sides[0] % self.patch or sides[1] % self.patch:
             raise UserError(
-                f"pictures of {sides[1]} x {sides[0]} do not divide into patches of {self.patch} pixels: resize or "
+                f"images of {sides[1]} x {sides[0]} do not divide into patches of {self.patch} pixels: resize or "
                 f"crop to multiples of {self.patch}"
             )
         return sides[0] // self.patch, sides[1] // self.patch

@@ -1,8 +1,8 @@
-"""DMJD: two views that hide different patches, and a second branch for what is visible (arXiv 2301.00230).
+"""DMJD: two views that mask different patches, and a second branch for what is visible (arXiv 2301.00230).
 
-Hidden: two sets of blocks, chosen so that every patch is hidden in one view at least. In their place:
+Masked: two sets of blocks, chosen so that every patch is masked in one view at least. In their place:
 nothing. Looks: an encoder of visible patches, on both views. Targets: whitened gradient histograms of the
-intact picture. Loss: squared error of hidden patches, from the decoder, plus theta times the smooth absolute
+intact image. Loss: squared error of masked patches, from the decoder, plus theta times the smooth absolute
 error of visible patches, from a head on each token alone.
 """
 
@@ -19,26 +19,26 @@ from mimgen.errors import UserError
 from mimgen.masking.disjoint import Disjoint
 from mimgen.methods.dmjd.branch import VisibleBranch
 from mimgen.methods.mim import Decoder
-from mimgen.ops.distributed import mean_over_ranks
+from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
-from mimgen.types import Batch, Draws, Losses, Mask
+from mimgen.types import Batch, Losses, Mask, SampleRNG
 
 Distance = Literal["squared", "absolute", "smooth"]
-Views = Callable[[tuple[int, int], Draws], tuple[Mask, Mask]]
+Views = Callable[[tuple[int, int], SampleRNG], tuple[Mask, Mask]]
 BETA = 2.0  # where the smooth distance turns from squared to absolute
 
 
-class JointDistillation(nn.Module):
+class DMJD(nn.Module):
     """Objective: L = L_hidden + theta L_visible over two views (DMJD, equation 6).
 
     Args:
-        encoder: leaves hidden patches out; what is kept afterwards.
-        decoder: predicts `target.dim` numbers for every patch; those of hidden ones are scored.
+        encoder: leaves masked patches out; what is kept afterwards.
+        decoder: predicts `target.dim` numbers for every patch; those of masked ones are scored.
         visible: predicts them for visible patches; None for the decoder alone.
         target: of both.
-        masking: two masks of a picture.
+        masking: two masks of an image.
         theta: weight of the visible branch.
-        distance: of hidden patches.
+        distance: of masked patches.
         visible_distance: of visible ones.
 
     Raises:
@@ -61,7 +61,7 @@ class JointDistillation(nn.Module):
         wrong = [branch.dim for branch in (decoder, visible) if branch is not None and branch.dim != target.dim]
         if wrong:
             raise UserError(
-                f"a branch predicts {wrong[0]} numbers a patch and the target has {target.dim}: build it for as many"
+                f"a branch predicts {wrong[0]} numbers per patch and the target has {target.dim}: build it for as many"
             )
         if not {distance, visible_distance} <= set(get_args(Distance)):
             raise UserError(
@@ -72,10 +72,10 @@ class JointDistillation(nn.Module):
         self.distance, self.visible_distance = distance, visible_distance
 
     def forward(self, batch: Batch) -> Losses:
-        """Terms "hidden" and "visible"; metric "coverage", the share of patches hidden in a view at least."""
+        """Terms "masked" and "visible"; metric "coverage", the share of patches masked in a view at least."""
         images, patch = batch.images, self.target.patch
-        masks = self.masking((images.shape[-2] // patch, images.shape[-1] // patch), batch.draws)
-        first, second = (mask.hidden.to(images.device) for mask in masks)
+        masks = self.masking((images.shape[-2] // patch, images.shape[-1] // patch), batch.rng)
+        first, second = (mask.masked.to(images.device) for mask in masks)
         return self.losses(images, Mask(torch.cat([first, second])), self.target(images))
 
     def losses(self, images: Tensor, mask: Mask, goal: Tensor, pairs: Tensor | None = None) -> Losses:
@@ -83,28 +83,28 @@ class JointDistillation(nn.Module):
 
         Args:
             images: [B, 3, H, W] in [0, 1].
-            mask: [2B, N], the first views of all pictures, then the second ones.
+            mask: [2B, N], the first views of all images, then the second ones.
             goal: [B, N, D] targets.
             pairs: [2B, K], for every visible patch the one with whose target it is compared, both counted among
                 the visible in ascending order; itself by default. The official code compares predictions in a
                 shuffled order with targets in ascending order; this lets its numbers be had.
         """
         tokens = self.encoder(images.repeat(2, 1, 1, 1), mask)
-        goals, hidden = goal.repeat(2, 1, 1), mask.predict
+        goals, masked = goal.repeat(2, 1, 1), mask.predict
         error = _distance(self.distance, self.decoder(tokens, mask), goals)
-        terms = {"hidden": mean_over_ranks((error * hidden).sum(), hidden.sum())}
+        terms = {"masked": distributed_mean((error * masked).sum(), masked.sum())}
         if self.visible is not None:
             kept = _rows(goals, mask.keep)
             kept = kept if pairs is None else _rows(kept, pairs)
             error = _distance(self.visible_distance, self.visible(tokens), kept)
-            terms["visible"] = mean_over_ranks(error.sum(), torch.tensor(error.numel(), device=error.device))
-        first, second = hidden.chunk(2)
+            terms["visible"] = distributed_mean(error.sum(), torch.tensor(error.numel(), device=error.device))
+        first, second = masked.chunk(2)
         return Losses(terms, {"visible": self.theta}, {"coverage": (first | second).float().mean()})
 
 
-def _rows(values: Tensor, places: Tensor) -> Tensor:
-    """Values [B, N, D] at places [B, K]: [B, K, D]."""
-    return values.gather(1, places.to(values.device)[..., None].expand(-1, -1, values.shape[-1]))
+def _rows(values: Tensor, positions: Tensor) -> Tensor:
+    """Values [B, N, D] at positions [B, K]: [B, K, D]."""
+    return values.gather(1, positions.to(values.device)[..., None].expand(-1, -1, values.shape[-1]))
 
 
 def _distance(kind: Distance, predicted: Tensor, goal: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""HAP: body parts are hidden first, and two masked views of a person agree (arXiv 2310.20695)."""
+"""HAP: body parts are masked first, and two masked views of a person agree (arXiv 2310.20695)."""
 
 from mimgen.papers import Paper
 

@@ -1,4 +1,4 @@
-"""Official HAP checkpoints (junkunyuan/HAP): MAE's network for pictures twice as high as wide."""
+"""Official HAP checkpoints (junkunyuan/HAP): MAE's network for images twice as high as wide."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mimgen.methods.mae import adapter as mae
 
-RATIO = 2  # rows over columns of a person's picture
+RATIO = 2  # rows over columns of a person's image
 
 
 def grid_of(patches: int) -> tuple[int, int]:
@@ -38,9 +38,9 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return found
 
 
-RELEASE = dataclasses.replace(
-    mae.RELEASE,
+ADAPTER = dataclasses.replace(
+    mae.ADAPTER,
     name="hap",
-    about="MAE of persons, hidden part by part (Yuan et al., 2023; github.com/junkunyuan/HAP)",
+    about="MAE of persons, masked part by part (Yuan et al., 2023; github.com/junkunyuan/HAP)",
     arguments=arguments,
 )

@@ -1,4 +1,4 @@
-"""Masks guided by parts: patches of some parts of a body are hidden before all others (HAP, arXiv 2310.20695)."""
+"""Masks guided by parts: patches of some parts of a body are masked before all others (HAP, arXiv 2310.20695)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from mimgen.errors import UserError
 from mimgen.masking.block import Block
 from mimgen.masking.random import largest
-from mimgen.types import Draws, Mask
+from mimgen.types import Mask, SampleRNG
 
 # joints of COCO's order at the ends of the bones of each part
 BODY = (
@@ -26,70 +26,70 @@ _FIRST = 100.0  # priority of the part that comes first; those of noise and bloc
 
 @dataclass(frozen=True)
 class Parts:
-    """A fixed share of hidden patches; random patches of random parts come first (HAP, section 3.2).
+    """A fixed share of masked patches; random patches of random parts come first (HAP, section 3.2).
 
-    Each picture draws how many parts are used, 0 to `most`, and their order; parts without patches are passed
-    over. Of a used part's patches a random share of up to `share` is hidden before everything else, the first
-    part's before the second's; so what is guided changes the choice of the hidden patches, never their number.
+    Each image samples how many parts are used, 0 to `maximum`, and their order; parts without patches are passed
+    over. Of a used part's patches a random share of up to `share` is masked before everything else, the first
+    part's before the second's; so what is guided changes the choice of the masked patches, never their number.
 
     Attributes:
-        ratio: share of hidden patches.
-        most: largest number of parts used; 0 for none.
+        ratio: share of masked patches.
+        maximum: largest number of parts used; 0 for none.
         share: largest share of a part's patches that comes first.
-        blocks: what else is hidden lies in blocks (BEiT), as in HAP's recipe; otherwise anywhere.
-        least: smallest area of a block.
+        blocks: what else is masked lies in blocks (BEiT), as in HAP's recipe; otherwise anywhere.
+        minimum: smallest area of a block.
 
     Raises:
         UserError: a share outside 0..1 or a negative number of parts.
     """
 
     ratio: float = 0.5
-    most: int = 6
+    maximum: int = 6
     share: float = 0.3
     blocks: bool = True
-    least: int = 12
+    minimum: int = 12
 
     def __post_init__(self) -> None:
-        if not (0 < self.ratio < 1 and 0 <= self.share <= 1) or self.most < 0:
+        if not (0 < self.ratio < 1 and 0 <= self.share <= 1) or self.maximum < 0:
             raise UserError(f"{self}: ratio lies between 0 and 1, share in 0..1, most is 0 or more")
 
-    def __call__(self, grid: tuple[int, int], draws: Draws, guide: Tensor) -> Mask:
+    def __call__(self, grid: tuple[int, int], rng: SampleRNG, guide: Tensor) -> Mask:
         """Mask [B, N] of a grid of rows and columns.
 
         Args:
             grid: rows and columns.
-            draws: one stream a row.
+            rng: one stream per row.
             guide: [B, P, N] boolean, the patches of each part; see `part_patches`.
 
         Raises:
-            UserError: a guide of another grid or of other pictures, or everything would be hidden.
+            UserError: a guide of another grid or of other images, or everything would be masked.
         """
         patches = grid[0] * grid[1]
-        if guide.ndim != 3 or guide.shape[0] != len(draws) or guide.shape[2] != patches:
+        if guide.ndim != 3 or guide.shape[0] != len(rng) or guide.shape[2] != patches:
             raise UserError(
-                f"the map of parts must be [{len(draws)}, P, {patches}], got {list(guide.shape)}: make it for the same "
-                "pictures on the same grid"
+                f"the map of parts must be [{len(rng)}, P, {patches}], got {list(guide.shape)}: make it for the same "
+                "images on the same grid"
             )
-        hidden = patches - visible_count(patches, self.ratio)
-        if hidden == patches:
-            raise UserError(f"mask ratio {self.ratio} hides all {patches} patches of a picture: choose a smaller one")
-        priority = draws.uniform(patches)
+        masked = patches - visible_count(patches, self.ratio)
+        if masked == patches:
+            raise UserError(f"mask ratio {self.ratio} masks all {patches} patches of an image: choose a smaller one")
+        priority = rng.uniform(patches)
         if self.blocks:
-            inside = Block(hidden, min(self.least, hidden))(grid, draws).hidden
+            inside = Block(masked, min(self.minimum, masked))(grid, rng).masked
             priority = priority + 2 * inside
-        return by_priority(torch.maximum(priority, self.first(guide.cpu(), draws)), self.ratio)
+        return by_priority(torch.maximum(priority, self.first(guide.cpu(), rng)), self.ratio)
 
-    def first(self, guide: Tensor, draws: Draws) -> Tensor:
+    def first(self, guide: Tensor, rng: SampleRNG) -> Tensor:
         """[B, N] priority of the patches of parts [B, P, N] that come first, 0 at all others."""
         parts, patches = guide.shape[1:]
         sizes = guide.sum(2)
-        order = draws.uniform(parts).masked_fill(sizes == 0, 2).argsort(1)
-        number = (draws.uniform(1) * (self.most + 1)).floor()
+        order = rng.uniform(parts).masked_fill(sizes == 0, 2).argsort(1)
+        number = (rng.uniform(1) * (self.maximum + 1)).floor()
         # rank of each part among those that have patches; empty ones are last and take no place
         rank = order.argsort(1)
         used = (rank < number) & (sizes > 0)
-        count = (sizes * self.share * draws.uniform(parts)).floor()
-        keys = draws.uniform(parts, patches).masked_fill(~guide, 2)
+        count = (sizes * self.share * rng.uniform(parts)).floor()
+        keys = rng.uniform(parts, patches).masked_fill(~guide, 2)
         chosen = (keys.argsort(2).argsort(2) < count[..., None]) & used[..., None]
         return ((_FIRST - rank)[..., None] * chosen).amax(1)
 
@@ -100,7 +100,7 @@ def visible_count(patches: int, ratio: float) -> int:
 
 
 def by_priority(priority: Tensor, ratio: float) -> Mask:
-    """Hide the patches of highest priority [B, N]; of equal ones the later first."""
+    """Mask the patches of highest priority [B, N]; of equal ones the later first."""
     patches = priority.shape[1]
     return Mask(largest(priority, patches - visible_count(patches, ratio)))
 
@@ -115,7 +115,7 @@ def part_patches(
 
     Args:
         keypoints: [B, J, 3] column and row in pixels, and 1 where the joint was seen; a bone with a joint that was
-            not seen is left out, of one that reaches out of the picture the inner part counts.
+            not seen is left out, of one that reaches out of the image the inner part counts.
         grid: rows and columns of patches.
         patch: side of a patch in pixels.
         parts: the bones of each part, as pairs of joints.
@@ -140,6 +140,6 @@ def part_patches(
     return torch.stack([group.any(1) for group in groups], dim=1)
 
 
-def _between(places: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def _between(positions: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """[B, bones, n] boolean: low <= place <= high for limits [B, bones]."""
-    return (places >= low[..., None]) & (places <= high[..., None])
+    return (positions >= low[..., None]) & (positions <= high[..., None])

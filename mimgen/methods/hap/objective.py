@@ -1,7 +1,7 @@
-"""HAP: body parts are hidden first, and two masked views of a person agree (arXiv 2310.20695).
+"""HAP: body parts are masked first, and two masked views of a person agree (arXiv 2310.20695).
 
-Hidden: half of the patches, twice, those of body parts first. In their place: nothing. Looks: MAE's encoder,
-at each view; then MAE's decoder. Targets: the pixels, normalised by patch. Loss: mean squared error of hidden
+Masked: half of the patches, twice, those of body parts first. In their place: nothing. Looks: MAE's encoder,
+at each view; then MAE's decoder. Targets: the pixels, normalised by patch. Loss: mean squared error of masked
 patches in both views + contrastive loss between the two class tokens.
 """
 
@@ -16,19 +16,19 @@ from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
 from mimgen.methods.hap.masking import BODY, Parts, part_patches
-from mimgen.ops.distributed import gather_rows, mean_over_ranks, world_size
+from mimgen.ops.distributed import distributed_mean, gather_rows, world_size
 from mimgen.targets import PixelTarget
 from mimgen.types import Batch, Losses, Mask, Tokens
 
 
-class PartsAndAlignment(nn.Module):
+class HAP(nn.Module):
     """Objective: reconstruction of both views + weight * alignment of their class tokens (HAP, equation 4).
 
     Args:
-        encoder: with a class token, hidden patches left out; what is kept afterwards.
+        encoder: with a class token, masked patches left out; what is kept afterwards.
         decoder: MAE's.
         target: pixels.
-        masking: which patches are hidden; needs `Batch.extras["keypoints"]` unless it uses no parts.
+        masking: which patches are masked; needs `Batch.extras["keypoints"]` unless it uses no parts.
         alignment_weight: of the contrastive loss; 0 leaves it out.
         temperature: of the contrastive loss.
 
@@ -51,7 +51,7 @@ class PartsAndAlignment(nn.Module):
             raise UserError("views are aligned by their class tokens: build the encoder with class_token=True")
         if decoder.dim != target.dim:
             raise UserError(
-                f"the decoder predicts {decoder.dim} numbers a patch and the target has {target.dim}: build both for "
+                f"the decoder predicts {decoder.dim} numbers per patch and the target has {target.dim}: build both for "
                 "the same patch"
             )
         self.encoder, self.decoder, self.target = encoder, decoder, target
@@ -63,13 +63,13 @@ class PartsAndAlignment(nn.Module):
         images, patch = batch.images, self.target.patch
         grid = (images.shape[-2] // patch, images.shape[-1] // patch)
         guide = part_patches(self._keypoints(batch), grid, patch)
-        # the second call draws on where the first stopped, so the two masks are independent
-        masks = [self.masking(grid, batch.draws, guide) for _ in range(2)]
-        first, second = (Mask(mask.hidden.to(images.device)) for mask in masks)
+        # the second call samples on where the first stopped, so the two masks are independent
+        masks = [self.masking(grid, batch.rng, guide) for _ in range(2)]
+        first, second = (Mask(mask.masked.to(images.device)) for mask in masks)
         return self.losses(images, first, second)
 
     def losses(self, images: Tensor, first: Mask, second: Mask) -> Losses:
-        """The losses of pictures [B, 3, H, W] in [0, 1] for chosen masks of the two views."""
+        """The losses of images [B, 3, H, W] in [0, 1] for chosen masks of the two views."""
         views = [self.encoder(images, mask) for mask in (first, second)]
         errors = [self.reconstruction(images, tokens, mask) for tokens, mask in zip(views, (first, second))]
         terms, metrics = {"reconstruction": (errors[0] + errors[1]) / 2}, {}
@@ -80,15 +80,15 @@ class PartsAndAlignment(nn.Module):
         return Losses(terms, {"alignment": self.alignment_weight}, metrics)
 
     def reconstruction(self, images: Tensor, tokens: Tokens, mask: Mask) -> Tensor:
-        """Mean error of hidden patches of one view, a scalar."""
-        predicted, hidden = self.decoder(tokens, mask), mask.predict
-        error = self.target.loss(predicted[hidden], self.target(images, mask)[hidden])
-        return mean_over_ranks(error.sum(), hidden.sum())
+        """Mean error of masked patches of one view, a scalar."""
+        predicted, masked = self.decoder(tokens, mask), mask.predict
+        error = self.target.loss(predicted[masked], self.target(images, mask)[masked])
+        return distributed_mean(error.sum(), masked.sum())
 
     def _keypoints(self, batch: Batch) -> Tensor:
         if "keypoints" in batch.extras:
             return batch.extras["keypoints"].cpu()
-        if self.masking.most:
+        if self.masking.maximum:
             raise UserError(
                 "these data have no keypoints, which say where the parts of a body are: take figures or data with "
                 "keypoints, or use no parts"
@@ -98,7 +98,7 @@ class PartsAndAlignment(nn.Module):
 
 
 def contrast(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
-    """2 T times the cross-entropy of telling each query's key from those of all other pictures (InfoNCE).
+    """2 T times the cross-entropy of predicting each query's key from those of all other images (InfoNCE).
 
     Keys are gathered from all processes and give no gradient.
 
@@ -109,7 +109,7 @@ def contrast(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
     """
     queries, keys = F.normalize(queries.float(), dim=-1), F.normalize(keys.float(), dim=-1)
     logits = queries @ gather_rows(keys).T / temperature
-    return 2 * temperature * F.cross_entropy(logits, _places(len(queries), logits.device))
+    return 2 * temperature * F.cross_entropy(logits, _positions(len(queries), logits.device))
 
 
 @torch.no_grad()
@@ -117,10 +117,10 @@ def matched(queries: Tensor, keys: Tensor) -> Tensor:
     """Share of queries [B, D] whose nearest key [B, D] is their own; a scalar."""
     queries, keys = F.normalize(queries.float(), dim=-1), F.normalize(keys.float(), dim=-1)
     nearest = (queries @ gather_rows(keys).T).argmax(1)
-    return (nearest == _places(len(queries), nearest.device)).float().mean()
+    return (nearest == _positions(len(queries), nearest.device)).float().mean()
 
 
-def _places(count: int, device: torch.device) -> Tensor:
+def _positions(count: int, device: torch.device) -> Tensor:
     """Where this process's keys lie among those of all."""
     rank = dist.get_rank() if world_size() > 1 else 0
     return rank * count + torch.arange(count, device=device)

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.official import OfficialModel
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.methods.hiendmae.decoder import HierarchicalDecoder
 from mimgen.methods.hiendmae.encoder import VolumeVit, sincos
 
@@ -23,7 +23,7 @@ TAPS = (9, 6, 3)
 
 
 def rename(key: str) -> str:
-    """Our name, within `ReleasedParts`, of an official tensor.
+    """Our name, within `OfficialModel`, of an official tensor.
 
     The release's last projection is of the output, the others of the taps, from shallow to deep.
     """
@@ -93,12 +93,12 @@ def _kind_of(table: Tensor, cells: tuple[int, ...]) -> str:
     return "fixed" if (table[0].float() - sincos(width, cells)).abs().max() < 1e-2 else "learned"
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
+def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
     """The parts that these arguments are of."""
-    return ReleasedParts(VolumeVit(**options), None if decoder is None else HierarchicalDecoder(**decoder))
+    return OfficialModel(VolumeVit(**options), None if decoder is None else HierarchicalDecoder(**decoder))
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "hiendmae",
     "a transformer of medical volumes with its hierarchical decoder (2025; github.com/FengheTan9/Hi-End-MAE)",
     kind,

@@ -1,4 +1,4 @@
-"""Cutting pictures and volumes of any number of dimensions into cells, and joining them again."""
+"""Cutting images and volumes of any number of dimensions into cells, and joining them again."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def cut(volumes: Tensor, cell: Sequence[int], *, last: bool = True) -> Tensor:
     """Volumes [B, C, S1, ..., Sn] to cells [B, N, C cell1 ... celln], row-major.
 
     Args:
-        volumes: pictures have n = 2 sides.
+        volumes: images have n = 2 sides.
         cell: n sides of a cell.
-        last: whether the numbers of a cell lie as (places, channel), or as (channel, places).
+        last: whether the numbers of a cell lie as (positions, channel), or as (channel, positions).
     """
     counts, n = cells_of(volumes.shape[2:], cell), len(cell)
     x = volumes.reshape(*volumes.shape[:2], *(part for pair in zip(counts, cell, strict=True) for part in pair))

@@ -8,12 +8,12 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from mimgen.encoders.mae import start
+from mimgen.encoders.mae import init_weights
 from mimgen.errors import UserError
 from mimgen.layers.attention import attend
 from mimgen.layers.blocks.vit import Mlp, SelfAttention, VitBlock
 from mimgen.methods.hiendmae.encoder import VolumeTokens, position_table
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask
 
 
@@ -65,7 +65,7 @@ class MemoryBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class HierarchicalDecoder(Part):
+class HierarchicalDecoder(PretrainedModule):
     """Plain blocks on visible and mask tokens, then a block for each tap, which reads that layer of the encoder.
 
     Args:
@@ -112,7 +112,7 @@ class HierarchicalDecoder(Part):
         self.blocks = nn.ModuleList(VitBlock(width, heads, **options) for _ in range(depth))  # type: ignore[arg-type]
         self.cross_blocks = nn.ModuleList(MemoryBlock(width, heads, **options) for _ in taps)  # type: ignore[arg-type]
         self.norm, self.head = nn.LayerNorm(width, eps), nn.Linear(width, output)
-        start(self)
+        init_weights(self)
 
     def forward(self, tokens: VolumeTokens, mask: Mask) -> Tensor:
         """Predictions [B, N, output] for every cell.
@@ -130,9 +130,9 @@ class HierarchicalDecoder(Part):
         """The same with what is said at the class token in front, [B, 1 + N, output]."""
         self._check(tokens, mask)
         x = self.embed(torch.cat([tokens.prefix, tokens.patches], dim=1))
-        hidden = self.mask_token.to(x.dtype).expand(len(x), mask.drop.shape[1], -1)
+        mask_tokens = self.mask_token.to(x.dtype).expand(len(x), mask.drop.shape[1], -1)
         restore = mask.restore.to(x.device)[..., None].expand(-1, -1, x.shape[-1])
-        cells = torch.cat([x[:, 1:], hidden], dim=1).gather(1, restore) + self.pos_embed
+        cells = torch.cat([x[:, 1:], mask_tokens], dim=1).gather(1, restore) + self.pos_embed
         x = torch.cat([x[:, :1], cells], dim=1)
         for block in self.blocks:
             x = block(x)
@@ -145,9 +145,9 @@ class HierarchicalDecoder(Part):
 
     def _check(self, tokens: VolumeTokens, mask: Mask) -> None:
         visible = mask.keep.shape[1]
-        if tokens.patches.shape[1] != visible or mask.hidden.shape[1] != prod(self.cells):
+        if tokens.patches.shape[1] != visible or mask.masked.shape[1] != prod(self.cells):
             raise UserError(
-                f"this decoder has {prod(self.cells)} cells, the mask has {mask.hidden.shape[1]} and leaves {visible}, "
+                f"this decoder has {prod(self.cells)} cells, the mask has {mask.masked.shape[1]} and leaves {visible}, "
                 f"and {tokens.patches.shape[1]} tokens came: build encoder and decoder for the same volumes"
             )
         if len(tokens.memories) != len(self.taps):

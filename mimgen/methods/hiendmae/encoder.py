@@ -1,4 +1,4 @@
-"""A vision transformer for volumes, and for pictures: cells of any number of dimensions are its patches."""
+"""A vision transformer for volumes, and for images: cells of any number of dimensions are its patches."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.encoders.mae import start
+from mimgen.encoders.mae import init_weights
 from mimgen.errors import UserError
 from mimgen.layers.blocks.vit import VitBlock
-from mimgen.layers.masks import check_hidden
+from mimgen.layers.masks import check_mask
 from mimgen.layers.position import sincos_1d
 from mimgen.methods.hiendmae.cells import cells_of, cut
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
 
 
@@ -34,11 +34,11 @@ class VolumeTokens(Tokens):
     memories: tuple[Tensor, ...] = ()
 
 
-class VolumeVit(Part):
+class VolumeVit(PretrainedModule):
     """Visible cells and a class token through plain blocks (Hi-End-MAE, arXiv 2502.08347).
 
     Args:
-        image_size: sides of the volumes, three of them; two for pictures.
+        image_size: sides of the volumes, three of them; two for images.
         patch: side of a cell, or its sides.
         width: D.
         depth: number of blocks.
@@ -83,7 +83,7 @@ class VolumeVit(Part):
     ) -> None:
         super().__init__()
         if len(image_size) not in (2, 3):
-            raise UserError(f"image_size {image_size}: give the 3 sides of volumes, or the 2 of pictures")
+            raise UserError(f"image_size {image_size}: give the 3 sides of volumes, or the 2 of images")
         mean, std = mean or (0.0,) * channels, std or (1.0,) * channels
         if len(mean) != channels or len(std) != channels:
             raise UserError(f"mean {mean} and std {std} need one number for each of {channels} channels")
@@ -102,7 +102,7 @@ class VolumeVit(Part):
         shape = (-1, *[1] * len(image_size))
         self.register_buffer("mean", torch.tensor(mean).view(shape), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(shape), persistent=False)
-        start(self)
+        init_weights(self)
         nn.init.xavier_uniform_(self._kernel.data.flatten(1))
 
     @property
@@ -123,10 +123,10 @@ class VolumeVit(Part):
                 "or resize to these sides"
             )
         table: Tensor = self.pos_embed
-        # cells are cut before they are embedded, so that hidden ones cost nothing
+        # cells are cut before they are embedded, so that masked ones cost nothing
         x = cut((volumes.to(self.dtype) - self.mean) / self.std, self.cell, last=False)
         if mask is not None:
-            check_hidden(mask.hidden, *x.shape[:2])
+            check_mask(mask.masked, *x.shape[:2])
             keep = mask.keep.to(x.device)[..., None]
             x = x.gather(1, keep.expand(-1, -1, x.shape[-1]))
             table = table.expand(len(x), -1, -1).gather(1, keep.expand(-1, -1, self.dim))
@@ -139,7 +139,7 @@ class VolumeVit(Part):
 
         Args:
             volumes: [B, C, S1, ..., Sn].
-            mask: of cells, row-major; hidden ones are left out.
+            mask: of cells, row-major; masked ones are left out.
             layers: blocks, counted from 0 or negative from the end, whose cells are returned as `levels` and whose
                 whole sequences as `memories`, before the last norm.
 

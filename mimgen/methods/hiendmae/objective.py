@@ -1,8 +1,8 @@
 """Hi-End-MAE: mask tokens ask the encoder's layers, from deep to shallow (arXiv 2502.08347).
 
-Hidden: random cells of a volume (or patches of a picture). In their place: nothing, they are left out. Looks: a
+Masked: random cells of a volume (or patches of an image). In their place: nothing, they are left out. Looks: a
 plain transformer; a decoder whose every block reads another layer of it. Targets: voxels, each cell standardised.
-Loss: mean squared error on hidden cells.
+Loss: mean squared error on masked cells.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from mimgen.masking.random import Random
 from mimgen.methods.hiendmae.decoder import HierarchicalDecoder
 from mimgen.methods.hiendmae.encoder import VolumeVit
 from mimgen.methods.hiendmae.target import VolumeTarget
-from mimgen.methods.mim import MaskedModelling, Masking
-from mimgen.types import Draws, Mask
+from mimgen.methods.mim import MIM, Masking
+from mimgen.types import Mask, SampleRNG
 
 
-class HierarchicalModelling(MaskedModelling):
+class HiEndMAE(MIM):
     """Objective: MAE with a decoder that reads the encoder's taps (Hi-End-MAE).
 
     Args:
-        encoder: of volumes or pictures; what is kept afterwards.
+        encoder: of volumes or images; what is kept afterwards.
         decoder: reads the encoder's layers `decoder.taps`.
         target: cells of the same sides.
-        masking: which cells are hidden; it is given the first side and the product of the others as a grid.
+        masking: which cells are masked; it is given the first side and the product of the others as a grid.
 
     Raises:
         UserError: parts made for other cells, or a tap that the encoder does not have.
@@ -50,10 +50,10 @@ class HierarchicalModelling(MaskedModelling):
             raise UserError(f"taps {decoder.taps} are not all among the encoder's layers 0 to {encoder.depth - 1}")
         self.cells = encoder.cells
 
-    def mask(self, images: Tensor, draws: Draws) -> Mask:
-        """The mask of volumes [B, C, S1, ..., Sn], one stream of `draws` a volume."""
-        mask = self.masking((self.cells[0], prod(self.cells[1:])), draws)
-        return Mask(mask.hidden.to(images.device))
+    def mask(self, images: Tensor, rng: SampleRNG) -> Mask:
+        """The mask of volumes [B, C, S1, ..., Sn], one stream of `rng` a volume."""
+        mask = self.masking((self.cells[0], prod(self.cells[1:])), rng)
+        return Mask(mask.masked.to(images.device))
 
     def predict(self, images: Tensor, mask: Mask) -> Tensor:
         """[B, N, D], what the decoder says of every cell of volumes [B, C, S1, ..., Sn]."""

@@ -1,4 +1,4 @@
-"""Cells of volumes, or of pictures, as the target, each standardised by itself."""
+"""Cells of volumes, or of images, as the target, each standardised by itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EPSILON = 1e-6
 
 
 class VolumeTarget(nn.Module):
-    """Cells [B, N, cell1 ... celln C] in the order (places, channel), minus their mean, over their deviation.
+    """Cells [B, N, cell1 ... celln C] in the order (positions, channel), minus their mean, over their deviation.
 
     The variance is biased, that of a layer norm (Hi-End-MAE, arXiv 2502.08347).
 

@@ -1,4 +1,4 @@
-"""HPM: hide the patches that a teacher expects to be hard, more of them as training proceeds (arXiv 2304.05919)."""
+"""HPM: mask the patches that a teacher expects to be hard, more of them as training proceeds (arXiv 2304.05919)."""
 
 from mimgen.papers import Paper
 

@@ -1,4 +1,4 @@
-"""Masks that hide what is hard: the patches with the highest score for sure, others at random (HPM)."""
+"""Masks that mask what is hard: the patches with the highest score for sure, others at random (HPM)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.masking.random import Random, largest
-from mimgen.types import Draws, Mask
+from mimgen.types import Mask, SampleRNG
 
 # Products such as 75 * 0.36 may come out a hair below the whole number that is meant.
 _SLACK = 1e-9
@@ -17,15 +17,15 @@ _SLACK = 1e-9
 
 @dataclass(frozen=True)
 class Hard:
-    """ceil(ratio * N) hidden patches in each row, floor(share * hidden) of them those of the highest score.
+    """ceil(ratio * N) masked patches in each row, floor(share * masked) of them those of the highest score.
 
     Attributes:
-        ratio: share of hidden patches; 0.75 in HPM (section 4.1).
-        share: of the hidden patches, those that the score chooses; 0 is a random mask. HPM lets it grow from 0 to
+        ratio: share of masked patches; 0.75 in HPM (section 4.1).
+        share: of the masked patches, those that the score chooses; 0 is a random mask. HPM lets it grow from 0 to
             0.5 (section 3.3, equation 6); at 1 nothing is left to chance, which hurts.
 
     Raises:
-        UserError: a ratio that hides nothing or everything, or a share outside 0..1.
+        UserError: a ratio that masks nothing or everything, or a share outside 0..1.
     """
 
     ratio: float = 0.75
@@ -36,28 +36,28 @@ class Hard:
         if not 0 <= self.share <= 1:
             raise UserError(f"share {self.share} of hard patches: choose one between 0 and 1")
 
-    def __call__(self, grid: tuple[int, int], draws: Draws, guide: Tensor) -> Mask:
+    def __call__(self, grid: tuple[int, int], rng: SampleRNG, guide: Tensor) -> Mask:
         """Mask [B, N] of a grid of rows and columns.
 
         Args:
             grid: rows and columns.
-            draws: of the patches that are not chosen by their score.
+            rng: of the patches that are not chosen by their score.
             guide: [B, N] scores, higher is harder.
 
         Raises:
-            UserError: another number of scores than of patches, or everything would be hidden.
+            UserError: another number of scores than of patches, or everything would be masked.
         """
         patches = grid[0] * grid[1]
-        if guide.shape != (len(draws), patches):
+        if guide.shape != (len(rng), patches):
             raise UserError(
-                f"the guide must be [{len(draws)}, {patches}], one score a patch, got {list(guide.shape)}: "
-                "score the same pictures on the same grid"
+                f"the guide must be [{len(rng)}, {patches}], one score per patch, got {list(guide.shape)}: "
+                "score the same images on the same grid"
             )
         count = math.ceil(self.ratio * patches - _SLACK)
         if count >= patches:
-            raise UserError(f"mask ratio {self.ratio} hides all {patches} patches of a picture: choose a smaller one")
+            raise UserError(f"mask ratio {self.ratio} masks all {patches} patches of an image: choose a smaller one")
         hard = math.floor(self.share * count + _SLACK)
-        return Mask(hardest(guide, draws.uniform(patches).to(guide.device), count, hard))
+        return Mask(hardest(guide, rng.uniform(patches).to(guide.device), count, hard))
 
 
 def hardest(scores: Tensor, noise: Tensor, count: int, hard: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The networks of HPM: MAE's decoder with a second one that tells how hard a patch is, and a veiling encoder."""
+"""The networks of HPM: MAE's decoder with a second one that predicts how hard a patch is, and a veiling encoder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.decoders.mae import MaeDecoder
-from mimgen.encoders.mae import start
+from mimgen.encoders.mae import init_weights
 from mimgen.encoders.vit import VitEncoder
 from mimgen.layers.blocks.vit import VitBlock
 from mimgen.layers.position import resize_position_table
@@ -16,7 +16,7 @@ from mimgen.types import Mask, Tokens
 
 
 @dataclass(frozen=True)
-class Guess:
+class HPMOutput:
     """What `LossPredictor` says of every patch.
 
     Attributes:
@@ -32,7 +32,7 @@ class LossPredictor(MaeDecoder):
     """Two decoders on one input: MAE's, and one that predicts its loss for each patch (HPM, section 3.2).
 
     Args:
-        image_size: side in pixels, or (rows, columns), of the pictures that the position table is made for.
+        image_size: side in pixels, or (rows, columns), of the images that the position table is made for.
         patch: side of a patch in pixels.
         encoder_width: width of the encoder's tokens.
         width: of both decoders.
@@ -67,18 +67,18 @@ class LossPredictor(MaeDecoder):
         # As wide as the other head, and averaged: that is what official weights look like.
         self.pred_losspred = nn.Linear(width, self.dim)
         for part in (self.blocks_losspred, self.pred_losspred):
-            start(part)
+            init_weights(part)
 
-    def guess(self, tokens: Tokens, mask: Mask) -> Guess:
-        """Both predictions for every patch, hidden or not; arguments as of `forward`, which gives the first."""
+    def predict(self, tokens: Tokens, mask: Mask) -> HPMOutput:
+        """Both predictions for every patch, masked or not; arguments as of `forward`, which gives the first."""
         x = self.joined(tokens, mask)
-        return Guess(self._through(x, self.blocks, self.norm, self.pred), self._hardness(x))
+        return HPMOutput(self._through(x, self.blocks, self.norm, self.pred), self._predicted_loss(x))
 
-    def hardness(self, tokens: Tokens, mask: Mask) -> Tensor:
+    def predicted_loss(self, tokens: Tokens, mask: Mask) -> Tensor:
         """The predicted losses [B, N] alone."""
-        return self._hardness(self.joined(tokens, mask))
+        return self._predicted_loss(self.joined(tokens, mask))
 
-    def _hardness(self, x: Tensor) -> Tensor:
+    def _predicted_loss(self, x: Tensor) -> Tensor:
         # in float32, as half precision knows too few numbers to put patches in order
         return self._through(x, self.blocks_losspred, self.norm_losspred, self.pred_losspred).float().mean(-1)
 
@@ -89,34 +89,34 @@ class LossPredictor(MaeDecoder):
 
 
 @dataclass(frozen=True)
-class VeiledMask(Mask):
+class MaskedVisibleMask(Mask):
     """A mask some of whose visible patches are shown as a token.
 
     Attributes:
-        veiled: [B, N] boolean, apart from `hidden`; None for none.
+        masked_visible: [B, N] boolean, apart from `masked`; None for none.
     """
 
-    veiled: Tensor | None = None
+    masked_visible: Tensor | None = None
 
 
-class VeilingVit(VitEncoder):
-    """A `VitEncoder` with a token for the veiled patches of a `VeiledMask` (HPM's second masking).
+class MaskedVisibleViT(VitEncoder):
+    """A `VitEncoder` with a token for the veiled patches of a `MaskedVisibleMask` (HPM's second masking).
 
     Other masks, and none, work as in a `VitEncoder`, whose arguments these are.
     """
 
-    def _start(self) -> None:
-        super()._start()
+    def _init_weights(self) -> None:
+        super()._init_weights()
         self.vis_mask_token = nn.Parameter(torch.empty(1, 1, self.dim))
         nn.init.normal_(self.vis_mask_token, std=0.02)
 
     def embed(self, images: Tensor, mask: Mask | None = None) -> tuple[Tensor, tuple[int, int]]:
-        """Pictures [B, C, H, W] in [0, 1] to tokens with positions [B, P + K, D], and the full grid."""
+        """Images [B, C, H, W] in [0, 1] to tokens with positions [B, P + K, D], and the full grid."""
         x, grid = super().embed(images, mask)
-        if not isinstance(mask, VeiledMask) or mask.veiled is None:
+        if not isinstance(mask, MaskedVisibleMask) or mask.masked_visible is None:
             return x, grid
         keep = mask.keep.to(x.device)
         table = resize_position_table(self.pos_embed, self.grid, grid)[0, self.prefix :]
-        veiled = mask.veiled.to(x.device).gather(1, keep)[..., None]
-        shown = torch.where(veiled, self.vis_mask_token + table[keep], x[:, self.prefix :])
-        return torch.cat([x[:, : self.prefix], shown], dim=1), grid
+        replaced = mask.masked_visible.to(x.device).gather(1, keep)[..., None]
+        filled = torch.where(replaced, self.vis_mask_token + table[keep], x[:, self.prefix :])
+        return torch.cat([x[:, : self.prefix], filled], dim=1), grid

@@ -1,4 +1,4 @@
-"""iBOT: the teacher's prototypes are an online tokenizer for hidden patches (arXiv 2111.07832)."""
+"""iBOT: the teacher's prototypes are an online tokenizer for masked patches (arXiv 2111.07832)."""
 
 from mimgen.papers import Paper
 

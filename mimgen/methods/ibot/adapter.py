@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.official import OfficialModel
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.methods.ibot.encoder import IbotVit
 from mimgen.methods.ibot.head import PrototypeHead
 
@@ -44,8 +44,8 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     """Arguments of `kind`: those of the encoder and, under "head", those of the head.
 
     Args:
-        config: the arguments of the run, maybe empty; only what tensors do not tell is taken from it: `num_heads` and
-            `norm_last_layer`.
+        config: the arguments of the run, maybe empty; only what tensors do not predict is taken from it:
+            `num_heads` and `norm_last_layer`.
         tensors: the official weights.
     """
     names = {rename(key): value for key, value in tensors.items()}
@@ -82,12 +82,12 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return {**found, "head": head}
 
 
-def kind(head: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
+def kind(head: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
     """The parts that these arguments are of."""
-    return ReleasedParts(IbotVit(**options), head=None if head is None else PrototypeHead(**head))
+    return OfficialModel(IbotVit(**options), head=None if head is None else PrototypeHead(**head))
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "ibot",
     "iBOT and AttMask, backbone alone or with its head (Zhou et al., 2022; github.com/bytedance/ibot)",
     kind,

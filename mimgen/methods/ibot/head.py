@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.layers.blocks.vit import start_linears
-from mimgen.pretrained import Part
+from mimgen.layers.blocks.vit import init_linears
+from mimgen.pretrained import PretrainedModule
 
 
 class Prototypes(nn.Module):
@@ -41,7 +41,7 @@ class Prototypes(nn.Module):
         return F.linear(features, weight.detach() if frozen else weight)
 
 
-class PrototypeHead(Part):
+class PrototypeHead(PretrainedModule):
     """Tokens to a bottleneck of length 1, and from there to prototypes (iBOT, section 3.2).
 
     One MLP serves class and patch tokens; their prototypes are the same, too, unless `patch_prototypes` is given.
@@ -50,7 +50,7 @@ class PrototypeHead(Part):
         width: D of the tokens.
         prototypes: K.
         patch_prototypes: number of the patch tokens' own prototypes; None to share those of the class token.
-        hidden: width of the MLP.
+        masked: width of the MLP.
         bottleneck: F.
         layers: linear layers of the MLP.
         fixed_gain: lengths of the prototypes stay 1; learned ones are less stable with large encoders.
@@ -80,7 +80,7 @@ class PrototypeHead(Part):
         self.last_layer = Prototypes(bottleneck, prototypes, fixed_gain)
         own = patch_prototypes is not None
         self.last_layer2 = Prototypes(bottleneck, patch_prototypes, fixed_gain) if own else None  # type: ignore[arg-type]
-        start_linears(self.mlp)
+        init_linears(self.mlp)
 
     def features(self, tokens: Tensor) -> Tensor:
         """[..., D] to [..., F] float32 of length 1."""

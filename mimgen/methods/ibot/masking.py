@@ -1,4 +1,4 @@
-"""Block masks with a random share of hidden patches, which differs from picture to picture (iBOT)."""
+"""Block masks with a random share of masked patches, which differs from image to image (iBOT)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from mimgen.errors import UserError
 from mimgen.masking.block import grown, rectangles
-from mimgen.types import Draws, Mask
+from mimgen.types import Mask, SampleRNG
 
 ROUNDS = 10  # rectangles that one row gets at most
 TRIES = 10  # of which one must fit
@@ -16,14 +16,14 @@ TRIES = 10  # of which one must fit
 
 @dataclass(frozen=True)
 class VariedBlock:
-    """Overlapping rectangles up to a share r of the patches; rows hide different numbers, at most floor(r N).
+    """Overlapping rectangles up to a share r of the patches; rows mask different numbers, at most floor(r N).
 
     A rectangle has an area uniform between floor(shorter side / 3)^2 and what is still missing. A row ends when ten
     tries in a row do not fit, so it may stop short.
 
     Attributes:
         ratio: least and largest share r, which is uniform between them.
-        chance: of a picture to be masked at all; iBOT leaves half of the crops whole.
+        chance: of an image to be masked at all; iBOT leaves half of the crops whole.
         aspect: smallest height over width of a rectangle; the largest is its inverse.
 
     Raises:
@@ -38,19 +38,19 @@ class VariedBlock:
         if not (0 <= self.ratio[0] <= self.ratio[1] <= 1 and 0 <= self.chance <= 1):
             raise UserError(f"ratio {self.ratio} and chance {self.chance}: choose shares of 0 to 1")
 
-    def __call__(self, grid: tuple[int, int], draws: Draws) -> Mask:
+    def __call__(self, grid: tuple[int, int], rng: SampleRNG) -> Mask:
         """Mask [B, N] of a grid of rows and columns, without index form."""
-        drawn = draws.uniform(2)
-        share = self.ratio[0] + (self.ratio[1] - self.ratio[0]) * drawn[:, 0]
-        wanted = torch.where(drawn[:, 1] < self.chance, share * grid[0] * grid[1], 0)
-        hidden = torch.zeros(len(draws), *grid, dtype=torch.bool)
-        failed, least = torch.zeros(len(draws)), (min(grid) // 3) ** 2
-        for tries in draws.uniform(ROUNDS * TRIES, 4).unbind(1):
-            missing = wanted - hidden.sum((1, 2))
+        sampled = rng.uniform(2)
+        share = self.ratio[0] + (self.ratio[1] - self.ratio[0]) * sampled[:, 0]
+        wanted = torch.where(sampled[:, 1] < self.chance, share * grid[0] * grid[1], 0)
+        masked = torch.zeros(len(rng), *grid, dtype=torch.bool)
+        failed, minimum = torch.zeros(len(rng)), (min(grid) // 3) ** 2
+        for tries in rng.uniform(ROUNDS * TRIES, 4).unbind(1):
+            missing = wanted - masked.sum((1, 2))
             going = (missing > 0) & (failed < TRIES)
             if not bool(going.any()):
                 break
             missing = torch.where(going, missing, 0)
-            before, hidden = hidden, grown(hidden, rectangles(tries, missing, grid, least, self.aspect), missing)
-            failed = torch.where((hidden & ~before).any((1, 2)), 0, failed + 1)
-        return Mask(hidden.flatten(1))
+            before, masked = masked, grown(masked, rectangles(tries, missing, grid, minimum, self.aspect), missing)
+            failed = torch.where((masked & ~before).any((1, 2)), 0, failed + 1)
+        return Mask(masked.flatten(1))

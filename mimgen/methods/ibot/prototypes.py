@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.ops.distributed import sum_over_ranks, world_size
+from mimgen.ops.distributed import all_reduce_sum, world_size
 
 
 @dataclass(frozen=True)
@@ -66,33 +66,33 @@ class Centre(nn.Module):
     @torch.no_grad()
     def update(self, scores: Tensor) -> None:
         """Move towards the mean of scores [B, K] over the batches of all processes."""
-        mean = sum_over_ranks(scores.float().mean(0)) / world_size()
+        mean = all_reduce_sum(scores.float().mean(0)) / world_size()
         self.value.lerp_(mean, 1 - self.momentum)
 
 
-def across_views(taught: Tensor, said: Tensor) -> Tensor:
-    """Mean cross-entropy over pairs of different views of the same picture (DINO, equation 3).
+def across_views(teacher: Tensor, student: Tensor) -> Tensor:
+    """Mean cross-entropy over pairs of different views of the same image (DINO, equation 3).
 
     Args:
-        taught: [G, B, K] probabilities of the teacher, for the first G views.
-        said: [V, B, K] logarithms of the student's, for all views.
+        teacher: [G, B, K] probabilities of the teacher, for the first G views.
+        student: [V, B, K] logarithms of the student's, for all views.
 
     Returns:
         Scalar; 0 where there is one view only.
     """
-    pairs = -torch.einsum("gbk,vbk->gv", taught, said) / taught.shape[1]
-    different = ~torch.eye(len(taught), len(said), dtype=torch.bool, device=said.device)
+    pairs = -torch.einsum("gbk,vbk->gv", teacher, student) / teacher.shape[1]
+    different = ~torch.eye(len(teacher), len(student), dtype=torch.bool, device=student.device)
     return pairs[different].sum() / max(1, int(different.sum()))
 
 
-def spread(probabilities: Tensor) -> dict[str, Tensor]:
+def entropy_metrics(probabilities: Tensor) -> dict[str, Tensor]:
     """How far from collapse [B, K] probabilities are, in shares of log K.
 
     Returns:
         "variety": entropy of their mean, 0 when one prototype wins always; "doubt": mean of their entropies, 1
         when all prototypes are always alike.
     """
-    most = torch.tensor(float(probabilities.shape[-1])).log()
+    maximum = torch.tensor(float(probabilities.shape[-1])).log()
     mean = probabilities.mean(0)
-    return {"variety": torch.special.entr(mean).sum() / most,
-            "doubt": torch.special.entr(probabilities).sum(-1).mean() / most}  # fmt: skip
+    return {"marginal_entropy": torch.special.entr(mean).sum() / maximum,
+            "teacher_entropy": torch.special.entr(probabilities).sum(-1).mean() / maximum}  # fmt: skip

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.official import OfficialModel
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.decoders.pyramid import PyramidDecoder
 from mimgen.encoders.hivit import HiVitEncoder
 
@@ -43,7 +43,7 @@ def of_encoder(key: str) -> str | None:
 
 
 def rename(key: str) -> str | None:
-    """Our name, within `ReleasedParts`, of a tensor of the pixel variant."""
+    """Our name, within `OfficialModel`, of a tensor of the pixel variant."""
     if key.startswith("decoder_"):
         return f"decoder.{key.removeprefix('decoder_')}"
     return f"decoder.{key}" if key == "mask_token" else of_encoder(key)
@@ -119,12 +119,12 @@ def _number(key: str) -> int:
     return int(key.split(".")[1])
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
+def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
     """The parts that these arguments are of."""
-    return ReleasedParts(HiVitEncoder(**options), None if decoder is None else PyramidDecoder(**decoder))
+    return OfficialModel(HiVitEncoder(**options), None if decoder is None else PyramidDecoder(**decoder))
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "itpn",
     "HiViT with its pyramid, pretrained on pixels or fine-tuned (iTPN, 2023; github.com/sunsmarterjie/iTPN)",
     kind,

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.official import OfficialModel
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.decoders.pyramid import FeatureHeads
 from mimgen.encoders.hivit import HiVitEncoder
 from mimgen.methods.itpn.adapter import encoder_arguments, levels_of, of_encoder
@@ -25,7 +25,7 @@ _HEADS = (
 
 
 def rename(key: str) -> str | None:
-    """Our name, within `ReleasedParts`, of a tensor of the CLIP variant; None for what we compute."""
+    """Our name, within `OfficialModel`, of a tensor of the CLIP variant; None for what we compute."""
     for old, new in _HEADS:
         if re.match(old, key):
             return f"decoder.{re.sub(old, new, key)}"
@@ -55,12 +55,12 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return {**encoder, "feature_heads": heads}
 
 
-def kind(feature_heads: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
+def kind(feature_heads: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
     """The parts that these arguments are of."""
-    return ReleasedParts(HiVitEncoder(**options), None if feature_heads is None else FeatureHeads(**feature_heads))
+    return OfficialModel(HiVitEncoder(**options), None if feature_heads is None else FeatureHeads(**feature_heads))
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "itpn_clip",
     "HiViT with its pyramid, pretrained on CLIP's features (iTPN, 2023; github.com/sunsmarterjie/iTPN)",
     kind,

@@ -1,8 +1,8 @@
 """iTPN: pretrain a backbone together with its feature pyramid (arXiv 2211.12735).
 
-Hidden: random patches (pixels), or blocks of patches (features). In their place: nothing, they are left out at all
+Masked: random patches (pixels), or blocks of patches (features). In their place: nothing, they are left out at all
 scales; or a mask token where attention starts. Looks: HiViT and its neck; a decoder or heads read the sum of all
-levels. Targets: normalised pixels, or a frozen teacher's features. Loss: squared error on hidden patches, or a
+levels. Targets: normalised pixels, or a frozen teacher's features. Loss: squared error on masked patches, or a
 smooth distance on all patches, for the pyramid and for an earlier block.
 """
 
@@ -14,36 +14,36 @@ from mimgen.decoders.pyramid import FeatureHeads
 from mimgen.encoders.hivit import HiVitEncoder
 from mimgen.errors import UserError
 from mimgen.masking.block import Block
-from mimgen.methods.mim import MaskedModelling, Masking
-from mimgen.ops.distributed import mean_over_ranks
+from mimgen.methods.mim import MIM, Masking
+from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
 from mimgen.types import Batch, Losses, Mask
 
 
-class PyramidModelling(MaskedModelling):
+class ITPN(MIM):
     """Objective: MAE whose decoder reads the encoder's pyramid (iTPN, section 3), a `PyramidDecoder`."""
 
     def predict(self, images: Tensor, mask: Mask) -> Tensor:
-        """[B, N, D], what the decoder says of every patch of pictures [B, 3, H, W]."""
+        """[B, N, D], what the decoder says of every patch of images [B, 3, H, W]."""
         encoder: HiVitEncoder = self.encoder  # type: ignore[assignment]
         return self.decoder(encoder.pyramid(images, mask), mask)
 
 
-class PyramidDistillation(nn.Module):
-    """Objective: the pyramid and an earlier block tell a teacher's features (iTPN, section 3).
+class ITPNDistillation(nn.Module):
+    """Objective: the pyramid and an earlier block predict a teacher's features (iTPN, section 3).
 
     Args:
         encoder: with `mask_token`; what is kept afterwards.
-        heads: predict `target.dim` numbers a patch.
+        heads: predict `target.dim` numbers per patch.
         target: features of a frozen teacher, and their distance.
-        masking: which patches are hidden; 75 of 196 in blocks in the paper.
+        masking: which patches are masked; 75 of 196 in blocks in the paper.
         early: share of the attention blocks after which the auxiliary head reads.
         auxiliary_weight: of its loss.
-        hidden_only: score hidden patches alone; the release scores all, as all of them must be told from a
-            picture of which parts are missing.
+        masked_only: score masked patches alone; the release scores all, as all of them must be predicted from a
+            image of which parts are missing.
 
     Raises:
-        UserError: an encoder that leaves hidden patches out, or heads of another width than the target.
+        UserError: an encoder that leaves masked patches out, or heads of another width than the target.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class PyramidDistillation(nn.Module):
         *,
         early: float = 0.75,
         auxiliary_weight: float = 1.0,
-        hidden_only: bool = False,
+        masked_only: bool = False,
     ) -> None:
         super().__init__()
         if encoder.mask_token is None:
@@ -71,25 +71,25 @@ class PyramidDistillation(nn.Module):
         self.encoder, self.heads, self.target = encoder, heads, target
         self.masking: Masking = masking or Block()
         self.layer = encoder.stem + int(early * attention)
-        self.weights, self.hidden_only = {"auxiliary": auxiliary_weight}, hidden_only
+        self.weights, self.masked_only = {"auxiliary": auxiliary_weight}, masked_only
 
     def forward(self, batch: Batch) -> Losses:
         """Terms "features" (of the pyramid) and "auxiliary" (of the earlier block)."""
         images, patch = batch.images, self.encoder.patch
-        mask = self.masking((images.shape[-2] // patch, images.shape[-1] // patch), batch.draws)
-        return self.losses(images, mask.hidden.to(images.device), self.target(images))
+        mask = self.masking((images.shape[-2] // patch, images.shape[-1] // patch), batch.rng)
+        return self.losses(images, mask.masked.to(images.device), self.target(images))
 
-    def losses(self, images: Tensor, hidden: Tensor, goal: Tensor) -> Losses:
+    def losses(self, images: Tensor, masked: Tensor, goal: Tensor) -> Losses:
         """Losses for chosen patches.
 
         Args:
             images: [B, 3, H, W] in [0, 1].
-            hidden: [B, N] boolean.
-            goal: [B, N, D], the target of the intact pictures.
+            masked: [B, N] boolean.
+            goal: [B, N, D], the target of the intact images.
         """
-        said = self.heads(self.encoder.pyramid(images, Mask(hidden), layers=(self.layer,)))
-        scored = hidden if self.hidden_only else hidden | True
+        predicted_levels = self.heads(self.encoder.pyramid(images, Mask(masked), layers=(self.layer,)))
+        scored = masked if self.masked_only else masked | True
         count, terms = scored.sum(), {}
-        for name, predicted in (("features", said.main), ("auxiliary", said.auxiliary)):
-            terms[name] = mean_over_ranks(self.target.loss(predicted[scored], goal[scored]).sum(), count)
+        for name, predicted in (("features", predicted_levels.main), ("auxiliary", predicted_levels.auxiliary)):
+            terms[name] = distributed_mean(self.target.loss(predicted[scored], goal[scored]).sum(), count)
         return Losses(terms, self.weights)

@@ -16,7 +16,7 @@ class StandardisedFeatures(FeatureTarget):
     Args:
         teacher: the encoder; it stays in evaluation mode.
         patch: side of the student's patch, as of `FeatureTarget`.
-        half_range: show the teacher pictures squeezed into [0.5, 1], as iTPN's release does by mistake; for
+        half_range: show the teacher images squeezed into [0.5, 1], as iTPN's release does by mistake; for
             comparison with it only.
     """
 
@@ -27,11 +27,11 @@ class StandardisedFeatures(FeatureTarget):
     @torch.no_grad()
     def forward(self, images: Tensor, mask: Mask | None = None) -> Tensor:
         """[B, 3, H, W] in [0, 1] to [B, N, D] float32, each row with mean 0 and variance 1 (biased)."""
-        features = super().forward(self.shown(images), mask)
+        features = super().forward(self.rescaled(images), mask)
         return F.layer_norm(features, features.shape[-1:])
 
-    def shown(self, images: Tensor) -> Tensor:
-        """The pictures [B, 3, H, W] in [0, 1] that the teacher is given."""
+    def rescaled(self, images: Tensor) -> Tensor:
+        """The images [B, 3, H, W] in [0, 1] that the teacher is given."""
         return ((images + 1) / 2).clamp(0, 1) if self.half_range else images
 
     def loss(self, predicted: Tensor, goal: Tensor) -> Tensor:

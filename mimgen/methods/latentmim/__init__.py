@@ -1,4 +1,4 @@
-"""LatentMIM: tell the latents of hidden patches from those of few visible ones (arXiv 2407.15837)."""
+"""LatentMIM: predict the latents of masked patches from those of few visible ones (arXiv 2407.15837)."""
 
 from mimgen.papers import Paper
 

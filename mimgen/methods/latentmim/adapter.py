@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.official import OfficialModel
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.methods.latentmim.networks import LatentDecoder, LatentVit
 from mimgen.methods.mae.adapter import DECODER_HEADS, heads_of
 
@@ -53,12 +53,12 @@ def shapes(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[di
 
     Args:
         config: the official constructor arguments, maybe empty. Sizes follow from the tensors; numbers of heads and
-            whether the weighted mean is asked with are taken from here where they are told.
+            whether the weighted mean is asked with are taken from here where they are predicted.
         tensors: the official weights.
     """
     width, numbers = tensors["encoder.embed.proj.weight"].shape
-    patch, places = round((numbers / 3) ** 0.5), len(tensors["encoder.pos_embed.pos_embeds"]) - 1
-    shared = {"image_size": round(places**0.5) * patch, "patch": patch}
+    patch, positions = round((numbers / 3) ** 0.5), len(tensors["encoder.pos_embed.pos_embeds"]) - 1
+    shared = {"image_size": round(positions**0.5) * patch, "patch": patch}
     layers = [key for key in tensors if key.startswith("encoder.head.linear")]
     encoder = {
         **shared,
@@ -94,12 +94,12 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return encoder if decoder is None else {**encoder, "decoder": decoder}
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
+def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
     """The parts that these arguments are of."""
-    return ReleasedParts(LatentVit(**options), decoder=None if decoder is None else LatentDecoder(**decoder))
+    return OfficialModel(LatentVit(**options), decoder=None if decoder is None else LatentDecoder(**decoder))
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "latentmim",
     "LatentMIM, encoder and decoder (Wei et al., 2024; github.com/yibingwei-1/LatentMIM)",
     kind,

@@ -13,7 +13,7 @@ def without_gaps(images: Tensor, offsets: Tensor, patch: int, gap: int) -> Tenso
         images: [B, C, h (patch + gap), w (patch + gap)].
         offsets: [B, 2, h, w] int64 in 0..gap, row and column of the patch in its cell.
         patch: side of a patch in pixels.
-        gap: pixels that a cell is larger a side; 0 gives the pictures as they are.
+        gap: pixels that a cell is larger a side; 0 gives the images as they are.
 
     Returns:
         [B, C, h patch, w patch].
@@ -28,6 +28,6 @@ def without_gaps(images: Tensor, offsets: Tensor, patch: int, gap: int) -> Tenso
     # [B, h, patch, w, patch]: rows and columns of every pixel that stays
     down = starts[:, 0][:, :, None, :, None] + inside[:, None, None]
     across = starts[:, 1][:, :, None, :, None] + inside
-    picture = torch.arange(len(images), device=images.device)[:, None, None, None, None]
-    kept = images.permute(0, 2, 3, 1)[picture, down, across]
+    image = torch.arange(len(images), device=images.device)[:, None, None, None, None]
+    kept = images.permute(0, 2, 3, 1)[image, down, across]
     return kept.permute(0, 5, 1, 2, 3, 4).flatten(4, 5).flatten(2, 3).contiguous()

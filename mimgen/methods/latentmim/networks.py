@@ -1,4 +1,4 @@
-"""LatentMIM's networks: a ViT with a projector, and a decoder that tells the latents of hidden patches."""
+"""LatentMIM's networks: a ViT with a projector, and a decoder that predicts the latents of masked patches."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.encoders.mae import fix_positions, start
+from mimgen.encoders.mae import init_sincos_pos_embed, init_weights
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD, VitEncoder
 from mimgen.layers.blocks.cross import CrossBlock
 from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.layers.position import resize_position_table
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
 
 
@@ -24,7 +24,7 @@ class LinearPatchEmbed(PatchEmbed):
     Args:
         patch: side of a patch in pixels.
         width: D.
-        channels: C of the picture.
+        channels: C of the image.
     """
 
     def __init__(self, patch: int, width: int, channels: int = 3) -> None:
@@ -41,7 +41,7 @@ class Projector(nn.Module):
 
     Args:
         width: D of input and output.
-        hidden: width between.
+        masked: width between.
         depth: layers; 0 for none.
     """
 
@@ -65,7 +65,7 @@ class LatentVit(VitEncoder):
     behind it, which training compares.
 
     Args:
-        image_size: side in pixels, or (rows, columns), of the pictures without gaps.
+        image_size: side in pixels, or (rows, columns), of the images without gaps.
         patch: side of a patch in pixels.
         width: D.
         depth: number of blocks.
@@ -74,9 +74,9 @@ class LatentVit(VitEncoder):
         head_width: hidden width of the projector.
         head_depth: its linear layers; 0 for no projector.
         eps: of the layer norms outside the projector.
-        channels: C of the pictures.
-        mean: of the pictures' channels, subtracted first.
-        std: of the pictures' channels, divided by.
+        channels: C of the images.
+        mean: of the images' channels, subtracted first.
+        std: of the images' channels, divided by.
     """
 
     def __init__(
@@ -99,23 +99,23 @@ class LatentVit(VitEncoder):
         )
         self.patch_embed = LinearPatchEmbed(patch, width, channels)
         self.projector = Projector(width, head_width, head_depth)
-        start(self)
-        fix_positions(self.pos_embed, self.grid)
+        init_weights(self)
+        init_sincos_pos_embed(self.pos_embed, self.grid)
 
     def latents(self, images: Tensor, mask: Mask | None = None) -> Tokens:
-        """Pictures [B, C, H, W] in [0, 1] to tokens behind the projector, the class token too."""
+        """Images [B, C, H, W] in [0, 1] to tokens behind the projector, the class token too."""
         tokens = self(images, mask)
         return replace(tokens, prefix=self.projector(tokens.prefix), patches=self.projector(tokens.patches))
 
 
-class LatentDecoder(Part):
-    """From latents of visible patches to those of hidden ones, by cross-attention (LatentMIM, section 3.4).
+class LatentDecoder(PretrainedModule):
+    """From latents of visible patches to those of masked ones, by cross-attention (LatentMIM, section 3.4).
 
-    A hidden patch asks with the mask token, the mean of the visible latents weighted by how alike the positions
+    A masked patch asks with the mask token, the mean of the visible latents weighted by how alike the positions
     are, and its own position.
 
     Args:
-        image_size: side in pixels, or (rows, columns), of the pictures without gaps.
+        image_size: side in pixels, or (rows, columns), of the images without gaps.
         patch: side of a patch in pixels.
         encoder_width: width of the latents.
         width: of the decoder.
@@ -150,12 +150,12 @@ class LatentDecoder(Part):
         )
         self.norm = nn.LayerNorm(width, eps)
         self.pred = nn.Linear(width, encoder_width)
-        start(self)
+        init_weights(self)
         nn.init.zeros_(self.mask_token)
-        fix_positions(self.pos_embed, self.grid)
+        init_sincos_pos_embed(self.pos_embed, self.grid)
 
     def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
-        """Latents [B, M, encoder_width] of the M hidden patches, ascending.
+        """Latents [B, M, encoder_width] of the M masked patches, ascending.
 
         Args:
             tokens: latents of the visible patches and of the class token, as the encoder gives them for `mask`.
@@ -164,14 +164,14 @@ class LatentDecoder(Part):
         x = self.embed(torch.cat([tokens.prefix, tokens.patches], dim=1))
         table = resize_position_table(self.pos_embed, self.grid, tokens.grid).expand(len(x), -1, -1)
         first, patches = table[:, :1], table[:, 1:]
-        places = [ids.to(x.device)[..., None].expand(-1, -1, x.shape[-1]) for ids in (mask.keep, mask.drop)]
-        seen, asked = (patches.gather(1, ids) for ids in places)
-        questions = self.mask_token.expand(len(x), asked.shape[1], -1)
+        positions = [ids.to(x.device)[..., None].expand(-1, -1, x.shape[-1]) for ids in (mask.keep, mask.drop)]
+        visible_positions, masked_positions = (patches.gather(1, ids) for ids in positions)
+        questions = self.mask_token.expand(len(x), masked_positions.shape[1], -1)
         if self.averaged:
-            weights = (asked @ seen.transpose(1, 2) / x.shape[-1] ** 0.5).softmax(-1)
+            weights = (masked_positions @ visible_positions.transpose(1, 2) / x.shape[-1] ** 0.5).softmax(-1)
             questions = questions + weights @ x[:, 1:]
-        questions = torch.cat([self.cls_token.expand(len(x), -1, -1) + first, questions + asked], dim=1)
-        memory = x + torch.cat([first, seen], dim=1)
+        questions = torch.cat([self.cls_token.expand(len(x), -1, -1) + first, questions + masked_positions], dim=1)
+        memory = x + torch.cat([first, visible_positions], dim=1)
         for block in self.blocks:
             questions = block(questions, memory)
         return self.pred(self.norm(questions))[:, 1:]

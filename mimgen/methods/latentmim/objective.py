@@ -1,8 +1,8 @@
-"""LatentMIM: tell the latents of hidden patches from those of few visible ones (arXiv 2407.15837).
+"""LatentMIM: predict the latents of masked patches from those of few visible ones (arXiv 2407.15837).
 
-Hidden: about nine patches of ten; patches are cut with random gaps, so that neighbours do not touch. In their
-place: questions to the decoder. Looks: the encoder at the visible patches; its slow copy at the hidden ones alone.
-Targets: what the copy says of hidden patches. Loss: which of the picture's hidden patches is it (InfoNCE), and a
+Masked: about nine patches of ten; patches are cut with random gaps, so that neighbours do not touch. In their
+place: questions to the decoder. Looks: the encoder at the visible patches; its slow copy at the masked ones alone.
+Targets: what the copy says of masked patches. Loss: which of the image's masked patches is it (InfoNCE), and a
 pull of the mean similarity of latents to a value that falls during training.
 """
 
@@ -20,25 +20,25 @@ from mimgen.methods.latentmim.gaps import without_gaps
 from mimgen.methods.latentmim.networks import LatentDecoder, LatentVit
 from mimgen.methods.mim import Masking
 from mimgen.methods.moving_average import Momentum, MovingAverage
-from mimgen.types import Batch, Draws, Losses, Mask
+from mimgen.types import Batch, Losses, Mask, SampleRNG
 
 
-class LatentModelling(nn.Module):
+class LatentMIM(nn.Module):
     """Objective: patch InfoNCE + weight * squared distances of mean similarities (LatentMIM, equations 3 and 4).
 
     Args:
         encoder: what is kept afterwards.
-        decoder: tells latents of hidden patches.
-        masking: which patches are hidden; 176 of 196 in the paper.
+        decoder: predicts latents of masked patches.
+        masking: which patches are masked; 176 of 196 in the paper.
         momentum: of the slow copy. None for no copy: the encoder's own latents are the target, with gradient,
             which collapses.
-        gap: pixels a side that a patch's cell is larger than the patch; 4 for patches of 16 in the paper.
+        gap: pixels per side that a patch's cell is larger than the patch; 4 for patches of 16 in the paper.
         loss: "contrast", or "squared" for the mean squared error to standardised targets.
         temperature: of the contrast.
         similarity_weight: of the pull of mean similarities; 0 for none.
         similarity: mean cosine that is aimed at, at the first and at the last step, by half a cosine between.
         steps: of the training, for that.
-        whole: the copy sees all patches instead of the hidden ones alone.
+        full_view: the copy sees all patches instead of the masked ones alone.
 
     Raises:
         UserError: an unknown loss, a negative gap, or parts of different widths.
@@ -59,7 +59,7 @@ class LatentModelling(nn.Module):
         similarity_weight: float = 0.1,
         similarity: tuple[float, float] = (0.75, 0.25),
         steps: int = 0,
-        whole: bool = False,
+        full_view: bool = False,
     ) -> None:
         super().__init__()
         if loss not in ("contrast", "squared"):
@@ -71,9 +71,9 @@ class LatentModelling(nn.Module):
             )
         self.encoder, self.decoder, self.masking = encoder, decoder, masking
         self.teacher = None if momentum is None else MovingAverage(encoder, momentum)
-        self.gap, self.loss, self.temperature, self.whole = gap, loss, temperature, whole
+        self.gap, self.loss, self.temperature, self.full_view = gap, loss, temperature, full_view
         self.similarity_weight, self.similarity, self.steps = similarity_weight, similarity, steps
-        # a buffer, so that a run that is taken up again goes on where it was
+        # a buffer, so that a run that is resumed continues where it was
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Batch) -> Losses:
@@ -82,19 +82,19 @@ class LatentModelling(nn.Module):
         height, width = batch.images.shape[-2:]
         if height % cell or width % cell:
             raise UserError(
-                f"pictures of {width} x {height} do not divide into cells of {cell} pixels (patch and gap): choose "
+                f"images of {width} x {height} do not divide into cells of {cell} pixels (patch and gap): choose "
                 f"--pixels as a multiple of {cell}"
             )
         grid = (height // cell, width // cell)
-        mask = Mask(self.masking(grid, batch.draws).hidden.to(batch.images.device))
-        return self.losses(without_gaps(batch.images, self.offsets(grid, batch.draws), self.encoder.patch, self.gap),
-                           mask, self.aimed_similarity())  # fmt: skip
+        mask = Mask(self.masking(grid, batch.rng).masked.to(batch.images.device))
+        return self.losses(without_gaps(batch.images, self.offsets(grid, batch.rng), self.encoder.patch, self.gap),
+                           mask, self.target_similarity())  # fmt: skip
 
-    def offsets(self, grid: tuple[int, int], draws: Draws) -> Tensor:
-        """[B, 2, h, w] places of the patches in their cells, 0..gap - 1 as in the official code."""
-        return (draws.uniform(2, *grid) * self.gap).long()
+    def offsets(self, grid: tuple[int, int], rng: SampleRNG) -> Tensor:
+        """[B, 2, h, w] positions of the patches in their cells, 0..gap - 1 as in the official code."""
+        return (rng.uniform(2, *grid) * self.gap).long()
 
-    def aimed_similarity(self) -> float:
+    def target_similarity(self) -> float:
         """The mean cosine that latents are pulled to now."""
         start, end = self.similarity
         progress = min(float(self.step) / self.steps, 1.0) if self.steps else 0.0
@@ -125,11 +125,11 @@ class LatentModelling(nn.Module):
         return Losses(terms, weights, {f"similarity_{name}": value.detach() for name, value in found.items()})
 
     def targets(self, images: Tensor, mask: Mask) -> Tensor:
-        """Latents [B, M, D] of the hidden patches, ascending."""
-        shown = None if self.whole else Mask(~mask.hidden)
+        """Latents [B, M, D] of the masked patches, ascending."""
+        visible = None if self.full_view else Mask(~mask.masked)
         with torch.set_grad_enabled(self.teacher is None and torch.is_grad_enabled()):
-            latents = self.target_encoder.latents(images, shown).patches
-        return latents.gather(1, mask.drop[..., None].expand(-1, -1, latents.shape[-1])) if self.whole else latents
+            latents = self.target_encoder.latents(images, visible).patches
+        return latents.gather(1, mask.drop[..., None].expand(-1, -1, latents.shape[-1])) if self.full_view else latents
 
     @property
     def target_encoder(self) -> LatentVit:
@@ -148,18 +148,18 @@ class LatentModelling(nn.Module):
 
 
 def contrast(predicted: Tensor, goal: Tensor, temperature: float) -> Tensor:
-    """2 t times the cross-entropy of finding one's own goal among those of the picture (LatentMIM, equation 3).
+    """2 t times the cross-entropy of finding one's own goal among those of the image (LatentMIM, equation 3).
 
-    Predictions [B, M, D] are first standardised over the patches of a picture; then cosines to goals [B, M, D].
+    Predictions [B, M, D] are first standardised over the patches of an image; then cosines to goals [B, M, D].
     """
-    spread = predicted.std(dim=1, keepdim=True) + 1e-4
-    asked = F.normalize((predicted - predicted.mean(dim=1, keepdim=True)) / spread, dim=-1)
-    return nearest(asked, F.normalize(goal, dim=-1), temperature)
+    std = predicted.std(dim=1, keepdim=True) + 1e-4
+    unit = F.normalize((predicted - predicted.mean(dim=1, keepdim=True)) / std, dim=-1)
+    return nearest(unit, F.normalize(goal, dim=-1), temperature)
 
 
-def nearest(asked: Tensor, known: Tensor, temperature: float) -> Tensor:
+def nearest(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
     """2 t times the cross-entropy of asked[b, i] to known[b, i] among known[b]; both [B, M, D] of length 1."""
-    scores = asked @ known.transpose(1, 2) / temperature
+    scores = queries @ keys.transpose(1, 2) / temperature
     own = torch.arange(scores.shape[1], device=scores.device).expand(len(scores), -1)
     return 2 * temperature * F.cross_entropy(scores.transpose(1, 2), own)
 
@@ -171,6 +171,6 @@ def squared(predicted: Tensor, goal: Tensor) -> Tensor:
 
 
 def mean_cosine(latents: Tensor) -> Tensor:
-    """Mean over pictures and pairs of patches of the cosine of latents [B, M, D]; a patch pairs with itself, too."""
+    """Mean over images and pairs of patches of the cosine of latents [B, M, D]; a patch pairs with itself, too."""
     # the mean of all inner products is the squared length of the mean
     return F.normalize(latents, dim=-1).mean(1).square().sum(-1).mean()

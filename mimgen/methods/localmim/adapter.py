@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mimgen.checkpoints.official import ReleasedParts
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.official import OfficialModel
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.encoders.vit import VitEncoder
 from mimgen.methods.localmim.decoders import SCALES, LocalDecoder
 from mimgen.methods.mae import adapter as mae
@@ -31,7 +31,7 @@ _PLACES = (
 )
 
 
-class LocalParts(ReleasedParts):
+class OfficialLocalMIM(OfficialModel):
     """The parts of LocalMIM.
 
     Args:
@@ -55,7 +55,7 @@ class LocalParts(ReleasedParts):
 
 
 def rename(key: str) -> str | None:
-    """Our name, within `LocalModelling`, of an official tensor; None for the fixed filter of the gradients."""
+    """Our name, within `LocalMIM`, of an official tensor; None for the fixed filter of the gradients."""
     if re.match(r"hog_enc\.\d+\.conv\.weight$", key):
         return None
     for old, new in _PLACES:
@@ -97,12 +97,12 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return {**found, "decoders": decoders, "normed": normed}
 
 
-def kind(decoders: list[dict[str, Any]], normed: bool, **options: Any) -> LocalParts:
+def kind(decoders: list[dict[str, Any]], normed: bool, **options: Any) -> OfficialLocalMIM:
     """The parts that these arguments are of."""
-    return LocalParts(VitEncoder(**options), [LocalDecoder(**decoder) for decoder in decoders], normed)
+    return OfficialLocalMIM(VitEncoder(**options), [LocalDecoder(**decoder) for decoder in decoders], normed)
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "localmim",
     "local multi-scale reconstruction, pretrained or fine-tuned (Wang et al., 2023; github.com/Haoqing-Wang/LocalMIM)",
     kind,

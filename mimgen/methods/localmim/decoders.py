@@ -22,7 +22,7 @@ class LocalDecoder(MaeDecoder):
     The norm belongs to the tap, not to the encoder's stream, and goes with the decoder after pretraining.
 
     Args:
-        image_size: side in pixels, or (rows, columns), of the pictures that the position table is made for.
+        image_size: side in pixels, or (rows, columns), of the images that the position table is made for.
         patch: side of a patch in pixels.
         encoder_width: width of the encoder's tokens.
         width: of the decoder, a multiple of 4.
@@ -66,7 +66,7 @@ class LocalDecoder(MaeDecoder):
         self.cells.append(nn.Conv2d(int(width / max(1.0, scale)), output, 1))
 
     def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
-        """Predictions [B, cells, output] for all cells of the picture, row-major.
+        """Predictions [B, cells, output] for all cells of the image, row-major.
 
         Args:
             tokens: after the tapped block, of the visible patches, ascending.
@@ -98,18 +98,18 @@ def _rescaling(width: int, scale: float) -> list[nn.Module]:
     return [nn.AvgPool2d(2)] if scale == 0.5 else []
 
 
-def at_scale(hidden: Tensor, grid: tuple[int, int], scale: float) -> Tensor:
-    """How much of each cell is hidden: a mask of patches brought to the cells of a scale.
+def at_scale(masked: Tensor, grid: tuple[int, int], scale: float) -> Tensor:
+    """How much of each cell is masked: a mask of patches brought to the cells of a scale.
 
     Args:
-        hidden: [B, N] boolean, the patches of `grid`.
+        masked: [B, N] boolean, the patches of `grid`.
         grid: rows and columns of patches.
         scale: cells a side of a patch, whole, or 0.5.
 
     Returns:
         [B, N scale^2] float32: 0 or 1 for finer cells, 0, 0.25, ... 1 for those of 2 x 2 patches.
     """
-    plane = hidden.float().unflatten(1, grid)[:, None]
+    plane = masked.float().unflatten(1, grid)[:, None]
     if scale < 1:
         return F.avg_pool2d(plane, round(1 / scale)).flatten(1)
     times = round(scale)

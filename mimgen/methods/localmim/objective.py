@@ -1,8 +1,8 @@
 """LocalMIM: several layers of the encoder reconstruct, low ones fine cells, high ones coarse ones (arXiv 2303.05251).
 
-Hidden: random patches. In their place: nothing. Looks: a ViT, and a decoder of one block for each tapped
+Masked: random patches. In their place: nothing. Looks: a ViT, and a decoder of one block for each tapped
 layer. Targets: gradient histograms, or normalised pixels, of cells from a quarter of a patch to two
-patches a side. Loss: squared error of each scale, a cell weighing by its hidden share; the scales are added.
+patches per side. Loss: squared error of each scale, a cell weighing by its masked share; the scales are added.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.localmim.decoders import LocalDecoder, at_scale
 from mimgen.methods.mim import Masking
-from mimgen.ops.distributed import mean_over_ranks
+from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
 from mimgen.types import Batch, Losses, Mask
 
 
-class LocalModelling(nn.Module):
+class LocalMIM(nn.Module):
     """Objective: L = sum over taps of sum(M distance) / sum(M) at the scale of the tap (LocalMIM, equation 4).
 
     Args:
@@ -30,7 +30,7 @@ class LocalModelling(nn.Module):
         decoders: one a tap, from the lowest.
         targets: one a tap, whose `patch` is the side of the cells: that of the encoder over the decoder's scale.
         taps: blocks counted from 0, ascending; 1, 3, 9, 11 for 12 blocks.
-        masking: which patches are hidden.
+        masking: which patches are masked.
 
     Raises:
         UserError: other numbers of taps, decoders and targets, or a decoder that does not fit its target.
@@ -61,15 +61,15 @@ class LocalModelling(nn.Module):
         self.decoders, self.targets = nn.ModuleList(decoders), nn.ModuleList(targets)  # type: ignore[arg-type]
 
     def forward(self, batch: Batch) -> Losses:
-        """Terms "layer_1", "layer_3", ...: distance of a hidden cell as each tap tells it."""
+        """Terms "layer_1", "layer_3", ...: distance of a masked cell as each tap tells it."""
         images = batch.images
         height, width = (side // self.encoder.patch for side in images.shape[-2:])
-        mask = self.masking((height, width), batch.draws)
+        mask = self.masking((height, width), batch.rng)
         scored = None if mask.scored is None else mask.scored.to(images.device)
-        return self.losses(images, Mask(mask.hidden.to(images.device), scored))
+        return self.losses(images, Mask(mask.masked.to(images.device), scored))
 
     def losses(self, images: Tensor, mask: Mask) -> Losses:
-        """The losses of pictures [B, 3, H, W] in [0, 1] for a chosen mask of their patches."""
+        """The losses of images [B, 3, H, W] in [0, 1] for a chosen mask of their patches."""
         terms = {}
         levels = tap(self.encoder, images, mask, self.taps)
         for block, tokens, decoder, target in zip(self.taps, levels, self.decoders, self.targets, strict=True):
@@ -77,5 +77,5 @@ class LocalModelling(nn.Module):
             distance = target.loss(decoder(tokens, mask), target(images, mask))  # type: ignore[operator]
             # in quarters, as a mean of less than one is taken as over one
             weight = 4 * at_scale(mask.predict, tokens.grid, decoder.scale)
-            terms[f"layer_{block}"] = mean_over_ranks((weight * distance).sum(), weight.sum())
+            terms[f"layer_{block}"] = distributed_mean((weight * distance).sum(), weight.sum())
         return Losses(terms)

@@ -18,7 +18,7 @@ class SobelTarget(nn.Module):
     Args:
         patch: side of a cell in pixels.
         bins: unsigned directions of a histogram; 9, in LocalMIM's large model 18.
-        offset: add a constant, drawn once, to all differences, as the official code does for the large model:
+        offset: add a constant, sampled once, to all differences, as the official code does for the large model:
             its filter has kept the random bias of a fresh convolution. It is saved with the run.
         std: by which the channels are divided first; matters beside an offset only.
 

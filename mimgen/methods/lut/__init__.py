@@ -1,4 +1,4 @@
-"""LUT: MAE, and the few visible patches of a view must tell what a teacher sees in the other (arXiv 2310.13593)."""
+"""LUT: MAE, and the few visible patches of a view must predict what a teacher sees in the other (arXiv 2310.13593)."""
 
 from mimgen.papers import Paper
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.methods.mae import adapter as mae
 
 HEADS = ("head", "predictor")
@@ -40,7 +40,7 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return mae.arguments(config, named)
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "lut",
     "learning with unmasked tokens, pretrained or fine-tuned (Kim et al., 2024; github.com/naver-ai/lut)",
     mae.kind,

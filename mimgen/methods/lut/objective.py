@@ -1,6 +1,6 @@
-"""LUT: MAE, and the few visible patches of a view must tell what a teacher sees in the other (arXiv 2310.13593).
+"""LUT: MAE, and the few visible patches of a view must predict what a teacher sees in the other (arXiv 2310.13593).
 
-Hidden: three quarters of each of two views, the visible places apart. In their place: nothing. Looks: MAE's
+Masked: three quarters of each of two views, the visible positions apart. In their place: nothing. Looks: MAE's
 encoder at both views, its decoder at the first. Targets: pixels of the first view; for each view, the teacher's
 mean over all patches of the other. Loss: mean squared error, and 2 - 2 cosine of the means.
 """
@@ -19,18 +19,18 @@ from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
 from mimgen.masking.disjoint import Disjoint
 from mimgen.methods.moving_average import Momentum, MovingAverage
-from mimgen.ops.distributed import mean_over_ranks
+from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
-from mimgen.types import Batch, Draws, Losses, Mask, Tokens
+from mimgen.types import Batch, Losses, Mask, SampleRNG, Tokens
 
-Views = Callable[[Tensor, Draws], tuple[Tensor, Tensor]]
+Views = Callable[[Tensor, SampleRNG], tuple[Tensor, Tensor]]
 
 
 class Context(nn.Module):
-    """A picture as one vector: the mean over its visible patch tokens, without class token, through a head.
+    """An image as one vector: the mean over its visible patch tokens, without class token, through a head.
 
     Args:
-        encoder: leaves hidden patches out.
+        encoder: leaves masked patches out.
         head: [B, D] -> [B, E].
     """
 
@@ -48,7 +48,7 @@ class Context(nn.Module):
 
 
 @dataclass(frozen=True)
-class Looks:
+class LUTOutput:
     """What the networks make of two views.
 
     Attributes:
@@ -62,7 +62,7 @@ class Looks:
     teacher: Tensor
 
 
-class UnmaskedContext(nn.Module):
+class LUT(nn.Module):
     """Objective: MAE's loss + context_weight times the distance of the views' vectors (LUT, section 3).
 
     Args:
@@ -71,7 +71,7 @@ class UnmaskedContext(nn.Module):
         target: what is predicted there.
         head: [B, D] -> [B, E], of student and teacher; see `mimgen.methods.lut.projection`.
         predictor: [B, E] -> [B, E], of the student alone.
-        views: (pictures [B, 3, H, W], draws) -> two views of them, alike in size.
+        views: (images [B, 3, H, W], samples) -> two views of them, alike in size.
         masking: the masks of the two views; from a ratio of one half on, no place is visible in both.
         momentum: of the teacher; 0.996 rising to 1 over the run in LUT.
         reconstruction_weight: of MAE's loss.
@@ -98,7 +98,7 @@ class UnmaskedContext(nn.Module):
         super().__init__()
         if decoder.dim != target.dim:
             raise UserError(
-                f"the decoder predicts {decoder.dim} numbers a patch and the target has {target.dim}: build both for "
+                f"the decoder predicts {decoder.dim} numbers per patch and the target has {target.dim}: build both for "
                 "the same patch"
             )
         self.student = Context(encoder, head)
@@ -114,33 +114,33 @@ class UnmaskedContext(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         """Terms "reconstruction" and "context", the latter from 0 to 4."""
-        first, second = self.views(batch.images, batch.draws)
+        first, second = self.views(batch.images, batch.rng)
         grid = (first.shape[-2] // self.target.patch, first.shape[-1] // self.target.patch)
-        masks = [Mask(mask.hidden.to(first.device)) for mask in self.masking(grid, batch.draws)]
+        masks = [Mask(mask.masked.to(first.device)) for mask in self.masking(grid, batch.rng)]
         return self.losses(first, second, masks[0], masks[1])
 
     def losses(self, first: Tensor, second: Tensor, first_mask: Mask, second_mask: Mask) -> Losses:
         """The losses of two views [B, 3, H, W] in [0, 1] and the masks of their patches."""
-        return self.judged(self.look(first, second, first_mask, second_mask), first, first_mask)
+        return self.compute_losses(self.forward_views(first, second, first_mask, second_mask), first, first_mask)
 
-    def judged(self, looks: Looks, first: Tensor, mask: Mask) -> Losses:
+    def compute_losses(self, output: LUTOutput, first: Tensor, mask: Mask) -> Losses:
         """The losses of what was made of two views, of which the first [B, 3, H, W] and its mask are needed again."""
-        hidden = mask.hidden
-        predicted = self.decoder(looks.tokens[0], mask)[hidden]
-        distance = self.target.loss(predicted, self.target(first, mask)[hidden]).float()
+        masked = mask.masked
+        predicted = self.decoder(output.tokens[0], mask)[masked]
+        distance = self.target.loss(predicted, self.target(first, mask)[masked]).float()
         return Losses(
             {
-                "reconstruction": mean_over_ranks(distance.sum(), hidden.sum()),
-                "context": crossed_distance(looks.student, looks.teacher),
+                "reconstruction": distributed_mean(distance.sum(), masked.sum()),
+                "context": crossed_distance(output.student, output.teacher),
             },
             self.weights,
         )
 
-    def look(self, first: Tensor, second: Tensor, first_mask: Mask, second_mask: Mask) -> Looks:
+    def forward_views(self, first: Tensor, second: Tensor, first_mask: Mask, second_mask: Mask) -> LUTOutput:
         """What student and teacher see; the views pass the student's batch norms one after the other."""
         tokens = (self.encoder(first, first_mask), self.encoder(second, second_mask))
         student = torch.stack([self.predictor(self.student.pooled(seen)) for seen in tokens])
-        return Looks(tokens, student, torch.stack([self.teacher(first), self.teacher(second)]))
+        return LUTOutput(tokens, student, torch.stack([self.teacher(first), self.teacher(second)]))
 
     def after_step(self, step: int) -> None:
         """Let the teacher follow, statistics of batch norms included."""

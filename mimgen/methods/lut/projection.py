@@ -25,11 +25,11 @@ def projection_head(
 ) -> nn.Sequential:
     """`depth` linear maps without biases, norm and activation after each but the last; [B, width] -> [B, output].
 
-    Batch norms take the statistics of the pictures that their process holds.
+    Batch norms take the statistics of the images that their process holds.
 
     Args:
         width: of what is read.
-        hidden: width between two maps.
+        masked: width between two maps.
         output: width of the result; `width` by default.
         depth: linear maps; 0 for none at all.
         norm: "batch", "layer" or "none".

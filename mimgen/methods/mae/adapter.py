@@ -1,7 +1,7 @@
 """Official MAE checkpoints (facebookresearch/mae): encoder alone, with decoder, or fine-tuned.
 
 The folder that is written is one of a `VitEncoder`; where the release has the decoder, too, it lies in the
-subfolder `decoder`, so that pretraining or filling in can go on.
+subfolder `decoder`, so that pretraining or filling in can continue.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.official import OfficialModel
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
 
@@ -77,12 +77,12 @@ def _depth(tensors: Mapping[str, Tensor], prefix: str) -> int:
     return 1 + max(int(key.removeprefix(prefix).split(".")[0]) for key in tensors if key.startswith(prefix))
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
+def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
     """The parts that these arguments are of."""
-    return ReleasedParts(VitEncoder(**options), None if decoder is None else MaeDecoder(**decoder))
+    return OfficialModel(VitEncoder(**options), None if decoder is None else MaeDecoder(**decoder))
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "mae",
     "masked autoencoders, pretrained or fine-tuned (He et al., 2022; github.com/facebookresearch/mae)",
     kind,

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.official import OfficialModel
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
 from mimgen.methods.mae import adapter as mae
@@ -34,7 +34,7 @@ _PLACES = (
 
 
 def rename(key: str) -> str:
-    """Our name, within `FusedModelling`, of a tensor of MMPretrain's MFF."""
+    """Our name, within `MFF`, of a tensor of MMPretrain's MFF."""
     for old, new in _PLACES:
         key = re.sub(old, new, key)
     return key
@@ -66,16 +66,16 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
 
 def kind(
     fusion: Mapping[str, Any] | None = None, decoder: Mapping[str, Any] | None = None, **options: Any
-) -> ReleasedParts:
+) -> OfficialModel:
     """The parts that these arguments are of."""
-    return ReleasedParts(
+    return OfficialModel(
         VitEncoder(**options),
         fusion=None if fusion is None else LayerFusion(**fusion),
         decoder=None if decoder is None else MaeDecoder(**decoder),
     )
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "mff",
     "multi-level feature fusion, pretrained (Liu et al., 2023; github.com/open-mmlab/mmpretrain)",
     kind,

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 
 
-class LayerFusion(Part):
+class LayerFusion(PretrainedModule):
     """sum_k softmax(w)_k proj_k(h_k), the last layer without projection (MFF, section 3.3, equation 2).
 
     Args:

@@ -1,7 +1,7 @@
 """MFF: MAE whose decoder reads a learned mixture of low and high layers (arXiv 2308.00261).
 
-Hidden: random patches. In their place: nothing. Looks: a ViT; its tapped layers are mixed, then comes its
-last norm and MAE's decoder. Targets: normalised pixels. Loss: squared error of hidden patches.
+Masked: random patches. In their place: nothing. Looks: a ViT; its tapped layers are mixed, then comes its
+last norm and MAE's decoder. Targets: normalised pixels. Loss: squared error of masked patches.
 
 The mixture is of pretraining only: afterwards the encoder is the plain ViT, whose last norm then works on its
 last block alone.
@@ -19,25 +19,25 @@ from mimgen.encoders.taps import check_taps, tap
 from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
 from mimgen.methods.mff.fusion import LayerFusion
-from mimgen.methods.mim import Decoder, MaskedModelling, Masking
+from mimgen.methods.mim import MIM, Decoder, Masking
 from mimgen.targets import Target
 from mimgen.types import Losses, Mask, Tokens
 
 
-class FusedModelling(MaskedModelling):
-    """Objective: `MaskedModelling` whose decoder reads norm(fusion of the taps) (MFF, section 3.3).
+class MFF(MIM):
+    """Objective: `MIM` whose decoder reads norm(fusion of the taps) (MFF, section 3.3).
 
     Args:
         encoder: what is kept afterwards.
-        decoder: as of `MaskedModelling`.
+        decoder: as of `MIM`.
         target: what is predicted.
-        masking: which patches are hidden.
+        masking: which patches are masked.
         fusion: of as many layers as there are taps.
         taps: blocks counted from 0, ascending; 0, 2, 4, 6, 8, 11 for 12 blocks. With the last block alone this
             is MAE.
 
     Raises:
-        UserError: taps that do not exist or whose number is not that of the fusion; else as `MaskedModelling`.
+        UserError: taps that do not exist or whose number is not that of the fusion; else as `MIM`.
     """
 
     encoder: VitEncoder
@@ -54,7 +54,7 @@ class FusedModelling(MaskedModelling):
         super().__init__(encoder, decoder, target, masking)  # type: ignore[arg-type]
         self.taps = check_taps(taps, encoder.depth)
         if len(self.taps) != len(fusion.weights):
-            raise UserError(f"{len(self.taps)} taps for a fusion of {len(fusion.weights)} layers: give one a layer")
+            raise UserError(f"{len(self.taps)} taps for a fusion of {len(fusion.weights)} layers: give one per layer")
         self.fusion = fusion
 
     def losses(self, images: Tensor, mask: Mask) -> Losses:
@@ -64,7 +64,7 @@ class FusedModelling(MaskedModelling):
         return dataclasses.replace(found, metrics={f"share_{block}": share for block, share in shares})
 
     def predict(self, images: Tensor, mask: Mask) -> Tensor:
-        """[B, N, D], what the decoder says of every patch of pictures [B, 3, H, W]."""
+        """[B, N, D], what the decoder says of every patch of images [B, 3, H, W]."""
         return self.decoder(self.fused(images, mask), mask)
 
     def fused(self, images: Tensor, mask: Mask) -> Tokens:

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.official import OfficialModel
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.decoders.mae import LinearDecoder
 from mimgen.encoders.swin_v2 import SwinV2Encoder
 
@@ -33,13 +33,13 @@ def swin_arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> 
     """Arguments of `SwinV2Encoder` from the official weights, their names as they are recorded.
 
     Args:
-        config: the official constructor arguments, maybe empty; those that weights do not tell are taken from it.
+        config: the official constructor arguments, maybe empty; those that weights do not predict are taken from it.
         tensors: the official weights.
     """
     width, channels, patch = tensors["encoder.patch_embed.proj.weight"].shape[:3]
     scales = {key: len(value) for key, value in tensors.items() if key.endswith("attn.logit_scale")}
-    places = [tuple(map(int, re.findall(r"\d+", key))) for key in scales]
-    depths = tuple(sum(stage == at for at, _ in places) for stage in range(1 + max(stage for stage, _ in places)))
+    positions = [tuple(map(int, re.findall(r"\d+", key))) for key in scales]
+    depths = tuple(sum(stage == at for at, _ in positions) for stage in range(1 + max(stage for stage, _ in positions)))
     starts = [sum(depths[:stage]) for stage in range(len(depths))]
     extra = [re.findall(r"\d+", key)[:2] for key in tensors if key.endswith("norm3.weight")]
     windows = [_window(tensors, stage) for stage in range(len(depths))]
@@ -97,12 +97,12 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return {**found, "decoder": decoder}
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
+def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
     """The parts that these arguments are of."""
-    return ReleasedParts(SwinV2Encoder(**options), None if decoder is None else LinearDecoder(**decoder))
+    return OfficialModel(SwinV2Encoder(**options), None if decoder is None else LinearDecoder(**decoder))
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "satvision",
     "SatVision-TOA, Swin v2 of MODIS bands (Spradlin et al., 2024; github.com/nasa-nccs-hpda/pytorch-caney)",
     kind,

@@ -1,4 +1,4 @@
-"""SelectiveMAE: encode few informative patches and tell only few others (arXiv 2406.11933)."""
+"""SelectiveMAE: encode few informative patches and predict only few others (arXiv 2406.11933)."""
 
 from mimgen.papers import Paper
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.official import OfficialModel
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.decoders.cross_attention import SubsetDecoder
 from mimgen.encoders.vit import VitEncoder
 from mimgen.methods.mae.adapter import DECODER_HEADS
@@ -66,14 +66,14 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return {**found, "decoder": decoder}
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> ReleasedParts:
+def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
     """The parts that these arguments are of."""
-    return ReleasedParts(VitEncoder(**options), decoder=None if decoder is None else SubsetDecoder(**decoder))
+    return OfficialModel(VitEncoder(**options), decoder=None if decoder is None else SubsetDecoder(**decoder))
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "selectivemae",
-    "SelectiveMAE of satellite pictures (Wang et al., 2025; github.com/MiliLab/SelectiveMAE)",
+    "SelectiveMAE of satellite images (Wang et al., 2025; github.com/MiliLab/SelectiveMAE)",
     kind,
     arguments,
     rename,

@@ -1,4 +1,4 @@
-"""SelectiveMAE's masks: a few informative patches are seen, a few others are told, the rest is left alone."""
+"""SelectiveMAE's masks: a few informative patches are seen, a few others are predicted, the rest is left alone."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.ops.places import rows_at
-from mimgen.types import Draws, Mask
+from mimgen.ops.positions import gather_tokens
+from mimgen.types import Mask, SampleRNG
 
 # Products such as 196 * 0.25 may come out a hair below the whole number that is meant.
 _SLACK = 1e-9
 
 
 @dataclass(frozen=True)
-class Numbers:
+class RandomNumbers:
     """The random numbers of one selection.
 
     Attributes:
-        first: [B, N] positive, exponentially distributed; of the draw of the first patches.
-        scored: [B, N - K] positive, exponentially distributed; of the draw of the scored patches.
+        first: [B, N] positive, exponentially distributed; of the sample of the first patches.
+        scored: [B, N - K] positive, exponentially distributed; of the sample of the scored patches.
         orders: for each round a permutation [B, what the round has left to choose from].
     """
 
@@ -37,9 +37,9 @@ class Chosen:
     """Ids of patches.
 
     Attributes:
-        first: [B, ...] drawn by the guide.
+        first: [B, ...] sampled by the guide.
         kept: [B, K] all that are seen, in the order of their choice; begins with `first`.
-        scored: [B, M] to be told.
+        scored: [B, M] to be predicted.
     """
 
     first: Tensor
@@ -49,16 +49,16 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Selective:
-    """Three sets in each row: K seen patches, M scored ones, and the rest (SelectiveMAE, section 4).
+    """Three sets in each row: K visible patches, M scored ones, and the rest (SelectiveMAE, section 4).
 
-    Some of the seen patches are drawn by the guide, without repetition. The others join in `rounds`: those
+    Some of the visible patches are sampled by the guide, without repetition. The others join in `rounds`: those
     most similar to what is chosen already, later in training those least similar, at last any. Scored patches are
-    drawn by the guide from those that are not seen.
+    sampled by the guide from those that are not seen.
 
     Attributes:
-        keep: share of seen patches.
+        keep: share of visible patches.
         score: share of scored patches.
-        first: share of the seen patches that is drawn by the guide.
+        first: share of the visible patches that is sampled by the guide.
         rounds: in which the others join.
         marks: shares of the training at which the rule begins to turn from nearest to farthest, has turned,
             begins to turn to random, and has turned.
@@ -85,45 +85,45 @@ class Selective:
     def __call__(
         self,
         grid: tuple[int, int],
-        draws: Draws,
+        rng: SampleRNG,
         guide: Tensor | None = None,
         tokens: Tensor | None = None,
         progress: float = 0.0,
     ) -> Mask:
-        """Mask [B, N] of a grid of rows and columns; its scored patches are those to be told.
+        """Mask [B, N] of a grid of rows and columns; its scored patches are those to be predicted.
 
         Args:
             grid: rows and columns.
-            draws: one stream a row.
-            guide: [B, N] logits; higher is drawn rather. All alike when None.
+            rng: one stream per row.
+            guide: [B, N] logits; higher is sampled rather. All alike when None.
             tokens: [B, N, D] what similarity is measured on. Without, the others join at random.
             progress: share of the training that is done.
 
         Raises:
             UserError: a grid too small to see and to score one patch, or another guide's or tokens' grid.
         """
-        patches, rows = grid[0] * grid[1], len(draws)
+        patches, rows = grid[0] * grid[1], len(rng)
         guide = torch.zeros(rows, patches) if guide is None else guide
         if tokens is None:
             tokens, progress = guide.new_ones(rows, patches, 1), self.marks[-1]
         if guide.shape != (rows, patches) or tokens.shape[:2] != guide.shape:
             raise UserError(
                 f"guide {list(guide.shape)} and tokens {list(tokens.shape)} must be [{rows}, {patches}] and "
-                f"[{rows}, {patches}, D]: make them for the same pictures on the same grid"
+                f"[{rows}, {patches}, D]: make them for the same images on the same grid"
             )
-        chosen = self.choose(guide.softmax(1), tokens, progress, self.draw(patches, draws, progress, guide.device))
-        hidden = torch.ones(rows, patches, dtype=torch.bool, device=guide.device).scatter(1, chosen.kept, False)
-        return Mask(hidden, torch.zeros_like(hidden).scatter(1, chosen.scored, True))
+        chosen = self.choose(guide.softmax(1), tokens, progress, self.sample(patches, rng, progress, guide.device))
+        masked = torch.ones(rows, patches, dtype=torch.bool, device=guide.device).scatter(1, chosen.kept, False)
+        return Mask(masked, torch.zeros_like(masked).scatter(1, chosen.scored, True))
 
-    def draw(self, patches: int, draws: Draws, progress: float, device: torch.device) -> Numbers:
-        """Random numbers for a grid of that many patches, one stream a row."""
+    def sample(self, patches: int, rng: SampleRNG, progress: float, device: torch.device) -> RandomNumbers:
+        """Random numbers for a grid of that many patches, one stream per row."""
         counts = self.counts(patches)
-        exponential = -draws.uniform(2, patches).clamp(min=1e-12).log().to(device)
+        exponential = -rng.uniform(2, patches).clamp(min=1e-12).log().to(device)
         left = [patches - before - sum(self.rule(after - before, progress)[:2]) for before, after in pairwise(counts)]
-        orders = tuple(draws.uniform(size).argsort(dim=1).to(device) for size in left)
-        return Numbers(exponential[:, 0], exponential[:, 1, : patches - counts[-1]], orders)
+        orders = tuple(rng.uniform(size).argsort(dim=1).to(device) for size in left)
+        return RandomNumbers(exponential[:, 0], exponential[:, 1, : patches - counts[-1]], orders)
 
-    def choose(self, probabilities: Tensor, tokens: Tensor, progress: float, numbers: Numbers) -> Chosen:
+    def choose(self, probabilities: Tensor, tokens: Tensor, progress: float, numbers: RandomNumbers) -> Chosen:
         """The sets for given random numbers.
 
         Args:
@@ -139,13 +139,13 @@ class Selective:
         for (before, after), shuffled in zip(pairwise(counts), numbers.orders, strict=True):
             rule = self.rule(after - before, progress)
             kept, rest = expanded(tokens, kept, rest, rule, shuffled, mixed=progress < self.marks[-1])
-        drawn = (probabilities.gather(1, rest) / numbers.scored).argsort(dim=1, descending=True)
-        return Chosen(first, kept, rest.gather(1, drawn[:, : self.scored_count(probabilities.shape[1])]))
+        ranking = (probabilities.gather(1, rest) / numbers.scored).argsort(dim=1, descending=True)
+        return Chosen(first, kept, rest.gather(1, ranking[:, : self.predict_count(probabilities.shape[1])]))
 
     def counts(self, patches: int) -> list[int]:
         """How many of `patches` are seen at first and after each round."""
         seen, first = int(patches * self.keep + _SLACK), int(patches * self.keep * self.first + _SLACK)
-        if first < 1 or self.scored_count(patches) < 1:
+        if first < 1 or self.predict_count(patches) < 1:
             raise UserError(
                 f"{self.keep} of {patches} patches to see and {self.score} to score are too few: take at least 2 "
                 "patches to see and 1 to score, with larger shares or smaller patches"
@@ -153,7 +153,7 @@ class Selective:
         step = (seen - first) // self.rounds
         return [first + step * done for done in range(self.rounds)] + [seen]
 
-    def scored_count(self, patches: int) -> int:
+    def predict_count(self, patches: int) -> int:
         """How many of `patches` are scored."""
         return int(patches * self.score + _SLACK)
 
@@ -180,15 +180,15 @@ def expanded(
         rest: [B, R] the other ids.
         rule: numbers of nearest, of farthest and of random patches.
         shuffled: [B, R - nearest - farthest] permutation, of which the first are taken.
-        mixed: leave the rest sorted by similarity, else shuffled. Only recorded draws can tell the difference; the
-            released code leaves it shuffled once all new patches are random.
+        mixed: leave the rest sorted by similarity, else shuffled. Only recorded random numbers can predict
+            the difference; the released code leaves it shuffled once all new patches are random.
 
     Returns:
         ids [B, K + sum(rule)], new ones last, and [B, R - sum(rule)].
     """
     near, far, loose = rule
     unit = F.normalize(tokens.float(), dim=-1)
-    rows = [rows_at(unit, ids) for ids in (rest, kept)]
+    rows = [gather_tokens(unit, ids) for ids in (rest, kept)]
     similarity = (rows[0] @ rows[1].transpose(1, 2)).amax(-1)
     rest = rest.gather(1, similarity.argsort(dim=1))
     farthest, middle, nearest = rest.tensor_split([far, rest.shape[1] - near], dim=1)

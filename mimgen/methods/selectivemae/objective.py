@@ -1,8 +1,8 @@
-"""SelectiveMAE: encode few informative patches and tell only few others (arXiv 2406.11933).
+"""SelectiveMAE: encode few informative patches and predict only few others (arXiv 2406.11933).
 
-Hidden: all but a few patches with strong edges, and patches chosen by their likeness to these. In their place:
+Masked: all but a few patches with strong edges, and patches chosen by their likeness to these. In their place:
 nothing. Looks: the encoder, then a decoder in which only scored patches ask. Targets: pixels. Loss: mean squared
-error on the scored patches, a part of the hidden ones.
+error on the scored patches, a part of the masked ones.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from torch import Tensor, nn
 from mimgen.decoders.cross_attention import SubsetDecoder
 from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
-from mimgen.methods.mim import MaskedModelling
+from mimgen.methods.mim import MIM
 from mimgen.methods.selectivemae.masking import Selective
 from mimgen.ops.hog import gradients, sobel_histograms
 from mimgen.targets import Target
-from mimgen.types import Draws, Mask
+from mimgen.types import Mask, SampleRNG
 
 CELL, BINS, WINDOW, SIGMA = 8, 9, 16, 8.0
 
 
-class SelectiveModelling(MaskedModelling):
+class SelectiveMAE(MIM):
     """Objective: mean over scored patches of the target's distance (SelectiveMAE, section 4).
 
     Args:
-        encoder: leaves hidden patches out; what is kept afterwards.
+        encoder: leaves masked patches out; what is kept afterwards.
         decoder: predicts `target.dim` numbers for each scored patch.
         target: what is predicted.
-        selection: which patches are seen and which are told.
+        selection: which patches are seen and which are predicted.
         steps: of the training, over which the selection changes; 0 for none of it.
-        score: "edges" draws patches by the strength of their gradients. "released" is what the official code
-            does: its score is 0 for every patch, so patches are drawn evenly.
+        score: "edges" samples patches by the strength of their gradients. "released" is what the official code
+            does: its score is 0 for every patch, so patches are sampled evenly.
 
     Raises:
         UserError: parts that do not fit, or an unknown score.
@@ -58,16 +58,16 @@ class SelectiveModelling(MaskedModelling):
         if score not in ("edges", "released"):
             raise UserError(f'score {score!r} is unknown: choose "edges" or "released"')
         self.score, self.steps = score, steps
-        # a buffer, so that a run that is taken up again goes on where it was
+        # a buffer, so that a run that is resumed continues where it was
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def mask(self, images: Tensor, draws: Draws) -> Mask:
-        """The mask of pictures [B, 3, H, W], one stream of `draws` a picture."""
+    def mask(self, images: Tensor, rng: SampleRNG) -> Mask:
+        """The mask of images [B, 3, H, W], one stream of `rng` an image."""
         assert isinstance(self.masking, Selective), "set when this objective was built"
         progress = float(self.step) / self.steps if self.steps else 0.0
         tokens, grid = self.tokens(images)
-        return self.masking(grid, draws, self.guide(images), tokens, progress)
+        return self.masking(grid, rng, self.guide(images), tokens, progress)
 
     def tokens(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Embedded patches with positions [B, N, D], which similarity is measured on, and the grid."""
@@ -75,7 +75,7 @@ class SelectiveModelling(MaskedModelling):
         return tokens[:, self.encoder.prefix :], grid
 
     def guide(self, images: Tensor) -> Tensor:
-        """[B, N] logits of the patches of pictures [B, 3, H, W]; informative patches have higher ones."""
+        """[B, N] logits of the patches of images [B, 3, H, W]; informative patches have higher ones."""
         if self.score == "edges":
             return edge_strength(images.float(), self.encoder.patch)
         pixels = (images.float() - self.encoder.mean) / self.encoder.std
@@ -87,7 +87,7 @@ class SelectiveModelling(MaskedModelling):
 
 
 def edge_strength(images: Tensor, patch: int) -> Tensor:
-    """Mean gradient of every patch [B, N], in standard deviations above the mean of its picture.
+    """Mean gradient of every patch [B, N], in standard deviations above the mean of its image.
 
     Args:
         images: [B, C, H, W].
@@ -113,8 +113,8 @@ def descriptors(images: Tensor, patch: int) -> Tensor:
             f"the released score needs patches of a multiple of {CELL} pixels and sides of a multiple of {WINDOW}, "
             f'got {patch} and {width} x {height}: take score="edges"'
         )
-    places = torch.arange(WINDOW, device=images.device) - (WINDOW - 1) / 2
-    curve = (-places.square() / (2 * SIGMA**2)).exp()
+    positions = torch.arange(WINDOW, device=images.device) - (WINDOW - 1) / 2
+    curve = (-positions.square() / (2 * SIGMA**2)).exp()
     window = torch.outer(curve, curve)
     weights = (window / window.sum()).repeat(height // WINDOW, width // WINDOW)
     cells = sobel_histograms(images, cell=CELL, bins=BINS, weights=weights).flatten(1, 2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mimgen.recipes.compare.scores import Labelled
+    from mimgen.recipes.compare.scores import LabelledSplit
     from mimgen.tokenizers.mergevq import MergeVQ
     from mimgen.types import Codes
 
@@ -38,13 +38,13 @@ class Kept:
         return self.tokenizer.lookup(indices)
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
-        """Codes, latents or ids on the full grid to pictures in [0, 1]."""
+        """Codes, latents or ids on the full grid to images in [0, 1]."""
         return self.tokenizer.decode(codes)
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """Pictures from kept codes without their source.
+    """Images from kept codes without their source.
 
     Attributes:
         made: [n, 3, S, S] in [0, 1].
@@ -55,8 +55,8 @@ class Recovered:
     agreement: float
 
 
-def kept(tokenizer: MergeVQ, data: Labelled, keep: int, seed: int) -> dict[str, Any]:
-    """Pictures, labels, recovery and speed at `keep` tokens, on `val`; the model is in eval mode.
+def kept(tokenizer: MergeVQ, data: LabelledSplit, keep: int, seed: int) -> dict[str, Any]:
+    """Images, labels, recovery and speed at `keep` tokens, on `val`; the model is in eval mode.
 
     Returns:
         JSON: keep, psnr, ssim, rfid, usage, perplexity (with the true source), probe_class (class
@@ -65,16 +65,16 @@ def kept(tokenizer: MergeVQ, data: Labelled, keep: int, seed: int) -> dict[str, 
         recovery, both where nothing is merged), encode_images_per_s and decode_images_per_s.
     """
     from mimgen.evaluation import codebook_usage
-    from mimgen.recipes.compare.scores import drawn, passed
+    from mimgen.recipes.compare.scores import reconstruction_scores, run_tokenizer
 
     inner = Kept(tokenizer, keep)
-    through = passed(inner, data.val, BATCH)
-    assert through.made is not None and through.indices is not None, "MergeVQ gives codes and pictures"
+    through = run_tokenizer(inner, data.val, BATCH)
+    assert through.made is not None and through.indices is not None, "MergeVQ gives codes and images"
     used = codebook_usage(through.indices, tokenizer.codebook_size)
     merges = keep < through.indices[0].numel()
     return {
         "keep": keep,
-        **drawn(through.made, data.val),
+        **reconstruction_scores(through.made, data.val),
         **{name: used[name] for name in ("usage", "active", "perplexity")},
         "label": data.label,
         **_probes(tokenizer, data, keep, seed),
@@ -85,7 +85,7 @@ def kept(tokenizer: MergeVQ, data: Labelled, keep: int, seed: int) -> dict[str, 
     }
 
 
-def _probes(tokenizer: MergeVQ, data: Labelled, keep: int, seed: int) -> dict[str, float | None]:
+def _probes(tokenizer: MergeVQ, data: LabelledSplit, keep: int, seed: int) -> dict[str, float | None]:
     """Accuracy of linear probes on the class token and on the mean of the kept tokens, from one pass."""
     import torch
 
@@ -109,11 +109,11 @@ def _probes(tokenizer: MergeVQ, data: Labelled, keep: int, seed: int) -> dict[st
 
 
 def _recovery(inner: Kept, images: Tensor, learned: bool) -> dict[str, Any]:
-    """Quality of pictures decoded from codes whose places are guessed."""
-    from mimgen.recipes.compare.scores import drawn
+    """Quality of images decoded from codes whose positions are guessed."""
+    from mimgen.recipes.compare.scores import reconstruction_scores
 
     found = _recovered(inner, images, learned)
-    return {**drawn(found.made, images), "agreement": found.agreement}
+    return {**reconstruction_scores(found.made, images), "agreement": found.agreement}
 
 
 def _recovered(inner: Kept, images: Tensor, learned: bool) -> Recovered:
@@ -133,11 +133,11 @@ def _recovered(inner: Kept, images: Tensor, learned: bool) -> Recovered:
             merged = inner.tokenizer.merge(part.to(inner.tokenizer.device), inner.keep)
             true = merged.source
             if learned:
-                guess = hard_source(inner.tokenizer.recover(merged.latents))
+                predicted_source = hard_source(inner.tokenizer.recover(merged.latents))
             else:
                 cells = raster(inner.keep, true.shape[2]).to(true.device)
-                guess = (cells == torch.arange(inner.keep, device=true.device)[:, None]).expand_as(true)
-            pictures = inner.tokenizer.decode_merged(merged.latents, guess, merged.encoded.grid)
-            made.append(pictures.float().cpu())
-            right += float((guess & true).any(1).float().mean(1).sum())
+                predicted_source = (cells == torch.arange(inner.keep, device=true.device)[:, None]).expand_as(true)
+            decoded = inner.tokenizer.decode_merged(merged.latents, predicted_source, merged.encoded.grid)
+            made.append(decoded.float().cpu())
+            right += float((predicted_source & true).any(1).float().mean(1).sum())
     return Recovered(torch.cat(made), right / len(images))

@@ -1,4 +1,4 @@
-"""`mimgen compare mergevq`: one model at every number of kept tokens, and three claims judged."""
+"""`mimgen compare mergevq`: one model at every number of kept tokens, and three claims evaluated."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from mimgen.cli import configs
 from mimgen.cli.options import parse
 from mimgen.errors import UserError
-from mimgen.recipes.compare.rows import Row, made_once, numbers, spread, table
+from mimgen.recipes.compare.rows import Row, made_once, mean_range, numbers, table
 from mimgen.recipes.compare.training import Budget, train
-from mimgen.report.run_folder import claim
+from mimgen.report.run_folder import check_same_settings
 
 if TYPE_CHECKING:
     from mimgen.recipes import TrainTokenizer
@@ -46,15 +46,15 @@ class Options:
         align: what the class token learns: kl or mse to a teacher, ce to labels (the 9 groups of emoji), none;
             auto is kl with a teacher, else none.
         teacher: folder of the encoder that the class token follows.
-        data: "emoji" or "photos" (crops of photographs), or your own pictures.
-        pictures: pictures seen in training; 0 leaves it to --seconds.
+        data: "emoji" or "photos" (crops of photographs), or your own images.
+        images: images seen in training; 0 leaves it to --seconds.
         seconds: most seconds of training for each model; alone it decides the number of steps.
         seeds: with commas between; each trains a model, and a baseline.
         keeps: kept tokens with commas between; by default those of training, and all tokens.
         baseline: also train the same model with a grid of as many cells instead of merged tokens.
         precision: the same for all.
-        limit: measure on so many pictures of each split only, to save time.
-        out: the folder; the same command with the same folder goes on where it stopped.
+        limit: measure on so many images of each split only, to save time.
+        out: the folder; the same command with the same folder resumes where it stopped.
     """
 
     models: str | None = None
@@ -63,7 +63,7 @@ class Options:
     align: str = "auto"
     teacher: str | None = None
     data: str = "emoji"
-    pictures: int = 20_000
+    images: int = 20_000
     seconds: float | None = None
     seeds: str = "0,1,2"
     keeps: str | None = None
@@ -75,22 +75,23 @@ class Options:
     @property
     def budget(self) -> Budget:
         """What each model may spend."""
-        return Budget(self.pictures or None, self.seconds, self.precision)
+        return Budget(self.images or None, self.seconds, self.precision)
 
 
 def main(arguments: list[str]) -> int:
     """Make the rows that are missing, write result.json and result.md; 1 if a row failed."""
     options = parse(Options, arguments, "mimgen compare mergevq")
     seeds = numbers(options.seeds, "seeds")
-    free = {"out", "seeds", "pictures", "seconds", "baseline"}
+    free = {"out", "seeds", "images", "seconds", "baseline"}
     shared = {name: value for name, value in asdict(options).items() if name not in free}
-    asked = {"study": "mergevq", "budget": options.budget.words(), **shared}
-    claim(options.out, asked, "study")
+    requested = {"study": "mergevq", "budget": options.budget.words(), **shared}
+    check_same_settings(options.out, requested, "study")
     rows = options.out / "rows"
     if options.models:
         folders = [name.strip() for name in options.models.split(",") if name.strip()]
         jobs: list[tuple[str, Any, tuple[Any, ...]]] = [
-            (f"merging-model{place}", given, (options, folder, place)) for place, folder in enumerate(folders)
+            (f"merging-model{position}", measure_model, (options, folder, position))
+            for position, folder in enumerate(folders)
         ]
     else:
         kinds = ("merging", "grid") if options.baseline else ("merging",)
@@ -99,29 +100,29 @@ def main(arguments: list[str]) -> int:
     for number, (name, work, wanted) in enumerate(jobs):
         print(f"[{number + 1}/{len(jobs)}] {name}", flush=True)
         found[name] = made_once(rows / f"{name}.json", work, *wanted)
-    return _report(options, asked, found)
+    return _report(options, requested, found)
 
 
 def trained(options: Options, kind: str, seed: int) -> Row:
-    """Train a model, "merging" or on a "grid", or go on, and measure it at each keep count."""
+    """Train a model, "merging" or on a "grid", or resume, and measure it at each keep count."""
     from mimgen.recipes import load_tokenizer
 
     folder = options.out / "runs" / f"{kind}-seed{seed}"
     run = _run(options, kind, seed)
     facts = train(run, folder, options.budget)
     tokenizer = _merging(load_tokenizer(folder), str(folder))
-    measured = _measured(options, tokenizer, run.pictures.size, kind, seed)
+    measured = _measured(options, tokenizer, run.data_config.size, kind, seed)
     return {"kind": kind, "seed": seed, **facts, **measured}
 
 
-def given(options: Options, folder: str, place: int) -> Row:
+def measure_model(options: Options, folder: str, position: int) -> Row:
     """Measure a model that was trained before, at each keep count."""
     from mimgen.recipes import load_tokenizer
 
     tokenizer = _merging(load_tokenizer(folder), folder)
     pixels = int(tokenizer.config["resolution"])
-    return {"kind": "merging", "seed": place, "model": folder, "pixels": pixels,
-            **_measured(options, tokenizer, pixels, "merging", place)}  # fmt: skip
+    return {"kind": "merging", "seed": position, "model": folder, "pixels": pixels,
+            **_measured(options, tokenizer, pixels, "merging", position)}  # fmt: skip
 
 
 def _measured(options: Options, tokenizer: MergeVQ, pixels: int, kind: str, seed: int) -> Row:
@@ -166,7 +167,7 @@ def _run(options: Options, kind: str, seed: int) -> TrainTokenizer:
         on_a_grid(_merging(objective.tokenizer, "the config mergevq"))
         return objective
 
-    run = replace(run, pictures=replace(run.pictures, split=training_split(options.data) or "train"))
+    run = replace(run, data_config=replace(run.data_config, split=training_split(options.data) or "train"))
     return replace(run, build=gridded) if kind == "grid" else run
 
 
@@ -179,26 +180,31 @@ def _merging(tokenizer: Any, source: str) -> MergeVQ:
     return tokenizer
 
 
-def _report(options: Options, asked: Row, found: dict[str, Row]) -> int:
-    """Judge, write what was found, say where."""
+def _report(options: Options, requested: Row, found: dict[str, Row]) -> int:
+    """Evaluate, write what was found, say where."""
     from mimgen.evaluation import provenance, write_result
-    from mimgen.recipes.compare.verdicts import verdicts
+    from mimgen.recipes.compare.verdicts import outcomes
 
     done = [row for row in found.values() if "failed" not in row]
     merging, grid = ([row for row in done if row["kind"] == kind] for kind in ("merging", "grid"))
     paired = {row["seed"] for row in merging} & {row["seed"] for row in grid}
     common = ([row for row in rows if row["seed"] in paired] for rows in (merging, grid))
-    judged = verdicts(merging, []) + verdicts(*common)[-1:] if paired else verdicts(merging, [])
+    outcomes_found = outcomes(merging, []) + outcomes(*common)[-1:] if paired else outcomes(merging, [])
     failed = {name: row["failed"] for name, row in found.items() if "failed" in row}
     write_result(
         options.out / "result.json",
-        provenance(**asked, verdicts=[one.as_dict() for one in judged], failed=failed, rows=list(found.values())),
+        provenance(
+            **requested,
+            outcomes=[one.as_dict() for one in outcomes_found],
+            failed=failed,
+            rows=list(found.values()),
+        ),
     )
-    parts = [f"# MergeVQ on {asked['data']}: kept tokens", *_about(asked, done)]
+    parts = [f"# MergeVQ on {requested['data']}: kept tokens", *_about(requested, done)]
     titled = (("Merged tokens", merging), ("Cells of a grid instead", grid))
     parts += [f"## {title}\n\n{_table(rows)}" for title, rows in titled if rows]
-    claims = [f"- {one.claim}: **{one.outcome}**. {one.evidence}. Rule: {one.rule}." for one in judged]
-    parts.append("## Claims\n\n" + "\n".join(claims))
+    hypotheses = [f"- {one.hypothesis}: **{one.outcome}**. {one.evidence}. Rule: {one.rule}." for one in outcomes_found]
+    parts.append("## Claims\n\n" + "\n".join(hypotheses))
     parts += [f"- {name} failed: {reason}" for name, reason in failed.items()]
     text = "\n\n".join(parts) + "\n"
     (options.out / "result.md").write_text(text, encoding="utf-8")
@@ -206,17 +212,21 @@ def _report(options: Options, asked: Row, found: dict[str, Row]) -> int:
     return 1 if failed else 0
 
 
-def _about(asked: Row, done: Sequence[Row]) -> list[str]:
+def _about(requested: Row, done: Sequence[Row]) -> list[str]:
     if not done:
         return ["No row is finished."]
     first, seeds = done[0], len({row["seed"] for row in done})
     trained = ", ".join(map(str, first["trained_keeps"]))
-    how = f"models {asked['models']}" if asked["models"] else f"size {asked['size']}, {asked['budget']} each"
+    how = (
+        f"models {requested['models']}"
+        if requested["models"]
+        else f"size {requested['size']}, {requested['budget']} each"
+    )
     example = first["keeps"][0]
     aligned = "aligned" if first["aligned"] else "not aligned to anything, so that nothing trains it as a summary"
     return [
-        f"{how}; seeds: {seeds}; {first['pixels']} px, {first['tokens']} tokens, trained at {trained}. Pictures: "
-        f"{first['val_n']:,} of val. Probe: linear, label {example['label']}, {first['train_n']:,} pictures of train. "
+        f"{how}; seeds: {seeds}; {first['pixels']} px, {first['tokens']} tokens, trained at {trained}. Images: "
+        f"{first['val_n']:,} of val. Probe: linear, label {example['label']}, {first['train_n']:,} images of train. "
         f"The class token is {aligned}. rFID by {example['rfid_extractor']}. In brackets the lowest and highest "
         "of the seeds."
     ]
@@ -227,7 +237,7 @@ def _table(rows: Sequence[Row]) -> str:
     lines = []
     for keep in keeps:
         mine = [each for row in rows for each in row["keeps"] if each["keep"] == keep]
-        lines.append([str(keep), *(spread([_at(each, path, factor) for each in mine], digits)
+        lines.append([str(keep), *(mean_range([_at(each, path, factor) for each in mine], digits)
                                    for _, path, digits, factor in COLUMNS)])  # fmt: skip
     return table(["tokens", *(head for head, *_ in COLUMNS)], lines)
 

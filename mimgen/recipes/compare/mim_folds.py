@@ -1,18 +1,18 @@
-"""Probes over folds of all pictures of train: twenty times as many tests as `val` has, for small differences."""
+"""Probes over folds of all images of train: twenty times as many tests as `val` has, for small differences."""
 
 from __future__ import annotations
 
-from mimgen.recipes.compare.probes_row import Asked, candidates, chosen_layer
+from mimgen.recipes.compare.probes_row import ProbeRequest, candidates, chosen_layer
 
 __all__ = ["FOLDS", "fold_of", "folds"]
 
 FOLDS = 5
 
 
-def folds(asked: Asked) -> dict[str, dict[str, float]]:
-    """Accuracy of every probe of `asked`, each picture of train tested once by probes that were fitted without it.
+def folds(request: ProbeRequest) -> dict[str, dict[str, float]]:
+    """Accuracy of every probe of `request`, each image of train tested once by probes that were fitted without it.
 
-    The encoder has seen the pictures, never a label, and so has every other that it is compared with. Pictures of one
+    The encoder has seen the images, never a label, and so has every other that it is compared with. Images of one
     family (an emoji in its skin tones) are in one fold, so that none is found by its twin. The layer is chosen in
     each fold anew, on its training part.
 
@@ -25,22 +25,29 @@ def folds(asked: Asked) -> dict[str, dict[str, float]]:
     from mimgen.probing.data import probe_data
     from mimgen.probing.open import features_of, open_encoder
 
-    opened = open_encoder(asked.spec, asked.pixels)
-    data = probe_data(asked.data, opened.pixels, limit=asked.limit)
+    loaded = open_encoder(request.spec, request.pixels)
+    data = probe_data(request.data, loaded.pixels, limit=request.limit)
     levels = features_of(
-        opened, data.train, data=asked.data, split="train", layers=candidates(opened.encoder.depth), cache=asked.cache
+        loaded,
+        data.train,
+        data=request.data,
+        split="train",
+        layers=candidates(loaded.encoder.depth),
+        cache=request.cache,
     ).levels
-    places = torch.tensor([fold_of(caption) for caption in data.train.captions])
-    hits = dict.fromkeys(asked.probes, 0.0)
+    positions = torch.tensor([fold_of(caption) for caption in data.train.captions])
+    correct = dict.fromkeys(request.probes, 0.0)
     for fold in range(FOLDS):
-        fitted, tested = places != fold, places == fold
+        fitted, tested = positions != fold, positions == fold
         labels = (data.train_y[fitted], data.train_y[tested])
         parts = [{layer: x[part] for layer, x in levels.items()} for part in (fitted, tested)]
-        layer = chosen_layer(parts[0], parts[1], labels, asked.seed)
-        for name in asked.probes:
-            found = kinds.run(name, (parts[0][layer], labels[0]), (parts[1][layer], labels[1]), seed=asked.seed).result
-            hits[name] += found.accuracy * len(labels[1])
-    return {"values": {f"{name}, folds": count / len(places) for name, count in hits.items()}}
+        layer = chosen_layer(parts[0], parts[1], labels, request.seed)
+        for name in request.probes:
+            found = kinds.run(
+                name, (parts[0][layer], labels[0]), (parts[1][layer], labels[1]), seed=request.seed
+            ).result
+            correct[name] += found.accuracy * len(labels[1])
+    return {"values": {f"{name}, folds": count / len(positions) for name, count in correct.items()}}
 
 
 def fold_of(caption: str) -> int:

@@ -13,12 +13,20 @@ from torch import Tensor, nn
 from mimgen.data import BandScaling, Dataset, Sample
 from mimgen.data.builtin.bands import BandDataset
 from mimgen.data.contract import DerivedDataset
-from mimgen.recipes import Pictures
+from mimgen.recipes import DataConfig
 from mimgen.recipes.compare.mim_measures import held_out, ridge
 from mimgen.types import Batch
 
 __all__ = [
-    "Strangers", "Unscaled", "clouds", "disparity", "mean_precision", "organs", "people", "second_view", "told_bands",
+    "MismatchedPairs",
+    "Unscaled",
+    "band_prediction",
+    "clouds",
+    "disparity",
+    "mean_precision",
+    "organs",
+    "people",
+    "second_view",
 ]  # fmt: skip
 
 _BATCH = 64
@@ -34,7 +42,7 @@ class _Mixed(DerivedDataset):
         return replace(sample, extras={**sample.extras, "second": other.extras["second"]})
 
 
-class Strangers(Pictures):
+class MismatchedPairs(DataConfig):
     """Pairs for training, in which the second view is of another scene; other splits are as they are."""
 
     def open(self) -> Dataset:
@@ -42,7 +50,7 @@ class Strangers(Pictures):
         return _Mixed(data) if self.split == "train" else data
 
 
-class Unscaled(Pictures):
+class Unscaled(DataConfig):
     """Scenes of bands in the units of the instrument, per cent and kelvin."""
 
     def open(self) -> Dataset:
@@ -53,19 +61,19 @@ class Unscaled(Pictures):
 
 
 def second_view(objective: nn.Module, run: Any) -> dict[str, float]:
-    """Error of hidden patches with the true second view, with another scene's and with none; CroCo alone.
+    """Error of masked patches with the true second view, with another scene's and with none; CroCo alone.
 
     "second view" is the share of the error with another scene's view that the true one takes away.
     """
     from mimgen.encoders.vit import IMAGENET_MEAN
-    from mimgen.methods.croco.objective import CrossViewCompletion
+    from mimgen.methods.croco.objective import CroCo
 
-    if not isinstance(objective, CrossViewCompletion):
+    if not isinstance(objective, CroCo):
         return {}
     batch = held_out(run, 256)
     first, second = batch.images, batch.extras["second"]
     patch = objective.target.patch
-    mask = objective.masking((first.shape[-2] // patch, first.shape[-1] // patch), batch.draws)
+    mask = objective.masking((first.shape[-2] // patch, first.shape[-1] // patch), batch.rng)
     blank = torch.tensor(IMAGENET_MEAN)[:, None, None].expand_as(second)
     shown = {"true": second, "another scene's": second.roll(1, 0), "blank": blank}
     errors = {name: float(objective.losses(first, view, mask).total) for name, view in shown.items()}
@@ -76,22 +84,22 @@ def second_view(objective: nn.Module, run: Any) -> dict[str, float]:
 def disparity(objective: nn.Module, run: Any) -> dict[str, float]:
     """Share of the variance of a patch's disparity that a linear map of frozen features explains, on held-out scenes.
 
-    From one view: the encoder's tokens. From both: what CroCo's decoder says of every patch when nothing is hidden.
+    From one view: the encoder's tokens. From both: what CroCo's decoder says of every patch when nothing is masked.
     """
-    from mimgen.methods.croco.objective import CrossViewCompletion
+    from mimgen.methods.croco.objective import CroCo
 
     model = cast(Any, objective)
     sides = [held_out(run, count, split) for count, split in ((400, "train"), (200, "val"))]
     readers = {"disparity, one view": lambda part: model.encoder(part.images).patches}
-    if isinstance(objective, CrossViewCompletion):
+    if isinstance(objective, CroCo):
         readers["disparity, both views"] = lambda part: model.predict(part.images, part.extras["second"])
     found = {}
     for name, reader in readers.items():
         x, points = (torch.cat([reader(part) for part in parts_of(side)]) for side in sides)
         cells = round(x.shape[1] ** 0.5)
         y, true = (F.adaptive_avg_pool2d(side.extras["disparity"], cells).flatten()[:, None] for side in sides)
-        said = ridge(x.flatten(0, 1), y, points.flatten(0, 1))
-        found[name] = explained(said, true)
+        predicted = ridge(x.flatten(0, 1), y, points.flatten(0, 1))
+        found[name] = explained(predicted, true)
     return found
 
 
@@ -122,10 +130,10 @@ def mean_precision(vectors: Tensor, identity: Tensor) -> float:
     unit = F.normalize(vectors.double(), dim=-1)
     scores = (unit @ unit.T).fill_diagonal_(-2.0)
     order = scores.argsort(dim=1, descending=True, stable=True)[:, :-1]  # the row itself comes last
-    hits = (identity[order] == identity[:, None]).double()
-    ranks = torch.arange(1, hits.shape[1] + 1)
-    asking = hits.sum(1) > 0
-    precision = (hits.cumsum(1) / ranks * hits).sum(1)[asking] / hits.sum(1)[asking]
+    correct = (identity[order] == identity[:, None]).double()
+    ranks = torch.arange(1, correct.shape[1] + 1)
+    asking = correct.sum(1) > 0
+    precision = (correct.cumsum(1) / ranks * correct).sum(1)[asking] / correct.sum(1)[asking]
     return float(precision.mean())
 
 
@@ -147,21 +155,21 @@ def clouds(objective: nn.Module, run: Any) -> dict[str, float]:
     # a token's row says where there is cloud in its own rows of pixels
     profiles = [side.extras["profile"].unflatten(2, (rows, -1)) for side in sides]
     y, true = (each.transpose(1, 2).flatten(2).flatten(0, 1) for each in profiles)
-    said, there = ridge(x, y, points, 1e-2) > 0.5, true > 0.5
+    predicted, there = ridge(x, y, points, 1e-2) > 0.5, true > 0.5
     cover = linear_probe(tokens[0].mean(1), sides[0].labels["cover"], tokens[1].mean(1), sides[1].labels["cover"],
                          seed=run.settings.seed)  # fmt: skip
-    both, either = float((said & there).sum()), float((said | there).sum())
+    both, either = float((predicted & there).sum()), float((predicted | there).sum())
     return {"profile": both / max(1.0, either), "cover": cover.accuracy, "missed": 1 - both / float(there.sum())}
 
 
-def told_bands(objective: nn.Module, run: Any) -> dict[str, float]:
-    """Share of each band's variance that the reconstruction of hidden patches explains: mean and worst over bands."""
+def band_prediction(objective: nn.Module, run: Any) -> dict[str, float]:
+    """Share of each band's variance that the reconstruction of masked patches explains: mean and worst over bands."""
     model, batch = cast(Any, objective), held_out(run, 256)
-    mask = model.mask(batch.images, batch.draws)
-    said, true = model.predict(batch.images, mask), model.target(batch.images)
-    hidden, bands = mask.hidden, batch.images.shape[1]
+    mask = model.mask(batch.images, batch.rng)
+    predicted, true = model.predict(batch.images, mask), model.target(batch.images)
+    masked, bands = mask.masked, batch.images.shape[1]
     # a patch's numbers lie band by band
-    pairs = [each[hidden].unflatten(-1, (bands, -1)).transpose(0, 1).flatten(1) for each in (said, true)]
+    pairs = [each[masked].unflatten(-1, (bands, -1)).transpose(0, 1).flatten(1) for each in (predicted, true)]
     shares = [explained(a, b) for a, b in zip(*pairs, strict=True)]
     return {"told, mean band": sum(shares) / bands, "told, worst band": min(shares)}
 
@@ -185,9 +193,9 @@ def organs(objective: nn.Module, run: Any) -> dict[str, float]:
     for name, reader in readers.items():
         x, points = (torch.cat([reader(token) for token in side]).flatten(0, 1) for side in tokens)
         scores = ridge(x, wanted, torch.cat([x, points])).unflatten(1, (-1, classes))
-        known, said = scores.split([len(x), len(points)])
+        known, predicted = scores.split([len(x), len(points)])
         level = max(_LEVELS, key=lambda level: dice(_organ(known, level), labels[0], classes))
-        found[name] = dice(_organ(said, level), labels[1], classes)
+        found[name] = dice(_organ(predicted, level), labels[1], classes)
     return found
 
 
@@ -197,23 +205,25 @@ def _organ(scores: Tensor, level: float) -> Tensor:
     return torch.where(best > level, organ + 1, 0)
 
 
-def dice(said: Tensor, true: Tensor, classes: int) -> float:
+def dice(predicted: Tensor, true: Tensor, classes: int) -> float:
     """Mean over classes 1 and up of 2 |both| / (|said| + |true|), counted over all voxels together."""
     scores = []
     for kind in range(1, classes):
-        a, b = said == kind, true == kind
+        a, b = predicted == kind, true == kind
         scores.append(2 * float((a & b).sum()) / max(1.0, float(a.sum() + b.sum())))
     return sum(scores) / len(scores)
 
 
-def explained(said: Tensor, true: Tensor) -> float:
-    """Share of the variance of `true` that `said`, of the same shape, explains; negative where its mean says more."""
-    said, true = said.double(), true.double()
-    return float(1 - (said - true).square().sum() / (true - true.mean()).square().sum())
+def explained(predicted: Tensor, true: Tensor) -> float:
+    """Share of the variance of `true` that `predicted`, of the same shape, explains; negative where its
+    mean says more.
+    """
+    predicted, true = predicted.double(), true.double()
+    return float(1 - (predicted - true).square().sum() / (true - true.mean()).square().sum())
 
 
 def parts_of(batch: Batch) -> Sequence[Batch]:
-    """The batch in pieces, pictures and extras."""
+    """The batch in pieces, images and extras."""
     pieces = []
     for start in range(0, len(batch), _BATCH):
         rows = slice(start, start + _BATCH)

@@ -12,19 +12,19 @@ from mimgen.cli import configs
 from mimgen.cli.options import parse
 from mimgen.errors import UserError
 from mimgen.probing.kinds import VECTORS, check_probes
-from mimgen.recipes.compare.probes_row import TRAINED, Asked, row
-from mimgen.recipes.compare.rows import Row, made_once, numbers, spread, table
+from mimgen.recipes.compare.probes_row import TRAINED, ProbeRequest, row
+from mimgen.recipes.compare.rows import Row, made_once, mean_range, numbers, table
 from mimgen.recipes.compare.tokenizers import entry
 from mimgen.recipes.compare.training import Budget, train
 from mimgen.recipes.flops import operations
-from mimgen.report.run_folder import claim
+from mimgen.report.run_folder import check_same_settings
 
 __all__ = ["Options", "main"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """Probe several encoders on several data sets with the same probes, pictures and seeds.
+    """Probe several encoders on several data sets with the same probes, images and seeds.
 
     A seed is that of the probes, of the weights of random-vit and of the training behind train:CONFIG, so
     that the spread over seeds is that of the whole.
@@ -34,20 +34,20 @@ class Options:
         data: data sets with labels, with commas between; the finest label of each is read.
         probes: as of `mimgen probe`.
         seeds: with commas between; each is a row.
-        pictures: pictures that train:mae may see; any other config as many as cost the same operations.
+        images: images that train:mae may see; any other config as many as cost the same operations.
         seconds: most seconds of training for each.
         train_data: what train:CONFIG is trained on.
         size: size of their configs.
-        pixels: side of the pictures, the same for all.
-        limit: only so many pictures of each split, to save time.
-        out: the folder; the same command with the same folder goes on where it stopped.
+        pixels: side of the images, the same for all.
+        limit: only so many images of each split, to save time.
+        out: the folder; the same command with the same folder resumes where it stopped.
     """
 
     models: str = "pixels,hog,random-vit,train:mae,train:vqgan-fsq,train:meissonic,bundled-tokenizer,bundled"
     data: str = "emoji,digits"
     probes: str = "knn,linear,efficient"
     seeds: str = "0,1,2"
-    pictures: int = 64_000
+    images: int = 64_000
     seconds: float | None = None
     train_data: str = "emoji"
     size: str = "emoji64"
@@ -66,17 +66,17 @@ def main(arguments: list[str]) -> int:
     for model in models:
         if model.startswith(TRAINED):
             _checked(model)
-    told = Budget(options.pictures or None, options.seconds).words()
-    told = f"operations of MAE for {told}" if options.pictures else told
-    asked = {"study": "probes", "probes": list(probes), "budget": told, "train_data": options.train_data,
+    budget = Budget(options.images or None, options.seconds).words()
+    budget = f"operations of MAE for {budget}" if options.images else budget
+    requested = {"study": "probes", "probes": list(probes), "budget": budget, "train_data": options.train_data,
              "size": options.size, "pixels": options.pixels, "limit": options.limit}  # fmt: skip
-    claim(options.out, asked, "study")
-    rows, places = [], [(model, name, seed) for model in models for seed in seeds for name in data]
-    for number, (model, name, seed) in enumerate(places):
-        print(f"[{number + 1}/{len(places)}] {model} on {name}, seed {seed}", flush=True)
+    check_same_settings(options.out, requested, "study")
+    rows, positions = [], [(model, name, seed) for model in models for seed in seeds for name in data]
+    for number, (model, name, seed) in enumerate(positions):
+        print(f"[{number + 1}/{len(positions)}] {model} on {name}, seed {seed}", flush=True)
         path = options.out / "rows" / f"{_file(model)}-{_file(name)}-seed{seed}.json"
         rows.append({"model": model, "data": name, "seed": seed, **made_once(path, _row, options, model, name, seed)})
-    return _report(options, asked, rows)
+    return _report(options, requested, rows)
 
 
 def _row(options: Options, model: str, data: str, seed: int) -> Row:
@@ -87,13 +87,13 @@ def _row(options: Options, model: str, data: str, seed: int) -> Row:
         folder = options.out / "runs" / f"{_file(model)}-seed{seed}"
         trained = _trained(options, model, seed, folder)
         spec = str(folder)
-    asked = Asked(spec, data, options.pixels, tuple(check_probes(options.probes)), seed, options.limit,
+    requested = ProbeRequest(spec, data, options.pixels, tuple(check_probes(options.probes)), seed, options.limit,
                   options.out / "features")  # fmt: skip
-    return {"training": trained or None, **row(asked)}
+    return {"training": trained or None, **row(requested)}
 
 
 def _trained(options: Options, model: str, seed: int, folder: Path) -> Row:
-    """Train a config in `folder`, or go on; at once where it is done, for the next data set."""
+    """Train a config in `folder`, or resume; at once where it is done, for the next data set."""
     import json
 
     from mimgen.data import training_split
@@ -104,19 +104,19 @@ def _trained(options: Options, model: str, seed: int, folder: Path) -> Row:
         found: Row = json.loads(done.read_text(encoding="utf-8"))
         return found
     run = _run(options, model, seed)
-    # held-out pictures stay out of training
-    run = replace(run, pictures=replace(run.pictures, split=training_split(options.train_data) or "train"))
+    # held-out images stay out of training
+    run = replace(run, data_config=replace(run.data_config, split=training_split(options.train_data) or "train"))
     facts = train(run, folder, Budget(_affordable(options, run, seed), options.seconds))
     write_result(done, facts)
     return facts
 
 
 def _affordable(options: Options, run: Any, seed: int) -> int | None:
-    """Pictures that the run may see for the operations that MAE needs for the budget's."""
-    if not options.pictures:
+    """Images that the run may see for the operations that MAE needs for the budget's."""
+    if not options.images:
         return None
     share = operations(_run(options, f"{TRAINED}mae", seed)) / operations(run)
-    return max(run.settings.batch_size, int(options.pictures * share))
+    return max(run.settings.batch_size, int(options.images * share))
 
 
 def _run(options: Options, model: str, seed: int) -> Any:
@@ -154,20 +154,20 @@ def _checked(model: str) -> None:
         raise UserError(f"{model} is computed, not trained; choose a config that is trained, such as train:mae")
 
 
-def _report(options: Options, asked: Row, rows: list[Row]) -> int:
+def _report(options: Options, requested: Row, rows: list[Row]) -> int:
     """Write what was found; say where."""
     from mimgen.report.page import Scores
     from mimgen.report.result import write_outcome
 
     done = [one for one in rows if "failed" not in one]
     data = list(dict.fromkeys(one["data"] for one in rows))
-    parts, sections, scores = [f"# Probes, {asked['budget']} of training each"], [], {}
+    parts, sections, scores = [f"# Probes, {requested['budget']} of training each"], [], {}
     for name in data:
-        heads, lines = _table([one for one in done if one["data"] == name], asked["probes"])
+        heads, lines = _table([one for one in done if one["data"] == name], requested["probes"])
         title = f"{name}: {_about([one for one in done if one['data'] == name])}"
         parts += [f"## {title}", table(heads, lines) if lines else "No row is finished."]
         sections.append(Scores(title, "Accuracy: mean (lowest to highest over seeds).", heads, lines, ours=-1))
-        scores[name] = _scores([one for one in done if one["data"] == name], asked["probes"])
+        scores[name] = _scores([one for one in done if one["data"] == name], requested["probes"])
     failed = [
         f"- {one['model']} on {one['data']}, seed {one['seed']} failed: {one['failed']}"
         for one in rows
@@ -175,7 +175,7 @@ def _report(options: Options, asked: Row, rows: list[Row]) -> int:
     ]
     text = "\n\n".join([*parts, *_notes(done), *failed]) + "\n"
     options.out.joinpath("result.md").write_text(text, encoding="utf-8")
-    result = {"measure": "study of probes", "model": options.models, "protocol": {**asked, "data": data},
+    result = {"measure": "study of probes", "model": options.models, "protocol": {**requested, "data": data},
               "scores": scores, "rows": rows}  # fmt: skip
     write_outcome(options.out / "result.json", result, sections, title="What can be read off each encoder")
     print(f"\n{text}\nwritten to {options.out / 'result.json'}, result.html and result.md")
@@ -183,15 +183,15 @@ def _report(options: Options, asked: Row, rows: list[Row]) -> int:
 
 
 def _table(rows: list[Row], probes: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    heads = ["encoder", *(f"{probe} %" for probe in probes), "layer", "features", "parameters", "trained on pictures"]
+    heads = ["encoder", *(f"{probe} %" for probe in probes), "layer", "features", "parameters", "trained on images"]
     lines = []
     for model in dict.fromkeys(one["model"] for one in rows):
         mine = [one for one in rows if one["model"] == model]
-        cells = [spread([100 * one["accuracy"][probe] for one in mine], 1) for probe in probes]
+        cells = [mean_range([100 * one["accuracy"][probe] for one in mine], 1) for probe in probes]
         training = mine[0]["training"] or {}
         layers = ", ".join(sorted({str(one["layer"]) for one in mine}))
         facts = [layers, f"{mine[0]['features']:,}", f"{mine[0]['encoder']['parameters']:,}"]
-        seen = spread([one["training"]["pictures"] for one in mine], 0) if training else "-"
+        seen = mean_range([one["training"]["images"] for one in mine], 0) if training else "-"
         lines.append([model, *cells, *facts, seen])
     return heads, lines
 
@@ -213,7 +213,7 @@ def _about(rows: list[Row]) -> str:
         return "no row is finished"
     one = rows[0]
     return (
-        f'label "{one["label"]}", {one["classes"]} classes in train, {one["n"]:,} pictures of train, {one["test_n"]:,} '
+        f'label "{one["label"]}", {one["classes"]} classes in train, {one["n"]:,} images of train, {one["test_n"]:,} '
         f"of val at {one['pixels']} px; most frequent class {100 * one['majority']:.1f} %"
     )
 
@@ -223,8 +223,8 @@ def _notes(done: list[Row]) -> list[str]:
         return []
     machine = done[0]["made_by"]["machine"]
     return [
-        "- Vector probes read the mean over patches (pixels and hog: the whole picture as one vector), attentive ones "
-        "all patches; the layer is the one with the best linear probe on held-out pictures of train.\n"
+        "- Vector probes read the mean over patches (pixels and hog: the whole image as one vector), attentive ones "
+        "all patches; the layer is the one with the best linear probe on held-out images of train.\n"
         "- bundled and bundled-tokenizer come with this package and were trained for longer than the budget; "
         "train:meissonic reads the codes of bundled-tokenizer, whose training is not counted.\n"
         f"- Measured on {machine['cpu']}, threads: {machine['threads']}, GPUs: {', '.join(machine['gpus']) or 'none'}."

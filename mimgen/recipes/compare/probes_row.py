@@ -12,7 +12,7 @@ from mimgen.probing.kinds import VECTORS
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["TRAINED", "Asked", "candidates", "chosen_layer", "row"]
+__all__ = ["TRAINED", "ProbeRequest", "candidates", "chosen_layer", "row"]
 
 TRAINED = "train:"  # before the name of a config
 PATCH = 8  # pixels of the patches of raw pixels and gradients, for probes that read patches
@@ -20,16 +20,16 @@ _LAYERS = 4  # layers tried besides the output
 
 
 @dataclass(frozen=True)
-class Asked:
+class ProbeRequest:
     """What a row measures.
 
     Attributes:
         spec: the encoder, as `mimgen.probing.open.open_encoder` takes it.
         data: the data set.
-        pixels: side of the pictures.
+        pixels: side of the images.
         probes: names.
         seed: of the probes.
-        limit: only so many pictures of each split.
+        limit: only so many images of each split.
         cache: folder of the features.
     """
 
@@ -42,7 +42,7 @@ class Asked:
     cache: Path
 
 
-def row(asked: Asked) -> dict[str, Any]:
+def row(request: ProbeRequest) -> dict[str, Any]:
     """Extract features, choose a layer on train alone, run every probe.
 
     Returns:
@@ -55,41 +55,41 @@ def row(asked: Asked) -> dict[str, Any]:
     from mimgen.probing.data import probe_data
     from mimgen.probing.open import features_of, open_encoder
 
-    opened = open_encoder(asked.spec, asked.pixels)
-    data = probe_data(asked.data, opened.pixels, limit=asked.limit)
+    loaded = open_encoder(request.spec, request.pixels)
+    data = probe_data(request.data, loaded.pixels, limit=request.limit)
     labels = (data.train_y, data.test_y)
-    tried = candidates(opened.encoder.depth)
+    tried = candidates(loaded.encoder.depth)
     vectors = [
-        features_of(opened, part, data=asked.data, split=split, layers=tried, cache=asked.cache)
+        features_of(loaded, part, data=request.data, split=split, layers=tried, cache=request.cache)
         for part, split in ((data.train, "train"), (data.test, "val"))
     ]
-    layer, features = chosen_layer(vectors[0].levels, vectors[1].levels, labels, asked.seed), 0
-    accuracy, balanced, seconds, majority = {}, {}, {}, 0.0
-    for name in asked.probes:
-        whole = asked.spec in ("pixels", "hog") and name not in VECTORS
-        reader = open_encoder(f"{asked.spec}:{PATCH}", asked.pixels) if whole else opened
+    layer, features = chosen_layer(vectors[0].levels, vectors[1].levels, labels, request.seed), 0
+    accuracy, balanced_accuracy, seconds, majority = {}, {}, {}, 0.0
+    for name in request.probes:
+        raw = request.spec in ("pixels", "hog") and name not in VECTORS
+        reader = open_encoder(f"{request.spec}:{PATCH}", request.pixels) if raw else loaded
         x, points = (each.levels[layer] for each in vectors)
         grid = None
         if name not in VECTORS:
             found = [
-                features_of(reader, part, data=asked.data, split=split, layers=(layer,), pooling="tokens",
-                            cache=asked.cache)
+                features_of(reader, part, data=request.data, split=split, layers=(layer,), pooling="tokens",
+                            cache=request.cache)
                 for part, split in ((data.train, "train"), (data.test, "val"))
             ]  # fmt: skip
             (x, points), grid = (each.levels[layer] for each in found), found[0].grid
         start = time.perf_counter()
-        result = kinds.run(name, (x, labels[0]), (points, labels[1]), seed=asked.seed, grid=grid).result
-        accuracy[name], balanced[name], majority = result.accuracy, result.balanced, result.majority
+        result = kinds.run(name, (x, labels[0]), (points, labels[1]), seed=request.seed, grid=grid).result
+        accuracy[name], balanced_accuracy[name], majority = result.accuracy, result.balanced_accuracy, result.majority
         seconds[name] = round(time.perf_counter() - start, 2)
         features = features or result.features
     return {
         "accuracy": accuracy,
-        "balanced": balanced,
+        "balanced_accuracy": balanced_accuracy,
         "majority": majority,
-        "layer": "output" if layer == opened.encoder.depth else layer,
+        "layer": "output" if layer == loaded.encoder.depth else layer,
         "features": features,
         "seconds": seconds,
-        "encoder": {**opened.facts, "digest": opened.digest},
+        "encoder": {**loaded.facts, "digest": loaded.digest},
         "label": data.label,
         "classes": len(data.train_y.unique()),
         **{key: data.facts[key] for key in ("n", "test_n", "pixels", "fingerprints")},
@@ -100,7 +100,7 @@ def row(asked: Asked) -> dict[str, Any]:
 def candidates(depth: int) -> tuple[int, ...]:
     """At most `_LAYERS` blocks, evenly spread, and the output (`depth`)."""
     count = min(_LAYERS, depth)
-    return (*dict.fromkeys(round((place + 1) * depth / count) - 1 for place in range(count)), depth)
+    return (*dict.fromkeys(round((position + 1) * depth / count) - 1 for position in range(count)), depth)
 
 
 def chosen_layer(

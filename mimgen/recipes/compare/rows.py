@@ -13,7 +13,7 @@ from typing import Any
 
 from mimgen.errors import UserError
 
-__all__ = ["made_once", "numbers", "spread", "table"]
+__all__ = ["made_once", "mean_range", "numbers", "table"]
 
 INTERRUPTED = 130
 
@@ -89,7 +89,7 @@ def _error(path: Path) -> Path:
     return path.with_suffix(".error.txt")
 
 
-def spread(values: Sequence[float | None], digits: int = 2) -> str:
+def mean_range(values: Sequence[float | None], digits: int = 2) -> str:
     """The mean and, of several values, the lowest and highest in brackets; "-" where there is none."""
     found = [value for value in values if value is not None]
     if not found:

@@ -10,11 +10,11 @@ from typing import Any
 
 from mimgen.cli.options import parse
 from mimgen.errors import UserError
-from mimgen.recipes.compare.rows import Row, made_once, numbers, spread, table
+from mimgen.recipes.compare.rows import Row, made_once, mean_range, numbers, table
 from mimgen.recipes.compare.scaling_rows import Cell, Method, Protocol, cell_row
-from mimgen.recipes.compare.scaling_verdicts import correlations, judge, mean_over_seeds, order
+from mimgen.recipes.compare.scaling_verdicts import check_hypotheses, correlations, mean_over_seeds, order
 from mimgen.report.curves import Curve
-from mimgen.report.run_folder import claim
+from mimgen.report.run_folder import check_same_settings
 
 __all__ = ["Options", "cells", "main"]
 
@@ -27,34 +27,34 @@ COLUMNS = (
     ("seconds", "seconds", 0, 1),
 )
 
-CELL = ("pictures", "width", "steps", "seed")
+CELL = ("images", "width", "steps", "seed")
 
 
 @dataclass(frozen=True)
 class Options:
     """Pretrain a grid of cells by masked image modelling and compare losses with accuracies (arXiv 2206.04664).
 
-    All cells are compared at equal steps. Subsets are nested; validation pictures occur in none of them. Losses are
-    measured with fixed masks and without augmentation, on training pictures too.
+    All cells are compared at equal steps. Subsets are nested; validation images occur in none of them. Losses are
+    measured with fixed masks and without augmentation, on training images too.
 
     Attributes:
         method: simmim (as in the paper, with a plain transformer) or mae.
-        data: "emoji" or another built-in set, or your own pictures, which are split.
-        subsets: pictures to pretrain on, with commas between; 0 for all.
+        data: "emoji" or another built-in set, or your own images, which are split.
+        subsets: images to pretrain on, with commas between; 0 for all.
         widths: of the encoder, multiples of 16, with commas between.
         steps: lengths of training, with commas between.
         seeds: of weights and data order, with commas between.
-        pixels: side of the pictures.
+        pixels: side of the images.
         patch: side of a patch in pixels.
-        unit: side in patches of what is hidden together.
-        ratio: share that is hidden.
+        unit: side in patches of what is masked together.
+        ratio: share that is masked.
         depth: blocks of every encoder.
-        batch: pictures a step.
-        base_lr: learning rate for 256 pictures.
-        limit: validation pictures.
-        labelled: labelled pictures for probe and fine-tuning.
+        batch: images per step.
+        base_lr: learning rate for 256 images.
+        limit: validation images.
+        labelled: labelled images for probe and fine-tuning.
         epochs: of fine-tuning; 0 leaves it out.
-        out: the folder; the same command with the same folder goes on where it stopped.
+        out: the folder; the same command with the same folder resumes where it stopped.
     """
 
     method: Method = "simmim"
@@ -86,8 +86,8 @@ def main(arguments: list[str]) -> int:
     """Make the rows that are missing, write result.json, result.html and result.md; 1 if a row failed."""
     options = parse(Options, arguments, "mimgen compare scaling")
     wanted, protocol = cells(options), options.protocol
-    asked = {"study": "scaling", **asdict(protocol)}
-    claim(options.out, asked, "study")
+    requested = {"study": "scaling", **asdict(protocol)}
+    check_same_settings(options.out, requested, "study")
     rows = []
     for number, cell in enumerate(wanted):
         print(f"[{number + 1}/{len(wanted)}] {cell.name}", flush=True)
@@ -107,7 +107,7 @@ def cells(options: Options) -> list[Cell]:
     if bad or not all(lists[2]):
         raise UserError(f"--widths {options.widths} --steps {options.steps}: give multiples of 16, and steps above 0")
     grid = [Cell(*numbers_of) for numbers_of in product(*lists)]
-    return sorted(grid, key=lambda cell: (cell.seed, cell.steps, cell.width, order(cell.pictures)))
+    return sorted(grid, key=lambda cell: (cell.seed, cell.steps, cell.width, order(cell.images)))
 
 
 def _report(options: Options, rows: list[Row]) -> int:
@@ -115,14 +115,14 @@ def _report(options: Options, rows: list[Row]) -> int:
     from mimgen.report.result import write_outcome
 
     done = [row for row in rows if "failed" not in row]
-    found = judge(done) if done else []
+    found = check_hypotheses(done) if done else []
     result = {
         "measure": "data scaling of masked image modelling",
         "model": f"{options.method}, {options.depth} blocks",
         "protocol": {**asdict(options.protocol), "subsets": options.subsets, "widths": options.widths,
                      "steps": options.steps},
         "scores": _scores(done),
-        "verdicts": [verdict.as_dict() for verdict in found],
+        "outcomes": [verdict.as_dict() for verdict in found],
         "rows": rows,
     }  # fmt: skip
     text = _markdown(options, rows, done)
@@ -157,7 +157,7 @@ def _curves(rows: Sequence[Row]) -> list[Curve]:
     curves = []
     for row in (row for row in means if (row["width"], row["steps"]) == (width, steps)):
         lines = {name: [(point["step"], point[name]) for point in row["curve"]] for name in ("train", "val")}
-        curves.append(Curve(f"loss, {row['pictures'] or 'all'} pictures, width {width}", "step", lines))
+        curves.append(Curve(f"loss, {row['images'] or 'all'} images, width {width}", "step", lines))
     for key in ("finetune", "probe"):
         points = sorted((row["val_loss"], 100 * row[key]) for row in means if row[key] is not None)
         if points:
@@ -167,24 +167,27 @@ def _curves(rows: Sequence[Row]) -> list[Curve]:
 
 def _markdown(options: Options, rows: list[Row], done: list[Row]) -> str:
     groups: dict[tuple[int, int, int], list[Row]] = {}
-    for row in sorted(done, key=lambda row: (order(row["pictures"]), row["width"], row["steps"])):
-        groups.setdefault((row["pictures"], row["width"], row["steps"]), []).append(row)
+    for row in sorted(done, key=lambda row: (order(row["images"]), row["width"], row["steps"])):
+        groups.setdefault((row["images"], row["width"], row["steps"]), []).append(row)
     lines = []
-    for (pictures, width, steps), mine in groups.items():
+    for (images, width, steps), mine in groups.items():
         measured = [
-            spread([None if row[key] is None else factor * row[key] for row in mine], digits)
+            mean_range([None if row[key] is None else factor * row[key] for row in mine], digits)
             for _, key, digits, factor in COLUMNS
         ]
-        lines.append([str(pictures or mine[0]["subset_size"]), str(width), str(steps), *measured])
-    heads = ["pictures", "width", "steps", *(head for head, *_ in COLUMNS)]
+        lines.append([str(images or mine[0]["subset_size"]), str(width), str(steps), *measured])
+    heads = ["images", "width", "steps", *(head for head, *_ in COLUMNS)]
     ranks = correlations(mean_over_seeds(done))
-    claims = judge(done) if done else []
+    hypotheses = check_hypotheses(done) if done else []
     failed = [row for row in rows if "failed" in row]
     parts = [
         f"# Data scaling: {options.method} on {options.data}, {options.pixels} px",
         table(heads, lines) if lines else "No row is finished.",
         "\n".join(f"- Spearman, {name}: {value:.2f}" for name, value in ranks.items()),
-        "\n".join(f"- **{each.outcome}**: {each.claim}. {each.evidence}. (Rule: {each.rule}.)" for each in claims),
+        "\n".join(
+            f"- **{each.outcome}**: {each.hypothesis}. {each.evidence}. (Rule: {each.rule}.)"
+            for each in hypotheses
+        ),
         "\n".join(f"- {Cell(**{k: row[k] for k in CELL}).name} failed: {row['failed']}" for row in failed),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mimgen.data import Dataset
-    from mimgen.methods.mim import MaskedModelling
+    from mimgen.methods.mim import MIM
 
 __all__ = ["Cell", "Method", "Protocol", "cell_row"]
 
@@ -30,19 +30,19 @@ class Protocol:
     """Everything in which two cells must agree for their losses and accuracies to be compared.
 
     Attributes:
-        method: "simmim" (mask token, raw pixels, absolute error) or "mae" (hidden patches left out, pixels
+        method: "simmim" (mask token, raw pixels, absolute error) or "mae" (masked patches left out, pixels
             normalised by patch, squared error).
         data: what is pretrained on; its split "val" is held out.
-        pixels: side of the pictures.
+        pixels: side of the images.
         patch: side of a patch in pixels.
-        unit: side in patches of what is hidden together.
-        ratio: share that is hidden.
+        unit: side in patches of what is masked together.
+        ratio: share that is masked.
         depth: blocks of every encoder.
-        batch: pictures a step.
-        base_lr: learning rate for 256 pictures.
-        masks: fixed masks of each validation picture.
-        limit: validation pictures, and as many training pictures for the training loss.
-        labelled: labelled pictures of train for probing and fine-tuning, the same for all cells.
+        batch: images per step.
+        base_lr: learning rate for 256 images.
+        masks: fixed masks of each validation image.
+        limit: validation images, and as many training images for the training loss.
+        labelled: labelled images of train for probing and fine-tuning, the same for all cells.
         epochs: of fine-tuning; 0 leaves it out.
     """
 
@@ -63,9 +63,9 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: `pictures` of the data (0 for all), an encoder of `width`, `steps` of training, `seed`."""
+    """One run: `images` of the data (0 for all), an encoder of `width`, `steps` of training, `seed`."""
 
-    pictures: int
+    images: int
     width: int
     steps: int
     seed: int
@@ -73,12 +73,12 @@ class Cell:
     @property
     def name(self) -> str:
         """Of its row and its folder."""
-        return f"{self.pictures or 'all'}-{self.width}-{self.steps}-seed{self.seed}"
+        return f"{self.images or 'all'}-{self.width}-{self.steps}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
-class _Pictures:
-    """Pictures [n, 3, S, S] in [0, 1] with their keys and labels [n]."""
+class _Images:
+    """Images [n, 3, S, S] in [0, 1] with their keys and labels [n]."""
 
     images: Tensor
     keys: list[str]
@@ -86,10 +86,10 @@ class _Pictures:
 
 
 def cell_row(protocol: Protocol, cell: Cell, folder: Path) -> Row:
-    """Pretrain in `folder`, or go on there, and measure.
+    """Pretrain in `folder`, or resume there, and measure.
 
     Returns:
-        JSON: the cell, protocol, subset_size, duplicates (training pictures left out because val holds their
+        JSON: the cell, protocol, subset_size, duplicates (training images left out because val holds their
         copy), parameters, train_loss and val_loss (fixed masks, no augmentation), curve (both losses along the
         way), label, probe and finetune (accuracies on val, null without labels), seconds.
     """
@@ -99,7 +99,7 @@ def cell_row(protocol: Protocol, cell: Cell, folder: Path) -> Row:
 
     train, held_out = (_open(protocol, split) for split in ("train", "val"))
     pool = without(train, held_out)
-    subset = nested_subset(pool, cell.pictures, _SEED)
+    subset = nested_subset(pool, cell.images, _SEED)
     objective = _objective(protocol, cell)
     settings = Settings(
         steps=cell.steps, batch_size=protocol.batch, base_lr=protocol.base_lr, warmup=max(1, cell.steps // 10),
@@ -138,29 +138,29 @@ def _open(protocol: Protocol, split: str) -> Dataset:
     return dataset
 
 
-def _read(dataset: Dataset, protocol: Protocol | None = None) -> _Pictures:
-    """All pictures, or as many as the protocol validates on, evenly spread; labels of the finest set, else -1."""
+def _read(dataset: Dataset, protocol: Protocol | None = None) -> _Images:
+    """All images, or as many as the protocol validates on, evenly spread; labels of the finest set, else -1."""
     import torch
 
-    from mimgen.evaluation import load_pictures
+    from mimgen.evaluation import load_images
 
     limit = None if protocol is None else protocol.limit
     chosen = range(0, len(dataset), 1 if limit is None else max(1, len(dataset) // limit))[:limit]
     label = next(reversed(dataset.label_names), None)
     samples = [dataset[index] for index in chosen]
     labels = torch.tensor([-1 if label is None else sample.labels[label] for sample in samples])
-    return _Pictures(load_pictures(dataset, chosen), [sample.key for sample in samples], labels)
+    return _Images(load_images(dataset, chosen), [sample.key for sample in samples], labels)
 
 
-def _objective(protocol: Protocol, cell: Cell) -> MaskedModelling:
-    """The composition with fresh weights drawn by the cell's seed."""
+def _objective(protocol: Protocol, cell: Cell) -> MIM:
+    """The composition with fresh weights sampled by the cell's seed."""
     import torch
 
     from mimgen.decoders.mae import LinearDecoder, MaeDecoder
     from mimgen.encoders.mae import MaskTokenVit, mae_vit
     from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
     from mimgen.masking.random import Random
-    from mimgen.methods.mim import MaskedModelling
+    from mimgen.methods.mim import MIM
     from mimgen.targets import PixelTarget
 
     torch.manual_seed(cell.seed)
@@ -176,16 +176,16 @@ def _objective(protocol: Protocol, cell: Cell) -> MaskedModelling:
         inner = max(16, cell.width // 2 // 16 * 16)
         decoder = MaeDecoder(protocol.pixels, protocol.patch, cell.width, inner, 1, inner // 16)
         target = PixelTarget(protocol.patch, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True)
-        return MaskedModelling(mae_vit(**sizes), decoder, target, masking)
+        return MIM(mae_vit(**sizes), decoder, target, masking)
     raw = PixelTarget(protocol.patch, normalise=False, mean=IMAGENET_MEAN, std=IMAGENET_STD, distance="absolute")
     linear = LinearDecoder(cell.width, protocol.patch, protocol.patch)
-    return MaskedModelling(MaskTokenVit(**sizes), linear, raw, masking)
+    return MIM(MaskTokenVit(**sizes), linear, raw, masking)
 
 
 def _watch(
-    protocol: Protocol, seen: _Pictures, unseen: _Pictures, path: Path
+    protocol: Protocol, seen: _Images, unseen: _Images, path: Path
 ) -> Callable[[nn.Module, int], dict[str, Tensor]]:
-    """What `fit` calls now and then: adds a line with both losses to the file; gives no pictures."""
+    """What `fit` calls now and then: adds a line with both losses to the file; gives no images."""
     from mimgen.evaluation.masked import masked_loss
 
     def watch(objective: Any, step: int) -> dict[str, Tensor]:
@@ -207,9 +207,9 @@ def _curve(path: Path) -> list[Row]:
 
 
 def _accuracies(
-    encoder: nn.Module, protocol: Protocol, pool: Dataset, unseen: _Pictures, seed: int
+    encoder: nn.Module, protocol: Protocol, pool: Dataset, unseen: _Images, seed: int
 ) -> Row:
-    """Linear probe on the mean of patch tokens, and fine-tuning, on the same labelled pictures."""
+    """Linear probe on the mean of patch tokens, and fine-tuning, on the same labelled images."""
     from mimgen.data.subset import nested_subset
     from mimgen.probing import extract, linear_probe
     from mimgen.probing.finetune import FineTune, fine_tune
@@ -217,7 +217,7 @@ def _accuracies(
     label = next(reversed(pool.label_names), None)
     if label is None:
         return {"label": None, "probe": None, "finetune": None}
-    # another draw than that of the pretraining subsets, so that no cell is favoured
+    # another sample than that of the pretraining subsets, so that no cell is favoured
     labelled = _read(nested_subset(pool, min(protocol.labelled, len(pool)), _SEED + 1))
     y, test_y = labelled.labels, unseen.labels
     train_x, test_x = (extract(encoder, part.images).joined for part in (labelled, unseen))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What studies measure of a tokenizer: pictures, codes, labels and speed."""
+"""What studies measure of a tokenizer: images, codes, labels and speed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mimgen.probing import Encoder
-    from mimgen.tokenizers import Coder
+    from mimgen.tokenizers import ImageQuantizer
     from mimgen.types import Codes
 
-__all__ = ["Labelled", "Passed", "drawn", "labelled", "passed", "probed", "score"]
+__all__ = ["LabelledSplit", "TokenizerOutputs", "labelled", "probed", "reconstruction_scores", "run_tokenizer", "score"]
 
 BATCH = 32
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Pictures of two splits and one label of each.
+class LabelledSplit:
+    """Images of two splits and one label of each.
 
     Attributes:
         train: [n, 3, S, S] in [0, 1], whose features fit the probe.
@@ -41,16 +41,16 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Passed:
-    """Pictures through a tokenizer and back.
+class TokenizerOutputs:
+    """Images through a tokenizer and back.
 
     Attributes:
         made: [n, 3, S, S] in [0, 1], None of a tokenizer that only codes.
         indices: [n, h, w] ids, None of a continuous one.
-        tokens: tokens of a picture; of a merging tokenizer those that are kept.
-        merged: whether tokens were merged, so that a picture needs their places besides their codes.
-        encode_rate: pictures a second.
-        decode_rate: pictures a second, None without `made`.
+        tokens: tokens of an image; of a merging tokenizer those that are kept.
+        merged: whether tokens were merged, so that an image needs their positions besides their codes.
+        encode_rate: images/s.
+        decode_rate: images/s, None without `made`.
     """
 
     made: Tensor | None
@@ -61,13 +61,13 @@ class Passed:
     decode_rate: float | None
 
 
-def labelled(spec: str, size: int, limit: int | None = None) -> Labelled:
+def labelled(spec: str, size: int, limit: int | None = None) -> LabelledSplit:
     """The splits train and val of a dataset, with its finest label set (the last one).
 
     Args:
         spec: the data.
-        size: side of the pictures.
-        limit: only so many pictures of each split, evenly spread.
+        size: side of the images.
+        limit: only so many images of each split, evenly spread.
 
     Raises:
         UserError: streamed data.
@@ -75,7 +75,7 @@ def labelled(spec: str, size: int, limit: int | None = None) -> Labelled:
     import torch
 
     from mimgen.data import Dataset, open_data
-    from mimgen.evaluation import load_pictures
+    from mimgen.evaluation import load_images
 
     parts = []
     for split in ("train", "val"):
@@ -85,12 +85,12 @@ def labelled(spec: str, size: int, limit: int | None = None) -> Labelled:
         chosen = range(0, len(dataset), 1 if limit is None else max(1, len(dataset) // limit))[:limit]
         label = next(reversed(dataset.label_names), None)
         ids = [] if label is None else [dataset[index].labels[label] for index in chosen]
-        parts.append((load_pictures(dataset, chosen), torch.tensor(ids, dtype=torch.int64), label))
+        parts.append((load_images(dataset, chosen), torch.tensor(ids, dtype=torch.int64), label))
     (train, train_y, label), (val, val_y, _) = parts
-    return Labelled(train, val, label, train_y, val_y)
+    return LabelledSplit(train, val, label, train_y, val_y)
 
 
-def passed(tokenizer: Coder, images: Tensor, batch_size: int = BATCH) -> Passed:
+def run_tokenizer(tokenizer: ImageQuantizer, images: Tensor, batch_size: int = BATCH) -> TokenizerOutputs:
     """Encode and decode `images` [n, 3, S, S] in eval mode, timed after one warm-up batch."""
     import torch
 
@@ -99,33 +99,33 @@ def passed(tokenizer: Coder, images: Tensor, batch_size: int = BATCH) -> Passed:
     seconds = [0.0, 0.0]
     made: list[Tensor] = []
     found: list[Codes] = []
-    draws = isinstance(tokenizer, Tokenizer)
+    rng = isinstance(tokenizer, Tokenizer)
     device = _device(tokenizer)
     parts = images.split(batch_size)
     with torch.no_grad(), _evaluating(tokenizer):
-        for place, part in enumerate([parts[0], *parts]):
+        for position, part in enumerate([parts[0], *parts]):
             part = part.to(device)
-            times = [_clock(device)]
+            times = [_now(device)]
             codes = tokenizer.encode(part)
-            times.append(_clock(device))
+            times.append(_now(device))
             again = tokenizer.decode(codes) if isinstance(tokenizer, Tokenizer) else None
-            times.append(_clock(device))
-            if place:
+            times.append(_now(device))
+            if position:
                 seconds = [total + b - a for total, a, b in zip(seconds, times, times[1:])]
                 found.append(codes)
                 made += [] if again is None else [again.float().cpu()]
     ids = [codes.indices.cpu() for codes in found if codes.indices is not None]
-    return Passed(
-        torch.cat(made) if draws else None,
+    return TokenizerOutputs(
+        torch.cat(made) if rng else None,
         torch.cat(ids) if ids else None,
         _tokens(found[0]),
         found[0].source is not None,
         len(images) / seconds[0],
-        len(images) / seconds[1] if draws else None,
+        len(images) / seconds[1] if rng else None,
     )
 
 
-def drawn(made: Tensor, true: Tensor) -> dict[str, Any]:
+def reconstruction_scores(made: Tensor, true: Tensor) -> dict[str, Any]:
     """PSNR, SSIM and rFID of reconstructions [n, 3, S, S]; the extractor is named."""
     from mimgen.evaluation import fid, psnr, ssim
 
@@ -139,7 +139,7 @@ def drawn(made: Tensor, true: Tensor) -> dict[str, Any]:
     }
 
 
-def probed(encoder: Encoder, data: Labelled, pooling: str, seed: int) -> float | None:
+def probed(encoder: Encoder, data: LabelledSplit, pooling: str, seed: int) -> float | None:
     """Accuracy on val of a linear probe on frozen features; None where the data has no labels."""
     from mimgen.probing import extract, linear_probe
 
@@ -149,19 +149,19 @@ def probed(encoder: Encoder, data: Labelled, pooling: str, seed: int) -> float |
     return linear_probe(train, data.train_y, val, data.val_y, seed=seed).accuracy
 
 
-def score(tokenizer: Coder, data: Labelled, seed: int) -> dict[str, Any]:
+def score(tokenizer: ImageQuantizer, data: LabelledSplit, seed: int) -> dict[str, Any]:
     """Everything that `mimgen compare tokenizers` says of one trained tokenizer, on `val`.
 
     Returns:
-        JSON: tokens, merged, bits (of a picture's codes, without the places of merged ones), psnr, ssim,
+        JSON: tokens, merged, bits (of an image's codes, without the positions of merged ones), psnr, ssim,
         rfid (null where nothing is decoded), usage, active, perplexity (null of a continuous
-        tokenizer), probe_mean and probe_grid (accuracy with features averaged over the picture and
+        tokenizer), probe_mean and probe_grid (accuracy with features averaged over the image and
         over a 4 x 4 grid), encode_images_per_s and decode_images_per_s.
     """
     from mimgen.evaluation import codebook_usage
     from mimgen.tokenizers.encoder import TokenizerEncoder
 
-    result = passed(tokenizer, data.val)
+    result = run_tokenizer(tokenizer, data.val)
     book = tokenizer.codebook_size
     used = codebook_usage(result.indices, book) if result.indices is not None and book else {}
     encoder = TokenizerEncoder(tokenizer)
@@ -171,7 +171,7 @@ def score(tokenizer: Coder, data: Labelled, seed: int) -> dict[str, Any]:
         "merged": result.merged,
         "codebook_size": book,
         "bits": round(result.tokens * math.log2(book)) if book else None,
-        **(nothing if result.made is None else drawn(result.made, data.val)),
+        **(nothing if result.made is None else reconstruction_scores(result.made, data.val)),
         **{name: used.get(name) for name in ("usage", "active", "perplexity")},
         "label": data.label,
         "probe_mean": probed(encoder, data, "mean", seed),
@@ -182,11 +182,11 @@ def score(tokenizer: Coder, data: Labelled, seed: int) -> dict[str, Any]:
 
 
 def _tokens(codes: Codes) -> int:
-    """Tokens of a picture: the kept ones of a merging tokenizer, else those of the grid."""
+    """Tokens of an image: the kept ones of a merging tokenizer, else those of the grid."""
     return int(codes.latents[0, 0].numel()) if codes.source is None else int(codes.source.shape[1])
 
 
-def _clock(device: Any) -> float:
+def _now(device: Any) -> float:
     import torch
 
     if device.type == "cuda":

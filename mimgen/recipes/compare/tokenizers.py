@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args, get_type_hints
 from mimgen.cli import configs
 from mimgen.cli.options import choose, parse
 from mimgen.errors import UserError
-from mimgen.recipes.compare.rows import Row, made_once, numbers, spread, table
+from mimgen.recipes.compare.rows import Row, made_once, mean_range, numbers, table
 from mimgen.recipes.compare.training import Budget, train
-from mimgen.report.run_folder import claim
+from mimgen.report.run_folder import check_same_settings
 
 __all__ = ["Entry", "Options", "entry", "main"]
 
@@ -34,31 +34,31 @@ COLUMNS = (
     ("encode img/s", "encode_images_per_s", 0, 1),
     ("decode img/s", "decode_images_per_s", 0, 1),
     ("training s", "seconds", 0, 1),
-    ("pictures seen", "pictures", 0, 1),
+    ("images seen", "images", 0, 1),
     ("parameters", "parameters", 0, 1),
 )
 
 
 @dataclass(frozen=True)
 class Options:
-    """Train each tokenizer with the same budget and measure it on the pictures of `val`.
+    """Train each tokenizer with the same budget and measure it on the images of `val`.
 
     Attributes:
         configs: names with commas between: a config (titok), or one with its variant (vqgan-fsq, vqgan-vq).
         size: size of every config.
-        data: "emoji" or "photos" (crops of photographs), or your own pictures.
-        pictures: pictures that each may see in training; 0 leaves it to --seconds.
+        data: "emoji" or "photos" (crops of photographs), or your own images.
+        images: images that each may see in training; 0 leaves it to --seconds.
         seconds: most seconds of training for each; alone it decides the number of steps.
         seeds: of weights and data order, with commas between; each is a row.
         precision: the same for all.
-        limit: measure on so many pictures of each split only, to save time.
-        out: the folder; the same command with the same folder goes on where it stopped.
+        limit: measure on so many images of each split only, to save time.
+        out: the folder; the same command with the same folder resumes where it stopped.
     """
 
     configs: str = "vqgan-fsq,vqgan-vq,vqgan-lfq"
     size: str = "emoji64"
     data: str = "emoji"
-    pictures: int = 20_000
+    images: int = 20_000
     seconds: float | None = None
     seeds: str = "0"
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
@@ -68,7 +68,7 @@ class Options:
     @property
     def budget(self) -> Budget:
         """What each may spend."""
-        return Budget(self.pictures or None, self.seconds, self.precision)
+        return Budget(self.images or None, self.seconds, self.precision)
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,15 @@ def main(arguments: list[str]) -> int:
     entries = [entry(name.strip()) for name in options.configs.split(",") if name.strip()]
     if not entries:
         raise UserError("--configs is empty; give names such as vqgan-fsq,vqgan-vq")
-    asked = {"study": "tokenizers", "size": options.size, "data": options.data, "limit": options.limit,
+    requested = {"study": "tokenizers", "size": options.size, "data": options.data, "limit": options.limit,
              "budget": options.budget.words(), "precision": options.precision}  # fmt: skip
-    claim(options.out, asked, "study")
+    check_same_settings(options.out, requested, "study")
     rows = []
     for number, (chosen, seed) in enumerate((one, seed) for one in entries for seed in seeds):
         print(f"[{number + 1}/{len(entries) * len(seeds)}] {chosen.name}, seed {seed}", flush=True)
         made = made_once(options.out / "rows" / f"{chosen.name}-seed{seed}.json", row, chosen, options, seed)
         rows.append({"name": chosen.name, "seed": seed, **made})
-    return _report(options, asked, rows)
+    return _report(options, requested, rows)
 
 
 def entry(name: str) -> Entry:
@@ -124,11 +124,11 @@ def entry(name: str) -> Entry:
 
 
 def row(chosen: Entry, options: Options, seed: int) -> Row:
-    """Train one tokenizer, or go on, and measure it."""
+    """Train one tokenizer, or resume, and measure it."""
     import torch
 
     from mimgen.data import training_split
-    from mimgen.recipes import Build, TrainTokenizer, load_coder
+    from mimgen.recipes import Build, TrainTokenizer, load_image_quantizer
     from mimgen.recipes.compare.scores import labelled, score
 
     folder = options.out / "runs" / f"{chosen.name}-seed{seed}"
@@ -137,12 +137,12 @@ def row(chosen: Entry, options: Options, seed: int) -> Row:
     run = function(**{key: value for key, value in wanted.items() if key in signature(function).parameters})
     if not isinstance(run, TrainTokenizer | Build):
         raise UserError(f"{chosen.config} is not a tokenizer's config")
-    # held-out pictures stay out of training: one's own data are split as well
-    run = replace(run, pictures=replace(run.pictures, split=training_split(options.data) or "train"))
+    # held-out images stay out of training: one's own data are split as well
+    run = replace(run, data_config=replace(run.data_config, split=training_split(options.data) or "train"))
     trained = _built(run, folder) if isinstance(run, Build) else train(run, folder, options.budget)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    tokenizer: Any = load_coder(folder)
-    data = labelled(options.data, run.pictures.size, options.limit)
+    tokenizer: Any = load_image_quantizer(folder)
+    data = labelled(options.data, run.data_config.size, options.limit)
     facts = {"config": chosen.config, "arguments": dict(chosen.arguments), "size": options.size,
              "val_n": len(data.val), "train_n": len(data.train)}  # fmt: skip
     return {**facts, **trained, **score(tokenizer.to(device), data, seed)}
@@ -151,7 +151,7 @@ def row(chosen: Entry, options: Options, seed: int) -> Row:
 def _built(run: Any, folder: Path) -> Row:
     """Compute a tokenizer that needs no training; its time counts all the same."""
     facts = run.run(folder).losses
-    return {"built": True, "pixels": run.pictures.size, **(facts[0] if facts else {})}
+    return {"built": True, "pixels": run.data_config.size, **(facts[0] if facts else {})}
 
 
 def baseline(options: Options, pixels: int) -> Row:
@@ -167,7 +167,7 @@ def baseline(options: Options, pixels: int) -> Row:
             "train_n": result.n, "val_n": result.test_n}  # fmt: skip
 
 
-def _report(options: Options, asked: Row, rows: list[Row]) -> int:
+def _report(options: Options, requested: Row, rows: list[Row]) -> int:
     """Write what was found; say where."""
     from mimgen.evaluation import provenance, write_result
 
@@ -175,23 +175,23 @@ def _report(options: Options, asked: Row, rows: list[Row]) -> int:
     sizes = sorted({one["pixels"] for one in done})
     folder = options.out / "rows"
     bases = {str(side): made_once(folder / f"baseline-{side}.json", baseline, options, side) for side in sizes}
-    write_result(options.out / "result.json", provenance(**asked, baselines=bases, rows=rows))
-    text = _markdown(asked, bases, rows)
+    write_result(options.out / "result.json", provenance(**requested, baselines=bases, rows=rows))
+    text = _markdown(requested, bases, rows)
     (options.out / "result.md").write_text(text, encoding="utf-8")
     print(f"\n{text}\nwritten to {options.out / 'result.json'} and result.md")
     return 0 if len(done) == len(rows) else 1
 
 
-def _markdown(asked: Row, bases: dict[str, Row], rows: list[Row]) -> str:
+def _markdown(requested: Row, bases: dict[str, Row], rows: list[Row]) -> str:
     done = [one for one in rows if "failed" not in one]
     names = list(dict.fromkeys(one["name"] for one in done))
     lines = []
     for name in names:
         mine = [one for one in done if one["name"] == name]
         pick = partial(_values, mine)
-        lines.append([name, *(spread(pick(key, factor), digits) for _, key, digits, factor in COLUMNS)])
+        lines.append([name, *(mean_range(pick(key, factor), digits) for _, key, digits, factor in COLUMNS)])
     parts = [
-        f"# Tokenizers on {asked['data']}, {asked['budget']} each",
+        f"# Tokenizers on {requested['data']}, {requested['budget']} each",
         table(["tokenizer", *(head for head, *_ in COLUMNS)], lines) if lines else "No row is finished.",
         *_notes(bases, done),
         *(f"- {one['name']}, seed {one['seed']} failed: {one['failed']}" for one in rows if "failed" in one),
@@ -213,7 +213,7 @@ def _notes(bases: dict[str, Row], done: list[Row]) -> list[str]:
         if base.get("label"):
             notes.append(
                 f"- Probe at {side} px: linear, {base['classes']} classes of \"{base['label']}\", features over a "
-                f"4 x 4 grid, {base['train_n']:,} pictures of train, {base['val_n']:,} of val; "
+                f"4 x 4 grid, {base['train_n']:,} images of train, {base['val_n']:,} of val; "
                 f"raw pixels {100 * base['raw_pixels']:.1f} %, most frequent class {100 * base['majority']:.1f} %."
             )
     extractors = sorted({one["rfid_extractor"] for one in done if one.get("rfid_extractor")})
@@ -221,7 +221,7 @@ def _notes(bases: dict[str, Row], done: list[Row]) -> list[str]:
         notes.append(f"- rFID by {', '.join(extractors)}: comparable within this table only.")
     merged = sorted({one["name"] for one in done if one.get("merged")})
     if merged:
-        notes.append(f"- Bits of {', '.join(merged)} are those of the codes, without the places of merged tokens.")
+        notes.append(f"- Bits of {', '.join(merged)} are those of the codes, without the positions of merged tokens.")
     early = [f"{one['name']} (seed {one['seed']})" for one in done if one.get("stopped_by_clock")]
     if early:
         notes.append(f"- Ended by the clock before the planned steps: {', '.join(early)}.")

@@ -22,35 +22,35 @@ class Budget:
     """What every system of a study may spend on training.
 
     Attributes:
-        pictures: pictures seen; None where the seconds decide.
-        seconds: most seconds of training; without `pictures` the number of steps is chosen to fill them.
+        images: images seen; None where the seconds decide.
+        seconds: most seconds of training; without `images` the number of steps is chosen to fill them.
         precision: the same for all.
     """
 
-    pictures: int | None = 20_000
+    images: int | None = 20_000
     seconds: float | None = None
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
 
     def __post_init__(self) -> None:
-        if self.pictures is None and self.seconds is None:
-            raise UserError("a study needs a budget: give --pictures, --seconds or both")
-        for name, value in (("pictures", self.pictures), ("seconds", self.seconds)):
+        if self.images is None and self.seconds is None:
+            raise UserError("a study needs a budget: give --images, --seconds or both")
+        for name, value in (("images", self.images), ("seconds", self.seconds)):
             if value is not None and value <= 0:
                 raise UserError(f"--{name} {value}: give a positive number")
 
     def words(self) -> str:
         """The budget in words, for the result."""
-        parts = [] if self.pictures is None else [f"{self.pictures:,} pictures"]
+        parts = [] if self.images is None else [f"{self.images:,} images"]
         if self.seconds is not None:
             parts.append(f"at most {self.seconds:,.0f} s")
         return " and ".join(parts)
 
 
 def train(run: TrainTokenizer, out: Path, budget: Budget) -> dict[str, Any]:
-    """Train in the run folder `out`, or go on there, as far as the budget allows.
+    """Train in the run folder `out`, or resume there, as far as the budget allows.
 
     Returns:
-        JSON: steps, steps_planned, batch_size, pictures, seconds (all starts together), images_per_s,
+        JSON: steps, steps_planned, batch_size, images, seconds (all starts together), images_per_s,
         parameters, pixels and whether the clock ended it before the planned steps.
 
     Raises:
@@ -80,11 +80,11 @@ def train(run: TrainTokenizer, out: Path, budget: Budget) -> dict[str, Any]:
         "steps": result.step,
         "steps_planned": steps,
         "batch_size": batch,
-        "pictures": result.step * batch,
+        "images": result.step * batch,
         "seconds": round(_seconds(out), 1),
         "images_per_s": rates[len(rates) // 2] if rates else None,
         "parameters": recorded["trainable_parameters"],
-        "pixels": run.pictures.size,
+        "pixels": run.data_config.size,
         "stopped_by_clock": result.interrupted,
     }
 
@@ -98,7 +98,7 @@ def _seconds(out: Path) -> float:
 
 def _steps(run: TrainTokenizer, out: Path, budget: Budget) -> int:
     """Steps of the whole training; found by a trial, once, where only the clock is given."""
-    if budget.pictures is not None:
-        return max(1, budget.pictures // run.settings.batch_size)
+    if budget.images is not None:
+        return max(1, budget.images // run.settings.batch_size)
     assert budget.seconds is not None
     return steps_that_fit(run, out, budget.seconds)

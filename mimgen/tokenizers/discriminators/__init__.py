@@ -1,4 +1,4 @@
-"""Judges of pictures for adversarial training."""
+"""Discriminators of images for adversarial training."""
 
 from mimgen.tokenizers.discriminators.base import Discriminator
 from mimgen.tokenizers.discriminators.blur import BlurDiscriminator

@@ -1,21 +1,21 @@
-"""What every discriminator is: a saved part that judges pictures."""
+"""What every discriminator is: a saved part that scores images."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from mimgen.pretrained import Part
-from mimgen.types import Draws
+from mimgen.pretrained import PretrainedModule
+from mimgen.types import SampleRNG
 
 
-class Discriminator(Part):
-    """A network from pictures [B, 3, H, W] in [-1, 1] to logits [B, ...]; positive means real."""
+class Discriminator(PretrainedModule):
+    """A network from images [B, 3, H, W] in [-1, 1] to logits [B, ...]; positive means real."""
 
-    def view(self, images: Tensor, draws: Draws) -> Tensor:
-        """What of the pictures [B, 3, H, W] the network is shown in training: here, all of it.
+    def view(self, images: Tensor, rng: SampleRNG) -> Tensor:
+        """What of the images [B, 3, H, W] the network is shown in training: here, all of it.
 
         Args:
             images: in [-1, 1].
-            draws: random streams, one a picture, for discriminators that look at random parts.
+            rng: random streams, one per image, for discriminators that look at random parts.
         """
         return images

@@ -47,10 +47,10 @@ class BlurDiscriminator(Discriminator):
 
     Args:
         channels: width of the first stage, a multiple of 32; it doubles with every later stage.
-        stages: halvings of the picture.
+        stages: halvings of the image.
         blur: halve by a binomial blur instead of the mean of 2x2 pixels.
         blur_size: side of the blur, 3, 4 or 5.
-        in_channels: channels of the pictures.
+        in_channels: channels of the images.
 
     Raises:
         UserError: `channels` does not divide by 32, no stage, or an unknown blur.
@@ -86,7 +86,7 @@ class BlurDiscriminator(Discriminator):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] in [-1, 1] to logits [B, 1, h, w], h = H / 2 ** stages."""
+        """Images [B, 3, H, W] in [-1, 1] to logits [B, 1, h, w], h = H / 2 ** stages."""
         x = self.block_in(images)
         for block in self.blocks:
             x = block(x)

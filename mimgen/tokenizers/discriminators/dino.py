@@ -16,7 +16,7 @@ from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.pretrained import load_strictly
 from mimgen.tokenizers.discriminators.base import Discriminator
 from mimgen.tokenizers.discriminators.heads import head
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 HEAD_WIDTH = 64  # channels of an attention head in every released DINO transformer
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -31,7 +31,7 @@ class FastMlp(Mlp):
 
 
 class FrozenDino(nn.Module):
-    """The frozen transformer; gradients reach the pictures, never the weights.
+    """The frozen transformer; gradients reach the images, never the weights.
 
     Args:
         width: of a token.
@@ -39,7 +39,7 @@ class FrozenDino(nn.Module):
         depth: blocks.
         patch: pixels a side of a token.
         mlp_ratio: hidden width of the MLP over `width`.
-        pixels: side of the pictures it was trained on.
+        pixels: side of the images it was trained on.
     """
 
     x_scale: Tensor
@@ -83,7 +83,7 @@ class DinoDiscriminator(Discriminator):
 
     Keys are those of the official release (`dino.blocks.0...`, `heads.0.0.0.weight_orig`, ...). The frozen
     weights are in the state dict, so a saved folder is complete; a new one gets them by `load_dino`
-    and refuses to judge without them.
+    and refuses to evaluate without them.
 
     Args:
         width: of a token.
@@ -94,7 +94,7 @@ class DinoDiscriminator(Discriminator):
         kernel: odd kernel of the heads' residual convolution over the tokens.
         patch: pixels a side of a token.
         mlp_ratio: hidden width of the transformer's MLP over `width`.
-        pixels: side of the pictures inside; others are resized.
+        pixels: side of the images inside; others are resized.
 
     Raises:
         UserError: even `kernel`.
@@ -119,26 +119,26 @@ class DinoDiscriminator(Discriminator):
         self.dino = FrozenDino(width, heads, depth, patch, mlp_ratio, pixels)
         self.heads = nn.ModuleList(head(width, kernel) for _ in range(1 + len(self.readouts)))
 
-    def view(self, images: Tensor, draws: Draws) -> Tensor:
-        """Pictures larger than the transformer's: half of them as a random crop, half of them resized.
+    def view(self, images: Tensor, rng: SampleRNG) -> Tensor:
+        """Images larger than the transformer's: half of them as a random crop, half of them resized.
 
         Args:
             images: [B, 3, H, W] in [-1, 1].
-            draws: three numbers of each stream choose crop or resize, and the corner.
+            rng: three numbers of each stream choose crop or resize, and the corner.
         """
         side = self.pixels
         top, left = images.shape[-2] - side, images.shape[-1] - side
         if min(top, left) < 0 or max(top, left) == 0:
             return images
         shown = []
-        for image, (choice, row, column) in zip(images, draws.uniform(3).tolist(), strict=True):
+        for image, (choice, row, column) in zip(images, rng.uniform(3).tolist(), strict=True):
             y, x = int(row * (top + 1)), int(column * (left + 1))
             crop = choice < 0.5
             shown.append(image[:, y : y + side, x : x + side] if crop else _resized(image[None], side)[0])
         return torch.stack(shown)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """What the heads read: [B, D, L] for each readout, of pictures [B, 3, H, W] in [-1, 1].
+        """What the heads read: [B, D, L] for each readout, of images [B, 3, H, W] in [-1, 1].
 
         Raises:
             UserError: the frozen weights were never loaded.
@@ -151,7 +151,7 @@ class DinoDiscriminator(Discriminator):
         return self.dino(_resized(images, self.pixels), self.readouts)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] in [-1, 1] to logits [B, R * L] of R readouts and L patches."""
+        """Images [B, 3, H, W] in [-1, 1] to logits [B, R * L] of R readouts and L patches."""
         pairs = zip(self.heads, self.features(images), strict=True)
         return torch.cat([head(tokens).flatten(1) for head, tokens in pairs], dim=1)
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-GROUP = 8  # pictures that share the statistics of a norm
+GROUP = 8  # images that share the statistics of a norm
 
 
 class SpectralConv(nn.Module):
@@ -25,8 +25,8 @@ class SpectralConv(nn.Module):
 
     def __init__(self, narrow: int, wide: int, size: int = 1) -> None:
         super().__init__()
-        start = nn.Conv1d(narrow, wide, size)
-        self.weight_orig, self.bias = start.weight, start.bias
+        initial = nn.Conv1d(narrow, wide, size)
+        self.weight_orig, self.bias = initial.weight, initial.bias
         for name, length in (("weight_u", wide), ("weight_v", narrow * size)):
             self.register_buffer(name, F.normalize(torch.randn(length), dim=0, eps=1e-12))
         self.pad = size // 2
@@ -48,7 +48,7 @@ class SpectralConv(nn.Module):
 
 
 class GroupBatchNorm(nn.Module):
-    """Batch norm over groups of at most 8 pictures, always by the statistics of the group.
+    """Batch norm over groups of at most 8 images, always by the statistics of the group.
 
     Args:
         width: channels C.
@@ -59,7 +59,7 @@ class GroupBatchNorm(nn.Module):
         self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, L] -> [B, C, L]; groups differ by one picture where B does not divide."""
+        """[B, C, L] -> [B, C, L]; groups differ by one image where B does not divide."""
         groups = torch.tensor_split(x, -(-len(x) // GROUP))
         normed = torch.cat([self._whiten(group) for group in groups])
         return normed * self.weight[:, None] + self.bias[:, None]

@@ -19,7 +19,7 @@ class MaskBitDiscriminator(Discriminator):
         channels: width after the first convolution, a multiple of 32; the n-th after it has
             min(2 ** (n - 1), 8) times that.
         layers: number of strided convolutions.
-        in_channels: channels of the pictures.
+        in_channels: channels of the images.
 
     Raises:
         UserError: when `layers` is below 1 or `channels` does not divide by 32.
@@ -41,5 +41,5 @@ class MaskBitDiscriminator(Discriminator):
         self.main = nn.Sequential(*parts, nn.MaxPool2d(2), nn.Conv2d(width, 1, 3, padding=1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] in [-1, 1] to logits [B, 1, h, w]."""
+        """Images [B, 3, H, W] in [-1, 1] to logits [B, 1, h, w]."""
         return self.main(images)

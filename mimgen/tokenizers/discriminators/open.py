@@ -1,4 +1,4 @@
-"""A discriminator by name, in a size that suits the pictures."""
+"""A discriminator by name, in a size that suits the images."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def open_discriminator(
     """A discriminator with fresh weights, as released from 128 pixels on and smaller below.
 
     None of them depends on how a batch is split over processes or micro-batches, except "dino", whose heads
-    share statistics among 8 pictures.
+    share statistics among 8 images.
 
     Args:
         kind: patch (PatchGAN with group norm), maskbit (PatchGAN of MaskBit), blur (Open-MAGVIT2 v2),
-            stylegan (one logit a picture, squares of 8, 16, 32, ... pixels), dino (heads on a frozen DINO).
-        pixels: side of the pictures.
+            stylegan (one logit per image, squares of 8, 16, 32, ... pixels), dino (heads on a frozen DINO).
+        pixels: side of the images.
         weights: file of the frozen DINO ViT, for "dino" only; nothing is downloaded.
 
     Raises:

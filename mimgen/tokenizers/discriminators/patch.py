@@ -1,4 +1,4 @@
-"""PatchGAN: a judge of overlapping patches."""
+"""PatchGAN: a discriminator of overlapping patches."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class PatchDiscriminator(Discriminator):
     Args:
         channels: width after the first convolution; it doubles up to eight times that.
         layers: number of strided convolutions; 3 sees patches of 70 pixels.
-        norm: "batch" as released, or "group", which does not depend on the other pictures of the
+        norm: "batch" as released, or "group", which does not depend on the other images of the
             batch and so gives the same result on any number of processes.
-        in_channels: channels of the pictures.
+        in_channels: channels of the images.
 
     Raises:
         UserError: when `layers` is below 1 or `channels` does not divide into the groups.
@@ -52,14 +52,14 @@ class PatchDiscriminator(Discriminator):
             ]
             width = wider
         self.main = nn.Sequential(*parts, nn.Conv2d(width, 1, 4, 1, 1))
-        self.apply(_start)
+        self.apply(_init_weights)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] in [-1, 1] to logits [B, 1, h, w]."""
+        """Images [B, 3, H, W] in [-1, 1] to logits [B, 1, h, w]."""
         return self.main(images)
 
 
-def _start(module: nn.Module) -> None:
+def _init_weights(module: nn.Module) -> None:
     """Normal weights of deviation 0.02, as DCGAN and VQGAN begin with."""
     if isinstance(module, nn.Conv2d):
         nn.init.normal_(module.weight, 0.0, 0.02)

@@ -1,4 +1,4 @@
-"""The discriminator of StyleGAN 2: residual blocks down to one logit a picture."""
+"""The discriminator of StyleGAN 2: residual blocks down to one logit per image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COARSEST = 4  # pixels a side of the last feature map
 
 
 class Blur(nn.Module):
-    """[1, 2, 1] blur in both directions, pictures mirrored at the border."""
+    """[1, 2, 1] blur in both directions, images mirrored at the border."""
 
     f: Tensor
 
@@ -55,13 +55,13 @@ class StyleBlock(nn.Module):
 
 
 class StyleDiscriminator(Discriminator):
-    """StyleGAN 2's discriminator without minibatch statistics: one logit a picture, positive means real.
+    """StyleGAN 2's discriminator without minibatch statistics: one logit per image, positive means real.
 
     Args:
-        pixels: side of the square pictures, a power of two from 8 on.
+        pixels: side of the square images, a power of two from 8 on.
         capacity: width times side of a feature map: 16384 gives 64 channels at 256 pixels, 512 at 32.
         widest: largest width.
-        in_channels: channels of the pictures.
+        in_channels: channels of the images.
 
     Raises:
         UserError: `pixels` is not a power of two, or below 8.
@@ -74,15 +74,15 @@ class StyleDiscriminator(Discriminator):
         if pixels < 2 * COARSEST or pixels & (pixels - 1):
             raise UserError(
                 f"StyleDiscriminator takes squares of 8, 16, 32, ... pixels, got {pixels}: choose another "
-                "discriminator, or pictures of such a size"
+                "discriminator, or images of such a size"
             )
         sides = [pixels]
         while sides[-1] > COARSEST:
             sides.append(sides[-1] // 2)
         widths = [min(widest, capacity // side) for side in sides]
         self.pixels = pixels
-        start = nn.Conv2d(in_channels, widths[0], 3, padding=1)
-        self.blocks = nn.ModuleList([start, nn.LeakyReLU(0.2), *(StyleBlock(*pair) for pair in pairwise(widths))])
+        first = nn.Conv2d(in_channels, widths[0], 3, padding=1)
+        self.blocks = nn.ModuleList([first, nn.LeakyReLU(0.2), *(StyleBlock(*pair) for pair in pairwise(widths))])
         last = widths[-1]
         self.final_conv = nn.Sequential(nn.Conv2d(last, last, 3, padding=1), nn.LeakyReLU(0.2))
         self.final_linear = nn.Sequential(
@@ -90,10 +90,10 @@ class StyleDiscriminator(Discriminator):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures [B, 3, pixels, pixels] in [-1, 1] to logits [B, 1].
+        """Images [B, 3, pixels, pixels] in [-1, 1] to logits [B, 1].
 
         Raises:
-            UserError: pictures of another size.
+            UserError: images of another size.
         """
         if images.shape[-2:] != (self.pixels, self.pixels):
             raise UserError(

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.tokenizers.llamagen.model import LlamaGenVQ
 
 
@@ -44,7 +44,7 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     }
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "llamagen",
     "LlamaGen image tokenizers VQ-16 and VQ-8 (Sun et al., 2024; github.com/FoundationVision/LlamaGen)",
     LlamaGenVQ,

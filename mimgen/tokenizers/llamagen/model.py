@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mimgen.errors import UserError
 from mimgen.layers.attention import attend
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.tokenizers.codebook import GradientCodebook
 from mimgen.tokenizers.contract import check_images, latents_of
 from mimgen.tokenizers.residual import ResidualBlock, group_norm
@@ -95,7 +95,7 @@ def _middle(channels: int) -> nn.ModuleList:
 
 
 class LlamaGenEncoder(nn.Module):
-    """Pictures [B, 3, H, W] in [-1, 1] to maps [B, z, h, w]."""
+    """Images [B, 3, H, W] in [-1, 1] to maps [B, z, h, w]."""
 
     def __init__(self, channels: int, multipliers: tuple[int, ...], blocks: int, z: int) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class LlamaGenEncoder(nn.Module):
 
 
 class LlamaGenDecoder(nn.Module):
-    """Maps [B, z, h, w] to pictures [B, 3, H, W], nominally in [-1, 1]."""
+    """Maps [B, z, h, w] to images [B, 3, H, W], nominally in [-1, 1]."""
 
     def __init__(self, channels: int, multipliers: tuple[int, ...], blocks: int, z: int) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class LlamaGenDecoder(nn.Module):
         return self.conv_out(F.silu(self.norm_out(x)))
 
 
-class LlamaGenVQ(Part):
+class LlamaGenVQ(PretrainedModule):
     """LlamaGen's tokenizer; the defaults are VQ-16, (1, 2, 2, 4) as `multipliers` gives VQ-8.
 
     Args:
@@ -186,7 +186,7 @@ class LlamaGenVQ(Part):
         if len(back) != len(multipliers):
             raise UserError(
                 f"decoder_multipliers {back} must have as many levels as multipliers {multipliers}, "
-                "or pictures come back in another size"
+                "or images come back in another size"
             )
         self.codebook_size = codebook_size
         self.downsample = 2 ** (len(multipliers) - 1)
@@ -214,11 +214,11 @@ class LlamaGenVQ(Part):
         return self.quantize(self.quant_conv(self.encoder(pixels)))
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
-        """Codes, latents or ids [B, h, w] to pictures [B, 3, H, W], clipped to [0, 1]."""
+        """Codes, latents or ids [B, h, w] to images [B, 3, H, W], clipped to [0, 1]."""
         return self.reconstruct(latents_of(codes, self, self.quantize.dim)).clamp(0, 1)
 
     def reconstruct(self, latents: Tensor) -> Tensor:
-        """[B, D, h, w] to pictures before clipping, so that a loss has gradients everywhere."""
+        """[B, D, h, w] to images before clipping, so that a loss has gradients everywhere."""
         return (self.decoder(self.post_quant_conv(latents)) + 1) / 2
 
     def lookup(self, indices: Tensor) -> Tensor:
@@ -226,6 +226,6 @@ class LlamaGenVQ(Part):
         return self.quantize.lookup(indices)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Codes]:
-        """Pictures to (unclipped reconstruction [B, 3, H, W], codes); the training path."""
+        """Images to (unclipped reconstruction [B, 3, H, W], codes); the training path."""
         codes = self.encode(images)
         return self.reconstruct(codes.latents), codes

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.tokenizers.magvit2.model import OpenMagvit2
 
 # what a training checkpoint holds besides the tokenizer: losses with their networks, constant tables of the
@@ -72,7 +72,7 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return {**encoder_sizes(encoder), "bits": len(encoder["conv_out.weight"])}
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     name="open_magvit2",
     about="Open-MAGVIT2 image tokenizers with 2^18 codes (TencentARC/Open-MAGVIT2, SEED-Voken)",
     kind=OpenMagvit2,

@@ -92,7 +92,7 @@ class UpLevel(nn.Module):
 class AdaptiveGroupNorm(nn.Module):
     """Group norm whose scale and shift come from the code map (AdaGN).
 
-    The scale is a linear map of each code channel's standard deviation over the picture, the shift one
+    The scale is a linear map of each code channel's standard deviation over the image, the shift one
     of its mean.
 
     Args:
@@ -110,8 +110,8 @@ class AdaptiveGroupNorm(nn.Module):
         """Features [B, C, h, w] and code map [B, S, h', w'] -> [B, C, h, w]."""
         rows = style.flatten(2)
         # A single position has no unbiased variance.
-        spread = (rows.var(-1, unbiased=rows.shape[-1] > 1) + EPS).sqrt()
-        scale, shift = self.gamma(spread), self.beta(rows.mean(-1))
+        std = (rows.var(-1, unbiased=rows.shape[-1] > 1) + EPS).sqrt()
+        scale, shift = self.gamma(std), self.beta(rows.mean(-1))
         return F.group_norm(x, self.groups, eps=EPS) * scale[..., None, None] + shift[..., None, None]
 
 

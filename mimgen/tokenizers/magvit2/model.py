@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.tokenizers.contract import check_images, latents_of
 from mimgen.tokenizers.magvit2.layers import down_levels, level_blocks, residual_blocks, up_levels
 from mimgen.tokenizers.quantizers import LookupFreeQuantizer
@@ -19,14 +19,14 @@ from mimgen.types import Codes
 
 
 class MagvitEncoder(nn.Module):
-    """Pictures [B, 3, H, W] in [-1, 1] to latents [B, latent, h, w].
+    """Images [B, 3, H, W] in [-1, 1] to latents [B, latent, h, w].
 
     Args:
         channels: width of the stem.
         multipliers: width of each level in units of `channels`, finest first.
         blocks: residual blocks of each level; the middle has as many as the coarsest level.
         latent: channels of the latents.
-        image_channels: channels of the pictures.
+        image_channels: channels of the images.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class MagvitEncoder(nn.Module):
 
 
 class MagvitDecoder(nn.Module):
-    """Latents [B, latent, h, w] to pictures [B, 3, H, W], nominally in [-1, 1].
+    """Latents [B, latent, h, w] to images [B, 3, H, W], nominally in [-1, 1].
 
     Args:
         channels: as of the encoder.
         multipliers: as of the encoder.
         blocks: as of the encoder.
         latent: channels of the latents.
-        image_channels: channels of the pictures.
+        image_channels: channels of the images.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class MagvitDecoder(nn.Module):
         return self.conv_out(F.silu(self.norm_out(x)))
 
 
-class OpenMagvit2(Part):
+class OpenMagvit2(PretrainedModule):
     """The tokenizer of Open-MAGVIT2; saves and loads as a folder.
 
     The default size is the official 256 px model with 16 x 16 tokens.
@@ -100,7 +100,7 @@ class OpenMagvit2(Part):
     Args:
         channels: width of the finest level.
         multipliers: width of each level in units of `channels`; each level after the first halves the grid.
-        blocks: residual blocks a level, one number or one for each level, finest first.
+        blocks: residual blocks per level, one number or one for each level, finest first.
         bits: channels of the latents, each a bit of the id: 2 ** bits codes. Channel j is bit j.
         commitment: weight of mean (latent - sign)^2.
         entropy: weight of sample entropy - codebook entropy.
@@ -135,11 +135,11 @@ class OpenMagvit2(Part):
         return self.bottleneck(self.encoder(images * 2 - 1))
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
-        """Codes, latents or ids [B, h, w] to pictures [B, 3, H, W], clipped to [0, 1]."""
+        """Codes, latents or ids [B, h, w] to images [B, 3, H, W], clipped to [0, 1]."""
         return self.reconstruct(latents_of(codes, self, self.bottleneck.dim)).clamp(0, 1)
 
     def reconstruct(self, latents: Tensor) -> Tensor:
-        """[B, bits, h, w] to pictures before clipping, so that a loss has gradients everywhere."""
+        """[B, bits, h, w] to images before clipping, so that a loss has gradients everywhere."""
         return (self.decoder(latents) + 1) / 2
 
     def lookup(self, indices: Tensor) -> Tensor:
@@ -147,6 +147,6 @@ class OpenMagvit2(Part):
         return self.bottleneck.lookup(indices)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Codes]:
-        """Pictures to (unclipped reconstruction [B, 3, H, W], codes); the training path."""
+        """Images to (unclipped reconstruction [B, 3, H, W], codes); the training path."""
         codes = self.encode(images)
         return self.reconstruct(codes.latents), codes

@@ -5,7 +5,7 @@ from mimgen.tokenizers.mergevq.codes import MergedCodes
 from mimgen.tokenizers.mergevq.features import MergeVQEncoder
 from mimgen.tokenizers.mergevq.model import MergeVQ
 from mimgen.tokenizers.mergevq.recovery import SourceRecovery, hard_source, recovery_loss
-from mimgen.tokenizers.mergevq.schedule import KeepCounts, keep_counts, layer_removals
+from mimgen.tokenizers.mergevq.schedule import KeepCounts, keep_counts, layer_merge_schedule
 
 __all__ = [
     "PAPER",
@@ -16,7 +16,7 @@ __all__ = [
     "SourceRecovery",
     "hard_source",
     "keep_counts",
-    "layer_removals",
+    "layer_merge_schedule",
     "recovery_loss",
 ]
 

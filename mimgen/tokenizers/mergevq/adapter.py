@@ -1,7 +1,7 @@
 """Official MergeVQ tokenizers (ApexGen-X/MergeVQ): .ckpt files of a LightningModule, with a .yaml configuration.
 
 Number of heads, resolution and keep counts are not in the tensors. Without a configuration heads are 64 wide as
-in all releases, pictures have 256 pixels a side, and the keep count is that of the paper's variant.
+in all releases, images have 256 pixels per side, and the keep count is that of the paper's variant.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.tokenizers.magvit2.adapter import count, ddconfig, decoder_sizes, encoder_sizes, rename, section
 from mimgen.tokenizers.mergevq import MergeVQ
 from mimgen.tokenizers.mergevq.encoder import count_heads
@@ -112,7 +112,7 @@ def _keeping(options: Mapping[str, Any], multipliers: tuple[int, ...], patches: 
     return {"keep": 256, "candidates": "gaussian-9"} if full == 1024 else {"keep": 144, "candidates": "gaussian-6"}
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     name="mergevq",
     about="MergeVQ image tokenizers G, G+R and R with 2^18 codes (ApexGen-X/MergeVQ)",
     kind=MergeVQ,

@@ -75,7 +75,7 @@ class MixBlocks(nn.Module):
 
 
 class MergingDecoder(nn.Module):
-    """Codes on the full grid [B, latent, h, w] to pictures [B, 3, H, W], nominally in [-1, 1].
+    """Codes on the full grid [B, latent, h, w] to images [B, 3, H, W], nominally in [-1, 1].
 
     Args:
         channels: width of the finest level.
@@ -85,7 +85,7 @@ class MergingDecoder(nn.Module):
         layers: attention blocks.
         heads: attention heads.
         drop_path: of the first attention block, falling to 0.
-        image_channels: channels of the pictures.
+        image_channels: channels of the images.
     """
 
     def __init__(

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from mimgen.errors import UserError
 from mimgen.layers.blocks.vit import VitBlock
+from mimgen.layers.merge_schedule import possible
 from mimgen.layers.merging import Merged
-from mimgen.layers.removals import possible
 from mimgen.tokenizers.magvit2.layers import down_levels, level_blocks
 from mimgen.tokenizers.residual import EPS, group_norm
 
@@ -116,11 +116,11 @@ class MergingBlocks(nn.Module):
         return x, Merged.start(x)
 
     def forward(
-        self, x: Tensor, merged: Merged, removals: Sequence[int], layers: Sequence[int] = ()
+        self, x: Tensor, merged: Merged, merge_schedule: Sequence[int], layers: Sequence[int] = ()
     ) -> tuple[Tensor, Merged, tuple[tuple[Tensor, Merged], ...]]:
         """Run the blocks on x [B, T, D]; block i removes removals[i] tokens; states after the blocks in `layers`."""
         states: dict[int, tuple[Tensor, Merged]] = {}
-        for index, (block, remove) in enumerate(zip(self.blocks, removals, strict=True)):
+        for index, (block, remove) in enumerate(zip(self.blocks, merge_schedule, strict=True)):
             assert isinstance(block, VitBlock)
             x, merged = block.merge_forward(x, merged, remove)
             if index in layers:
@@ -147,7 +147,7 @@ def represent_head(kind: str, width: int, outputs: int) -> nn.Sequential:
 
 
 class MergingEncoder(nn.Module):
-    """Pictures in [-1, 1] to K latents of `latent` channels and a class token.
+    """Images in [-1, 1] to K latents of `latent` channels and a class token.
 
     Args:
         channels: width of the finest convolutional level.
@@ -161,7 +161,7 @@ class MergingEncoder(nn.Module):
         head: "layer2", "layer3" or None; see `represent_head`.
         rep_dim: width of the head's output (768 for DINOv2-B).
         drop_path: of the first attention block, falling to 0.
-        image_channels: channels of the pictures.
+        image_channels: channels of the images.
     """
 
     def __init__(
@@ -204,12 +204,12 @@ class MergingEncoder(nn.Module):
         """Number of attention blocks that merge."""
         return len(self.attn.blocks)
 
-    def forward(self, images: Tensor, removals: Sequence[int] = (), layers: Sequence[int] = ()) -> Encoded:
-        """Pictures [B, 3, H, W] to merged tokens.
+    def forward(self, images: Tensor, merge_schedule: Sequence[int] = (), layers: Sequence[int] = ()) -> Encoded:
+        """Images [B, 3, H, W] to merged tokens.
 
         Args:
             images: in [-1, 1], sides multiples of the patch.
-            removals: tokens to remove in each block, all zero when empty; a block that cannot remove so many
+            merge_schedule: tokens to remove in each block, all zero when empty; a block that cannot remove so many
                 removes what it can.
             layers: blocks whose states `levels` is to hold.
         """
@@ -217,7 +217,7 @@ class MergingEncoder(nn.Module):
         for level in self.down:
             x = level(x)
         grid = (x.shape[2], x.shape[3])
-        counts = possible(tuple(removals) or (0,) * self.depth, grid[0] * grid[1] + 1)
+        counts = possible(tuple(merge_schedule) or (0,) * self.depth, grid[0] * grid[1] + 1)
         tokens, merged = self.attn.start(x.flatten(2).transpose(1, 2))
         tokens, merged, levels = self.attn(tokens, merged, counts, layers)
         return Encoded(tokens, merged, grid, levels)

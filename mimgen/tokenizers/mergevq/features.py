@@ -19,13 +19,13 @@ class MergeVQEncoder(nn.Module):
     Args:
         tokenizer: its encoder is used as it is, not copied.
         keep: tokens to keep, a square; None for all of them, which is how the paper probes.
-        spread: copy merged tokens back to the full grid, so that patches are [B, N, D] whatever `keep` and
-            their mean counts a token by its size.
+        unmerge: copy merged tokens back to the full grid, so that patches are [B, N, D] whatever `keep` and
+            their mean counts per token by its size.
     """
 
-    def __init__(self, tokenizer: MergeVQ, keep: int | None = None, spread: bool = False) -> None:
+    def __init__(self, tokenizer: MergeVQ, keep: int | None = None, unmerge: bool = False) -> None:
         super().__init__()
-        self.tokenizer, self.keep, self.spread = tokenizer, keep, spread
+        self.tokenizer, self.keep, self.unmerge = tokenizer, keep, unmerge
         self.dim: int = tokenizer.encoder.width
         self.depth: int = tokenizer.encoder.depth
         self.patch: int = tokenizer.downsample
@@ -36,15 +36,15 @@ class MergeVQEncoder(nn.Module):
         With merging, the levels of early layers hold more tokens than those of later ones.
 
         Raises:
-            UserError: pictures that do not divide, a keep count that does not work, or no such layer.
+            UserError: images that do not divide, a keep count that does not work, or no such layer.
         """
         check_images(images, self.patch)
         for layer in layers:
             if not 0 <= layer < self.depth:
                 raise UserError(f"layer {layer} does not exist: blocks are 0 to {self.depth - 1}")
         tokens = (images.shape[2] // self.patch) * (images.shape[3] // self.patch)
-        removals = () if self.keep is None else self.tokenizer.removals(tokens, self.keep)
-        encoded = self.tokenizer.encoder(images * 2 - 1, removals, layers)
+        merge_schedule = () if self.keep is None else self.tokenizer.merge_schedule(tokens, self.keep)
+        encoded = self.tokenizer.encoder(images * 2 - 1, merge_schedule, layers)
         return Tokens(
             self._patches(encoded.tokens, encoded.merged),
             encoded.grid,
@@ -54,4 +54,4 @@ class MergeVQEncoder(nn.Module):
 
     def _patches(self, tokens: Tensor, merged: Merged) -> Tensor:
         """Tokens without the class token, on the full grid where asked for."""
-        return (merged.spread(tokens) if self.spread else tokens)[:, 1:]
+        return (merged.unmerge(tokens) if self.unmerge else tokens)[:, 1:]

@@ -1,4 +1,4 @@
-"""MergeVQ (arXiv 2504.00999): one tokenizer that represents a picture with as many tokens as asked for."""
+"""MergeVQ (arXiv 2504.00999): one tokenizer that represents an image with as many tokens as asked for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.layers.merging import spread
-from mimgen.pretrained import Part
+from mimgen.layers.merging import unmerge_by_source
+from mimgen.pretrained import PretrainedModule
 from mimgen.tokenizers.contract import check_images, latents_of
 from mimgen.tokenizers.magvit2.layers import level_blocks
 from mimgen.tokenizers.mergevq.codes import MergedCodes
@@ -19,14 +19,14 @@ from mimgen.tokenizers.mergevq.schedule import (
     KeepCounts,
     check_keep,
     keep_counts,
-    layer_removals,
+    layer_merge_schedule,
     reachable_squares,
 )
 from mimgen.tokenizers.quantizers import LookupFreeQuantizer
 from mimgen.types import Codes
 
 
-class MergeVQ(Part):
+class MergeVQ(PretrainedModule):
     """Convolutions or patches, attention that merges tokens, binary codes, and a decoder for the full grid.
 
     No method leaves anything behind: codes carry their source matrix with them. The state dict does not
@@ -37,7 +37,7 @@ class MergeVQ(Part):
     encoder_heads=12, keep=64.
 
     Args:
-        resolution: side of the pictures; other sizes work too, except with learned recovery.
+        resolution: side of the images; other sizes work too, except with learned recovery.
         channels: width of the finest convolutional level.
         multipliers: width of each level in units of `channels`; each level after the first halves the grid.
         blocks: residual blocks a level of the encoder, one number or one for each level, finest first.
@@ -49,7 +49,7 @@ class MergeVQ(Part):
         encoder_heads: attention heads of the encoder; None for as many as the decoder has.
         patch_width: None for the convolutional encoder (G, G+R); else width of a transformer on patches (R).
         keep: number of kept tokens in the middle of the candidates, a square.
-        candidates: keep counts drawn while training, "<distribution>-<n>" with gaussian, exponential or
+        candidates: keep counts sampled while training, "<distribution>-<n>" with gaussian, exponential or
             uniform, see `keep_counts`; None for `keep` alone.
         head: "layer2", "layer3" or None, the head on the class token.
         rep_dim: width of the head's output, that of the teacher (768 for DINOv2-B).
@@ -151,7 +151,7 @@ class MergeVQ(Part):
         """Weight of the last convolution, where the adaptive GAN weight is measured."""
         return self.decoder.conv_out.weight
 
-    def removals(self, tokens: int, keep: int | None = None) -> tuple[int, ...]:
+    def merge_schedule(self, tokens: int, keep: int | None = None) -> tuple[int, ...]:
         """Tokens that each block removes so that `keep` of `tokens` tokens are left.
 
         None keeps the same share as `keep` of the constructor does, rounded to a square.
@@ -164,21 +164,21 @@ class MergeVQ(Part):
             wanted = math.sqrt(tokens * self.keep / self.tokens)
             keep = min(allowed, key=lambda count: abs(math.sqrt(count) - wanted))
         check_keep(keep, tokens, allowed)
-        return layer_removals(keep, tokens, self.layers)
+        return layer_merge_schedule(keep, tokens, self.layers)
 
     def merge(self, images: Tensor, keep: int | None = None) -> MergedCodes:
-        """Encode pictures [B, 3, H, W] in [0, 1] and return all that is known, for training objectives.
+        """Encode images [B, 3, H, W] in [0, 1] and return all that is known, for training objectives.
 
         Args:
             images: sides multiples of `downsample`.
             keep: kept tokens K, a square; None for the share of the constructor's.
 
         Raises:
-            UserError: pictures that do not divide, or a keep count that does not work; see `keep_counts`.
+            UserError: images that do not divide, or a keep count that does not work; see `keep_counts`.
         """
         check_images(images, self.downsample)
         rows, columns = images.shape[2] // self.downsample, images.shape[3] // self.downsample
-        encoded = self.encoder(images * 2 - 1, self.removals(rows * columns, keep))
+        encoded = self.encoder(images * 2 - 1, self.merge_schedule(rows * columns, keep))
         before = self.encoder.latents(encoded)
         kept = self.bottleneck(before[:, :, None])
         indices, latents = kept.indices[:, 0], kept.latents[:, :, 0]
@@ -202,23 +202,23 @@ class MergeVQ(Part):
         return self.merge(images, keep).codes
 
     def represent(self, images: Tensor, keep: int | None = None) -> Tensor:
-        """The head's output [B, rep_dim] for pictures [B, 3, H, W] in [0, 1], for alignment to a teacher.
+        """The head's output [B, rep_dim] for images [B, 3, H, W] in [0, 1], for alignment to a teacher.
 
         Args:
             images: sides multiples of `downsample`; often another view, of another size.
-            keep: counted on the grid of `resolution`; pictures of another size lose as many tokens, or as
+            keep: counted on the grid of `resolution`; images of another size lose as many tokens, or as
                 many as the blocks can remove.
 
         Raises:
             UserError: built without a head, or as `merge`.
         """
         check_images(images, self.downsample)
-        return self.encoder.represent(self.encoder(images * 2 - 1, self.removals(self.tokens, keep)))
+        return self.encoder.represent(self.encoder(images * 2 - 1, self.merge_schedule(self.tokens, keep)))
 
     @staticmethod
     def unmerge(values: Tensor, source: Tensor, grid: tuple[int, int]) -> Tensor:
         """Values of the kept tokens [B, C, K] to the grid [B, C, h, w] with `source` [B, K, h w]."""
-        return spread(source, values.transpose(1, 2)).transpose(1, 2).unflatten(2, grid)
+        return unmerge_by_source(source, values.transpose(1, 2)).transpose(1, 2).unflatten(2, grid)
 
     def recover(self, latents: Tensor) -> Tensor:
         """Logits [B, K, N] of the source matrix from kept codes [B, bits, K]; softmax over K.
@@ -233,13 +233,13 @@ class MergeVQ(Part):
         return self.recovery(latents.transpose(1, 2))
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
-        """Codes, latents [B, bits, h, w] or ids [B, h, w] on the full grid to pictures, clipped to [0, 1]."""
+        """Codes, latents [B, bits, h, w] or ids [B, h, w] on the full grid to images, clipped to [0, 1]."""
         return self.reconstruct(latents_of(codes, self, self.bottleneck.dim)).clamp(0, 1)
 
     def decode_merged(
         self, codes: Tensor, source: Tensor | None = None, grid: tuple[int, int] | None = None
     ) -> Tensor:
-        """Kept codes to pictures [B, 3, H, W], clipped to [0, 1].
+        """Kept codes to images [B, 3, H, W], clipped to [0, 1].
 
         Args:
             codes: ids [B, K] int64, or latents [B, bits, K].
@@ -259,12 +259,12 @@ class MergeVQ(Part):
             raise UserError(
                 f"{latents.shape[2]} codes on a grid of {rows} x {columns} need a source "
                 f"[{len(latents)}, {latents.shape[2]}, {rows * columns}], got {list(source.shape)}: give the "
-                "source of these codes and the grid of their picture"
+                "source of these codes and the grid of their image"
             )
         return self.decode(self.unmerge(latents, source, (rows, columns)))
 
     def reconstruct(self, latents: Tensor) -> Tensor:
-        """[B, bits, h, w] to pictures before clipping, so that a loss has gradients everywhere."""
+        """[B, bits, h, w] to images before clipping, so that a loss has gradients everywhere."""
         return (self.decoder(latents) + 1) / 2
 
     def lookup(self, indices: Tensor) -> Tensor:
@@ -272,7 +272,7 @@ class MergeVQ(Part):
         return self.bottleneck.lookup(indices)
 
     def forward(self, images: Tensor, keep: int | None = None) -> tuple[Tensor, Codes]:
-        """Pictures to (unclipped reconstruction [B, 3, H, W], codes); the training path.
+        """Images to (unclipped reconstruction [B, 3, H, W], codes); the training path.
 
         Objectives that need more call `merge`, then `reconstruct(merged.codes.latents)`,
         `encoder.represent(merged.encoded)` and `recover(merged.latents.detach())`.

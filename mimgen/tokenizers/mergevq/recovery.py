@@ -1,6 +1,6 @@
 """Learned source recovery: which kept code belongs to each position, from the codes alone (section 4.2).
 
-A generator that draws K codes has no source matrix. L learned queries attend to the codes; the similarity of
+A generator that samples K codes has no source matrix. L learned queries attend to the codes; the similarity of
 query and code is the probability that the position belongs to the code's group.
 """
 
@@ -88,8 +88,8 @@ class SourceRecovery(nn.Module):
 
 def hard_source(logits: Tensor) -> Tensor:
     """Logits [B, K, N] to a boolean source matrix [B, K, N] with one group for each position."""
-    places = torch.arange(logits.shape[1], device=logits.device)
-    return logits.argmax(1, keepdim=True) == places[:, None]
+    positions = torch.arange(logits.shape[1], device=logits.device)
+    return logits.argmax(1, keepdim=True) == positions[:, None]
 
 
 def recovery_loss(logits: Tensor, source: Tensor, form: Literal["binary", "categorical"] = "binary") -> Tensor:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from mimgen.errors import UserError
-from mimgen.layers.removals import removals, removals_to_keep
+from mimgen.layers.merge_schedule import merge_schedule, merge_schedule_to_keep
 
 INFLECTION = -0.5
 
@@ -41,7 +41,7 @@ def probabilities(distribution: str, count: int) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class KeepCounts:
-    """Candidate keep counts and how often each is drawn.
+    """Candidate keep counts and how often each is sampled.
 
     Attributes:
         counts: squares, ascending.
@@ -51,7 +51,7 @@ class KeepCounts:
     counts: tuple[int, ...]
     cumulative: tuple[float, ...]
 
-    def draw(self, uniform: float) -> int:
+    def sample(self, uniform: float) -> int:
         """The candidate of a uniform number in [0, 1): the first whose cumulative probability reaches it."""
         return self.counts[min(bisect_left(self.cumulative, uniform), len(self.counts) - 1)]
 
@@ -80,11 +80,11 @@ def keep_counts(centre: int, candidates: str | None) -> KeepCounts:
     )
 
 
-def base_removal(total: int, layers: int, inflection: float = INFLECTION) -> int:
+def base_merge_count(total: int, layers: int, inflection: float = INFLECTION) -> int:
     """The number r whose tilted plan (r, inflection) over `layers` layers comes nearest to `total`, lowest first."""
     best, gap = 0, abs(total)
     for r in range(1, abs(total) + 2):
-        found = abs(total - sum(removals(layers, (r, inflection))))
+        found = abs(total - sum(merge_schedule(layers, (r, inflection))))
         if found > gap:
             break
         if found < gap:
@@ -92,27 +92,27 @@ def base_removal(total: int, layers: int, inflection: float = INFLECTION) -> int
     return best
 
 
-def official_removals(total: int, layers: int, inflection: float = INFLECTION) -> tuple[int, ...]:
+def official_merge_schedule(total: int, layers: int, inflection: float = INFLECTION) -> tuple[int, ...]:
     """Removal of each layer as the released code computes it, whether or not a layer can do it.
 
     The rest goes to the first layer for a falling plan and to the last otherwise; it may be negative. Layers
     that cannot remove so much remove less there, so that more tokens are kept than asked for: use
-    `layer_removals` unless you need the same numbers.
+    `layer_merge_schedule` unless you need the same numbers.
     """
-    plan = list(removals(layers, (base_removal(total, layers, inflection), inflection)))
+    plan = list(merge_schedule(layers, (base_merge_count(total, layers, inflection), inflection)))
     plan[0 if inflection < 0 else -1] += total - sum(plan)
     return tuple(plan)
 
 
-def layer_removals(keep: int, tokens: int, layers: int) -> tuple[int, ...]:
+def layer_merge_schedule(keep: int, tokens: int, layers: int) -> tuple[int, ...]:
     """Removal of each layer so that exactly `keep` of `tokens` tokens are left.
 
-    Equal to `official_removals` wherever every layer can do its part (at most half of its tokens).
+    Equal to `official_merge_schedule` wherever every layer can do its part (at most half of its tokens).
 
     Raises:
         UserError: `keep` cannot be reached; the message tells what can.
     """
-    return removals_to_keep(keep, tokens, layers, inflection=INFLECTION)
+    return merge_schedule_to_keep(keep, tokens, layers, inflection=INFLECTION)
 
 
 def reachable_squares(tokens: int, layers: int) -> tuple[int, ...]:
@@ -124,13 +124,13 @@ def reachable_squares(tokens: int, layers: int) -> tuple[int, ...]:
 
 
 def check_keep(keep: int, tokens: int, allowed: Sequence[int]) -> None:
-    """Raise a `UserError` unless `keep` is one of the `allowed` squares of a picture of `tokens` tokens."""
+    """Raise a `UserError` unless `keep` is one of the `allowed` squares of an image of `tokens` tokens."""
     if keep in allowed:
         return
     if keep > tokens:
-        problem = f"the picture has only {tokens} tokens"
+        probe_split = f"the image has only {tokens} tokens"
     elif keep < 1 or math.isqrt(keep) ** 2 != keep:
-        problem = "kept tokens are packed in a square"
+        probe_split = "kept tokens are packed in a square"
     else:
-        problem = "a layer at most halves the tokens, and so few are not reached"
-    raise UserError(f"cannot keep {keep} of {tokens} tokens: {problem}; keep one of {', '.join(map(str, allowed))}")
+        probe_split = "a layer at most halves the tokens, and so few are not reached"
+    raise UserError(f"cannot keep {keep} of {tokens} tokens: {probe_split}; keep one of {', '.join(map(str, allowed))}")

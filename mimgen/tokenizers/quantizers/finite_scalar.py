@@ -33,7 +33,7 @@ class FiniteScalarQuantizer(Quantizer):
         self.fsq: nn.Module | None = None
 
     def _rounding(self, device: torch.device) -> nn.Module:
-        """The library's layer, made when something is first encoded: its import costs more than a picture."""
+        """The library's layer, made when something is first encoded: its import costs more than an image."""
         from vector_quantize_pytorch import FSQ
 
         if self.fsq is None:

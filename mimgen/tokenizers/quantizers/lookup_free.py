@@ -12,10 +12,10 @@ from mimgen.tokenizers.quantizers.base import Quantizer
 from mimgen.types import Codes
 
 # 2^24 mean probabilities are 64 MiB; ids of more bits would also need embeddings nobody can hold.
-MOST_BITS = 24
+MAX_BITS = 24
 
 
-class _Places(nn.Module):
+class _BitWeights(nn.Module):
     """Value of each bit in the id, highest first or lowest first.
 
     Saved under the name that the library's layer has for it, so that files go both ways; official
@@ -70,9 +70,9 @@ class LookupFreeQuantizer(Quantizer):
         logarithm: Logarithm = "clamp",
     ) -> None:
         bits = dim if bits is None else bits
-        if not 1 <= bits <= MOST_BITS:
+        if not 1 <= bits <= MAX_BITS:
             raise UserError(
-                f"{bits} bits would make 2^{bits} codes: give 1 to {MOST_BITS} bits (the latent width, or `bits`)"
+                f"{bits} bits would make 2^{bits} codes: give 1 to {MAX_BITS} bits (the latent width, or `bits`)"
             )
         super().__init__(dim, bits, 2**bits)
         self.commitment = commitment
@@ -84,7 +84,7 @@ class LookupFreeQuantizer(Quantizer):
         self.logarithm: Logarithm = logarithm
         # Size of a code's entries.
         self.scale = bits**-0.5 if spherical else 1.0
-        self.lfq = _Places(bits, little_endian)
+        self.lfq = _BitWeights(bits, little_endian)
 
     def entropies(self, rows: Tensor) -> Entropies:
         """Entropies of the soft assignment of rows [B, N, bits], as they stand before the signs."""

@@ -13,7 +13,7 @@ from mimgen.tokenizers.quantizers.vector import VectorQuantizer
 from mimgen.types import Codes, mix_seed
 
 # Usage counts, embeddings and heads have a row for every id.
-MOST_CODES = 2**24
+MAX_CODES = 2**24
 
 
 class ResidualQuantizer(Quantizer):
@@ -51,10 +51,10 @@ class ResidualQuantizer(Quantizer):
         revive_below: float | None = None,
         seed: int = 0,
     ) -> None:
-        if depth < 1 or codes**depth > MOST_CODES:
+        if depth < 1 or codes**depth > MAX_CODES:
             raise UserError(
                 f"{depth} levels of {codes} codes make {codes}^{depth} ids: give at least 1 level and at most "
-                f"{MOST_CODES} ids, for example 2 levels of 1024"
+                f"{MAX_CODES} ids, for example 2 levels of 1024"
             )
         super().__init__(dim, code_dim or dim, codes**depth)
         self.levels = (codes,) * depth

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.tokenizers.quantizers.base import Quantizer, nearest
-from mimgen.tokenizers.ranks import add_ranks, pick_rows
+from mimgen.tokenizers.ranks import all_reduce_sum_, pick_rows
 from mimgen.types import Codes, mix_seed
 
 # A code is dead by default below this share of the mean count of a code in a batch, or this count.
 DEAD_SHARE = 0.3
-MOST_REVIVED = 1.0
+MAX_REVIVED = 1.0
 
 
 class VectorQuantizer(Quantizer):
@@ -69,26 +69,26 @@ class VectorQuantizer(Quantizer):
             decay=decay,
             commitment_weight=commitment,
             use_cosine_sim=cosine,
-            threshold_ema_dead_code=MOST_REVIVED if revive_below is None else revive_below,
+            threshold_ema_dead_code=MAX_REVIVED if revive_below is None else revive_below,
             rotation_trick=rotation,
             sync_codebook=False,
         )
-        # The library settles at construction whether to reduce over processes and draws from
+        # The library settles at construction whether to reduce over processes and samples from
         # each process's own global generator; both are put right here.
         codebook = self.vq._codebook
-        codebook.all_reduce_fn = codebook.kmeans_all_reduce_fn = add_ranks
+        codebook.all_reduce_fn = codebook.kmeans_all_reduce_fn = all_reduce_sum_
         codebook.sample_fn = codebook.replace_sample_fn = self._pick
         self.register_buffer("started", torch.tensor(not kmeans))
         self.register_buffer("choices", torch.zeros((), dtype=torch.int64))
 
     def _pick(self, samples: Tensor, count: int) -> Tensor:
-        """Draw `count` of the rows [1, n, code width] of all processes."""
+        """Sample `count` of the rows [1, n, code width] of all processes."""
         generator = torch.Generator().manual_seed(mix_seed(self.seed, "codes", int(self.choices)))
         self.choices += 1
         return pick_rows(samples[0], count, generator)[None]
 
     @torch.no_grad()
-    def _start(self, rows: Tensor) -> None:
+    def _start_codes(self, rows: Tensor) -> None:
         """Put the codes on the k-means centres of rows [B, N, code width]."""
         codebook = self.vq._codebook
         codebook.initted.fill_(False)
@@ -100,7 +100,7 @@ class VectorQuantizer(Quantizer):
         if self.revive_below is None:
             codebook = self.vq._codebook
             mean = float(codebook.cluster_size.sum()) / self.codebook_size
-            codebook.threshold_ema_dead_code = min(MOST_REVIVED, DEAD_SHARE * mean)
+            codebook.threshold_ema_dead_code = min(MAX_REVIVED, DEAD_SHARE * mean)
             codebook.reset_cluster_size = codebook.threshold_ema_dead_code
 
     def forward(self, latents: Tensor) -> Codes:
@@ -115,7 +115,7 @@ class VectorQuantizer(Quantizer):
                 quantised, losses = self._codes(indices), {}
             else:
                 if not self.started:
-                    self._start(rows)
+                    self._start_codes(rows)
                 self._set_threshold()
                 quantised, indices, loss = self.vq(rows)
                 losses = {"commitment": loss}

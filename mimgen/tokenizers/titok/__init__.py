@@ -1,4 +1,4 @@
-"""TiTok: a picture as a short row of tokens."""
+"""TiTok: an image as a short row of tokens."""
 
 from mimgen.tokenizers.titok.latents import Posterior
 from mimgen.tokenizers.titok.model import TiTok

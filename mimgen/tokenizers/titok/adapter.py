@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.tokenizers.titok import TiTok, TiTokLegacy, TiTokProxy
 
 HEADS = {"small": 8, "base": 12, "large": 16}
@@ -78,7 +78,7 @@ def kind(**options: Any) -> TiTok | TiTokProxy:
     return TiTokProxy(**options) if "classes" in options else TiTok(**options)
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "titok",
     "TiTok image tokenizers (Yu et al., 2024; github.com/bytedance/1d-tokenizer)",
     kind,

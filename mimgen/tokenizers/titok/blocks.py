@@ -94,7 +94,7 @@ class _Trunk(nn.Module):
 
 
 class TiTokEncoder(_Trunk):
-    """Pictures [B, 3, S, S] in [0, 1] and latent tokens to latents [B, C, 1, T].
+    """Images [B, 3, S, S] in [0, 1] and latent tokens to latents [B, C, 1, T].
 
     Args:
         patch: pixels a side of a patch.
@@ -146,7 +146,7 @@ class Patches(nn.Module):
 
 
 class TiTokDecoder(_Trunk):
-    """Latents [B, C, 1, T] to pictures [B, 3, S, S] in [0, 1], or to logits [B, K, g, g] of another tokenizer.
+    """Latents [B, C, 1, T] to images [B, 3, S, S] in [0, 1], or to logits [B, K, g, g] of another tokenizer.
 
     Args:
         patch: pixels a side of a patch.

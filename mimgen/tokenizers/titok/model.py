@@ -1,6 +1,6 @@
-"""TiTok: a picture as a short row of tokens (Yu et al., 2024, arXiv 2406.07550).
+"""TiTok: an image as a short row of tokens (Yu et al., 2024, arXiv 2406.07550).
 
-Learnt latent tokens watch the patches of a picture in a transformer and are all that is kept; a second
+Learnt latent tokens watch the patches of an image in a transformer and are all that is kept; a second
 transformer rebuilds the patches from them. So tokens have an order and no place: the grid is 1 x T.
 """
 
@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.tokenizers.contract import check_images, latents_of
 from mimgen.tokenizers.titok.blocks import TiTokDecoder, TiTokEncoder
 from mimgen.tokenizers.titok.latents import Bottleneck, quantizer_of
-from mimgen.types import Codes, Draws
+from mimgen.types import Codes, SampleRNG
 
 
-class TiTokBase(Part):
+class TiTokBase(PretrainedModule):
     """Encoder, latent tokens and quantiser; see `TiTok` for the arguments."""
 
     # nn.Module types its members as Tensor | Module; any quantiser of this package, or `Bottleneck`
@@ -37,7 +37,7 @@ class TiTokBase(Part):
         if image_size % patch:
             raise UserError(f"image_size {image_size} does not divide into patches of {patch} pixels")
         if tokens < 1:
-            raise UserError(f"tokens={tokens}: a picture needs at least 1 token")
+            raise UserError(f"tokens={tokens}: an image needs at least 1 token")
         width, depth, heads = encoder
         self.image_size, self.downsample, self.grid = image_size, patch, (1, tokens)
         self.quantize = quantize
@@ -61,22 +61,22 @@ class TiTokBase(Part):
         if images.shape[-2:] != (self.image_size, self.image_size):
             height, width = images.shape[-2:]
             raise UserError(
-                f"this TiTok has positions for pictures of {self.image_size} x {self.image_size}, "
+                f"this TiTok has positions for images of {self.image_size} x {self.image_size}, "
                 f"got {width} x {height}: resize or crop them"
             )
         return self.encoder(images, self.latent_tokens)
 
-    def encode(self, images: Tensor, draws: Draws | None = None) -> Codes:
+    def encode(self, images: Tensor, rng: SampleRNG | None = None) -> Codes:
         """[B, 3, S, S] in [0, 1] to codes with ids [B, 1, T].
 
         Args:
-            images: pictures of the one size that the positions are made for.
-            draws: "kl" only: noise for a sample of the posterior; without it the latents are its mean.
+            images: images of the one size that the positions are made for.
+            rng: "kl" only: noise for a sample of the posterior; without it the latents are its mean.
         """
         hidden = self.hidden(images)
-        if draws is None or self.codebook_size:
+        if rng is None or self.codebook_size:
             return self.quantize(hidden)
-        noise = draws.normal(self.quantize.dim, *self.grid)
+        noise = rng.normal(self.quantize.dim, *self.grid)
         return self.quantize(hidden, noise.to(hidden))
 
     def lookup(self, indices: Tensor) -> Tensor:
@@ -103,8 +103,8 @@ class TiTok(TiTokBase):
     """TiTok that paints pixels itself (the newer releases, as in TA-TiTok); trained by `Reconstruction`.
 
     Args:
-        image_size: side of the pictures; the positions fit no other.
-        tokens: latent tokens T a picture.
+        image_size: side of the images; the positions fit no other.
+        tokens: latent tokens T an image.
         patch: pixels a side of an encoder patch.
         decoder_patch: of a decoder patch; `patch` when None.
         encoder: width, depth and heads.
@@ -152,16 +152,16 @@ class TiTok(TiTokBase):
         return cast(Tensor, self.decoder.conv_out.weight)
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
-        """Codes, latents or ids [B, 1, T] to pictures [B, 3, S, S], clipped to [0, 1]."""
+        """Codes, latents or ids [B, 1, T] to images [B, 3, S, S], clipped to [0, 1]."""
         return self.reconstruct(self.latents(codes)).clamp(0, 1)
 
     def reconstruct(self, latents: Tensor) -> Tensor:
-        """[B, D, 1, T] to pictures before clipping, so that a loss has gradients everywhere."""
+        """[B, D, 1, T] to images before clipping, so that a loss has gradients everywhere."""
         return self.decoder(latents)
 
-    def forward(self, images: Tensor, draws: Draws | None = None) -> tuple[Tensor, Codes]:
-        """Pictures to (unclipped reconstruction [B, 3, S, S], codes); the training path. For `draws` see `encode`."""
-        codes = self.encode(images, draws)
+    def forward(self, images: Tensor, rng: SampleRNG | None = None) -> tuple[Tensor, Codes]:
+        """Images to (unclipped reconstruction [B, 3, S, S], codes); the training path. For `rng` see `encode`."""
+        codes = self.encode(images, rng)
         return self.reconstruct(codes.latents), codes
 
 

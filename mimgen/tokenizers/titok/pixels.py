@@ -29,7 +29,7 @@ class Level(nn.Module):
 
 
 class PixelDecoder(nn.Module):
-    """Codes of a VQGAN [B, z, h, w] to pictures [B, 3, H, W], nominally in [0, 1].
+    """Codes of a VQGAN [B, z, h, w] to images [B, 3, H, W], nominally in [0, 1].
 
     Args:
         channels: width of the finest level, a multiple of 32.

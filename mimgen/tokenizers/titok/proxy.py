@@ -19,13 +19,13 @@ from mimgen.types import Codes
 class TiTokProxy(TiTokBase):
     """TiTok that predicts the codes of another tokenizer (stage 1 of the paper); trained by `ProxyCodes`.
 
-    It is a coder and draws no pictures: `predict` gives codes that the other tokenizer decodes.
+    It is a coder and samples no images: `predict` gives codes that the other tokenizer decodes.
 
     Args:
         classes: number of codes of the other tokenizer (MaskGIT-VQGAN: 1024).
         reshaped: the oversight of the first releases, whose weights depend on it; see `TiTokEncoder`.
         image_size, tokens, patch, decoder_patch, encoder, decoder, quantizer, codebook_size, token_size,
-            levels, cosine, commitment: see `TiTok`. `decoder_patch` is the other's pixels a token.
+            levels, cosine, commitment: see `TiTok`. `decoder_patch` is the other's pixels per token.
     """
 
     def __init__(
@@ -172,17 +172,17 @@ class TiTokLegacy(TiTokProxy):
         return self.pixel_decoder.conv_out.weight
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
-        """Codes, latents or ids [B, 1, T] to pictures [B, 3, S, S], clipped to [0, 1]."""
+        """Codes, latents or ids [B, 1, T] to images [B, 3, S, S], clipped to [0, 1]."""
         return self.reconstruct(self.latents(codes)).clamp(0, 1)
 
     def reconstruct(self, latents: Tensor) -> Tensor:
-        """[B, D, 1, T] to pictures before clipping."""
+        """[B, D, 1, T] to images before clipping."""
         shares = self.logits(latents).softmax(1)
         mixed = torch.einsum("bkhw,kd->bdhw", shares, self.pixel_quantize.embedding.weight)
         return self.pixel_decoder(mixed)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Codes]:
-        """Pictures to (unclipped reconstruction [B, 3, S, S], codes without losses, for they are frozen)."""
+        """Images to (unclipped reconstruction [B, 3, S, S], codes without losses, for they are frozen)."""
         with torch.no_grad():
             codes = self.encode(images)
         return self.reconstruct(codes.latents), Codes(codes.indices, codes.latents)

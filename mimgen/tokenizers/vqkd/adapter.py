@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.release import Release
+from mimgen.checkpoints.release import StateDictAdapter
 from mimgen.tokenizers.vqkd.model import VqKd
 
-# what only training used: the teacher, the rescaling of its pictures, losses
+# what only training used: the teacher, the rescaling of its images, losses
 LEFT_OUT = ("loss", "teacher", "scaling")
 HEAD = 64  # channels of an attention head in every released model
 
@@ -59,7 +59,7 @@ def _trunk(
     }
 
 
-RELEASE = Release(
+ADAPTER = StateDictAdapter(
     "beitv2_tokenizer",
     "the VQ-KD tokenizer of BEiT v2 (github.com/microsoft/unilm, beit2)",
     VqKd,

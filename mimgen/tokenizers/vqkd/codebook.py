@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mimgen.tokenizers.contract import check_ids
 from mimgen.tokenizers.kmeans import assign, spherical_kmeans, totals
-from mimgen.tokenizers.ranks import add_ranks, pick_rows
+from mimgen.tokenizers.ranks import all_reduce_sum_, pick_rows
 from mimgen.types import Codes, mix_seed
 
 KMEANS_ITERATIONS = 10
@@ -22,10 +22,10 @@ class _Embedding(nn.Module):
 
     def __init__(self, codes: int, dim: int, started: bool) -> None:
         super().__init__()
-        start = F.normalize(torch.randn(codes, dim, generator=torch.Generator().manual_seed(0)), dim=1)
-        self.register_buffer("weight", start)
+        initial = F.normalize(torch.randn(codes, dim, generator=torch.Generator().manual_seed(0)), dim=1)
+        self.register_buffer("weight", initial)
         self.register_buffer("cluster_size", torch.zeros(codes))
-        self.register_buffer("embed_avg", start.clone())
+        self.register_buffer("embed_avg", initial.clone())
         self.register_buffer("initted", torch.tensor([float(started)]))
 
 
@@ -106,7 +106,7 @@ class NormalisedCodebook(nn.Module):
     def count(self, indices: Tensor) -> None:
         """Move the usage `cluster_size` [K] towards the counts of ids of any shape."""
         counts = torch.bincount(indices.flatten(), minlength=self.codebook_size).float()
-        add_ranks(counts)
+        all_reduce_sum_(counts)
         self.cluster_size.lerp_(counts, 1 - self.decay)
 
     @torch.no_grad()
@@ -114,7 +114,7 @@ class NormalisedCodebook(nn.Module):
         """One step of the moving average; `rows` [n, D] of this process with their ids [n]."""
         codes = self.embedding.weight
         sums, counts = totals(rows, ids, self.codebook_size)
-        add_ranks(sums)
-        add_ranks(counts)
+        all_reduce_sum_(sums)
+        all_reduce_sum_(counts)
         means = torch.where(counts[:, None] > 0, F.normalize(sums, dim=1), codes)
         codes.copy_(F.normalize(codes.lerp(means, 1 - self.decay), dim=1))

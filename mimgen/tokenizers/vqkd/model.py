@@ -7,19 +7,19 @@ from torch import Tensor, nn
 
 from mimgen.encoders.beit import BeitEncoder, Relative
 from mimgen.layers.blocks.beit import initialise
-from mimgen.pretrained import Part
+from mimgen.pretrained import PretrainedModule
 from mimgen.tokenizers.contract import check_images, latents_of
 from mimgen.tokenizers.vqkd.codebook import NormalisedCodebook
 from mimgen.types import Codes
 
 
-class VqKd(Part):
-    """Pictures to codes, and codes to a teacher's patch features (BEiT v2, arXiv 2208.06366, section 2.1).
+class VqKd(PretrainedModule):
+    """Images to codes, and codes to a teacher's patch features (BEiT v2, arXiv 2208.06366, section 2.1).
 
-    A `Coder`: it has no pictures to give back. Parameter names are those of the official release.
+    A `ImageQuantizer`: it has no images to give back. Parameter names are those of the official release.
 
     Args:
-        pixels: side of the pictures.
+        pixels: side of the images.
         patch: side of a patch, one code each.
         width: D of the encoder.
         depth: blocks of the encoder.
@@ -111,7 +111,7 @@ class VqKd(Part):
         return self.decode_task_layer(self.decoder.closed(states[:, 1:]))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Codes]:
-        """Pictures to (features [B, N, feature width], codes); the training path."""
+        """Images to (features [B, N, feature width], codes); the training path."""
         codes = self.encode(images)
         return self.features(codes), codes
 

@@ -1,4 +1,4 @@
-"""Bands: scaling and back, drawn scenes, and folders of one's own rasters."""
+"""Bands: scaling and back, synthetic scenes, and folders of one's own rasters."""
 
 import json
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_scenes_are_cropped_by_a_loader_reproducibly():
     assert torch.equal(first.images, second.images)
     assert "height" not in first.extras
     plain = open_bands(8, "val")
-    assert not torch.equal(plain.draw(0, torch.Generator().manual_seed(0)).image, plain[0].image)
+    assert not torch.equal(plain.sample(0, torch.Generator().manual_seed(0)).image, plain[0].image)
     with pytest.raises(UserError, match="no split"):
         open_bands(8, "test")
     with pytest.raises(UserError, match="8 pixels or more"):
@@ -81,8 +81,8 @@ def test_own_rasters(folder):
     assert isinstance(rasters, Dataset) and isinstance(rasters, Augmented)
     assert len(rasters) == 8 and rasters[0].image.shape == (5, 8, 8)
     assert all(-0.3 < float(rasters[i].image.mean()) < 1.3 for i in range(8))
-    drawn = rasters.draw(1, torch.Generator().manual_seed(0)).image
-    assert drawn.shape == (5, 8, 8) and not torch.equal(drawn, rasters[1].image)
+    sampled = rasters.sample(1, torch.Generator().manual_seed(0)).image
+    assert sampled.shape == (5, 8, 8) and not torch.equal(sampled, rasters[1].image)
     split = [open_rasters(folder, 8, part) for part in ("train", "val")]
     assert sum(map(len, split)) == 8 and split[0].scaling == split[1].scaling == rasters.scaling
 
@@ -117,13 +117,13 @@ def test_mistakes_are_named(folder, tmp_path_factory):
 
 
 def test_asking_what_it_is_draws_no_scene(monkeypatch):
-    def drawn(*_):
-        raise AssertionError("a scene was drawn")
+    def sampled(*_):
+        raise AssertionError("a scene was sampled")
 
-    monkeypatch.setattr(bands, "_fields", drawn)
+    monkeypatch.setattr(bands, "_fields", sampled)
     dataset = open_bands(8, "val")
     assert isinstance(dataset, Dataset) and set(dataset.labels) == {"cover", "surface"}
-    with pytest.raises(AssertionError, match="a scene was drawn"):
+    with pytest.raises(AssertionError, match="a scene was sampled"):
         dataset.labels["cover"]
 
 

@@ -10,7 +10,7 @@ from mimgen.data.builtin.digits import open_digits
 from mimgen.errors import UserError
 
 
-def test_pictures_and_labels_are_those_of_scikit_learn():
+def test_images_and_labels_are_those_of_scikit_learn():
     datasets = pytest.importorskip("sklearn.datasets")
     true = datasets.load_digits()
     data = open_digits(8)

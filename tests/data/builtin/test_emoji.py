@@ -1,4 +1,4 @@
-"""The embedded emoji: complete, drawn, and split as documented."""
+"""The embedded emoji: complete, sampled, and split as documented."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_all_are_there_and_distinct(emoji: MemoryDataset) -> None:
 def test_every_emoji_is_drawn_on_white(emoji: MemoryDataset) -> None:
     spread = emoji.images.float().flatten(1).std(dim=1)
     assert float(spread.min()) > 3
-    # A glyph that fell apart or was left out would repeat another picture.
+    # A glyph that fell apart or was left out would repeat another image.
     distinct = {image.numpy().tobytes() for image in emoji.images}
     assert len(distinct) > 3600
     border = torch.cat([emoji.images[:, :, 0], emoji.images[:, :, -1]], dim=-1)

@@ -1,4 +1,4 @@
-"""Drawn people: joints lie on the body, and follow crops and mirroring."""
+"""Synthetic people: joints lie on the body, and follow crops and mirroring."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def test_joints_lie_on_limbs_of_the_persons_colours():
         sample = figures[index]
         assert sample.image.shape == (3, 64, 32) and sample.image.dtype == torch.uint8
         worn = figures.label_names["trousers"][sample.labels["trousers"]]
-        # a leg or an arm in front may hide one knee
+        # a leg or an arm in front may mask one knee
         right += any((colour_at(sample, joint) - torch.tensor(COLOURS[worn])).abs().max() < 0.02 for joint in (13, 14))
     assert right >= 18
 

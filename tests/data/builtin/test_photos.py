@@ -33,7 +33,7 @@ def test_train_and_val_share_no_pixel() -> None:
     train, val = open_photos(64, "train"), open_photos(64, "val")
     assert set(train.splits) == {"train"} and set(val.splits) == {"val"}
     for source, photo in enumerate(photos._photos()):
-        seen, held = (torch.zeros(photo.picture.size, dtype=torch.bool) for _ in range(2))
+        seen, held = (torch.zeros(photo.image.size, dtype=torch.bool) for _ in range(2))
         for part, cover in ((train, seen), (val, held)):
             for left, top, right, bottom in (crop.box for crop in part.crops if crop.photo == source):
                 cover[left:right, top:bottom] = True
@@ -45,7 +45,7 @@ def test_crops_lie_inside_and_keep_near_the_asked_scale() -> None:
     crops = open_photos(64, "all")
     for crop in crops.crops:
         left, top, right, bottom = crop.box
-        width, height = photos._photos()[crop.photo].picture.size
+        width, height = photos._photos()[crop.photo].image.size
         assert 0 <= left < right <= width and 0 <= top < bottom <= height
         assert right - left == bottom - top and 64 <= right - left <= 128
 
@@ -54,7 +54,7 @@ def test_pixels_are_those_of_the_photograph() -> None:
     crops = open_photos(24, "val")
     deviations = torch.stack([crops[index].image.float() for index in range(0, len(crops), 17)]).std((1, 2, 3))
     assert deviations.median() > 10  # texture, not flat paper
-    whole = photos._photos()[0].picture
+    whole = photos._photos()[0].image
     box = crops.crops[0].box
     mean = torch.tensor(list(whole.crop(box).resize((1, 1), 4).getpixel((0, 0)))).float()
     assert (crops[0].image.float().mean((1, 2)) - mean).abs().max() < 6

@@ -10,7 +10,7 @@ import torch
 
 from mimgen.data import Dataset
 from mimgen.data.builtin.scene_claims import CATEGORIES, RELATIONS, Claim, Part, read_caption
-from mimgen.data.builtin.scene_pictures import (
+from mimgen.data.builtin.scene_images import (
     COLOURS,
     GROUNDS,
     SHAPES,
@@ -20,7 +20,7 @@ from mimgen.data.builtin.scene_pictures import (
     render,
     segmentation,
 )
-from mimgen.data.builtin.scenes import COUNTS, HELD_OUT, draw_claim, draw_scene, open_scenes
+from mimgen.data.builtin.scenes import COUNTS, HELD_OUT, open_scenes, sample_claim, sample_scene
 from mimgen.errors import UserError
 
 
@@ -43,7 +43,7 @@ def test_the_set_is_the_same_everywhere() -> None:
     val, other = open_scenes(64, "val"), open_scenes(32, "val")
     assert val.captions == other.captions and val.fingerprint != other.fingerprint
     assert val.captions[:3] == open_scenes(64, "val").captions[:3]
-    assert draw_claim("binding", random.Random(5)) == draw_claim("binding", random.Random(5))
+    assert sample_claim("binding", random.Random(5)) == sample_claim("binding", random.Random(5))
 
 
 def test_compose_holds_out_pairs_of_colour_and_shape() -> None:
@@ -53,7 +53,7 @@ def test_compose_holds_out_pairs_of_colour_and_shape() -> None:
     for item in open_scenes(64, "compose").items:
         assert HELD_OUT & {(part.colour, part.shape) for part in item.claim.parts}
     with pytest.raises(UserError, match="name no colours"):
-        draw_claim("single object", random.Random(0), new=True)
+        sample_claim("single object", random.Random(0), new=True)
 
 
 def test_objects_stay_apart_and_inside_and_relations_hold() -> None:
@@ -72,9 +72,9 @@ def test_objects_stay_apart_and_inside_and_relations_hold() -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_forms_state_their_area_and_centre(shape: str) -> None:
     share = coverage(shape, 0.5, 0.5, 0.4, 64).double()
-    area, places = share.sum() / 64**2, (torch.arange(64) + 0.5) / 64
+    area, positions = share.sum() / 64**2, (torch.arange(64) + 0.5) / 64
     assert float(area) == pytest.approx(SHAPES[shape].area * 0.4**2, rel=5e-3)
-    across, down = ((share.sum(axis) * places).sum() / share.sum() for axis in (0, 1))
+    across, down = ((share.sum(axis) * positions).sum() / share.sum() for axis in (0, 1))
     assert float(across) == pytest.approx(0.5, abs=1e-3)
     assert float(down) == pytest.approx(0.5 + SHAPES[shape].rise * 0.4, abs=2e-3)
 
@@ -85,10 +85,10 @@ def test_known_areas() -> None:
 
 
 def test_pixels_are_colour_inside_and_ground_outside() -> None:
-    picture = render(Scene((Thing("square", "red", 0.25, 0.5, 0.1),), "black"), 40)
+    image = render(Scene((Thing("square", "red", 0.25, 0.5, 0.1),), "black"), 40)
     red, black = (torch.tensor(rgb).mul(255).round().byte() for rgb in (COLOURS["red"], GROUNDS["black"]))
-    assert torch.equal(picture[:, 20, 10], red) and torch.equal(picture[:, 20, 30], black)
-    assert int((picture == red[:, None, None]).all(0).sum()) == 6 * 6  # 7.2 pixels wide: 6 lie wholly inside
+    assert torch.equal(image[:, 20, 10], red) and torch.equal(image[:, 20, 30], black)
+    assert int((image == red[:, None, None]).all(0).sum()) == 6 * 6  # 7.2 pixels wide: 6 lie wholly inside
 
 
 def test_segmentation_says_which_shape_covers_a_pixel() -> None:
@@ -98,7 +98,7 @@ def test_segmentation_says_which_shape_covers_a_pixel() -> None:
     assert found[16, 16] == 1 + names.index("square")
     assert found[48, 48] == 1 + names.index("circle")
     assert found[16, 48] == found[48, 16] == 0
-    # a square of half side 0.9 * 0.2 of the picture covers (2 * 0.18 * 64)^2 pixels, but for its border
+    # a square of half side 0.9 * 0.2 of the image covers (2 * 0.18 * 64)^2 pixels, but for its border
     assert abs(int((found == 1 + names.index("square")).sum()) - 23.04**2) < 4 * 23.04
     scenes = open_scenes(32, "val")
     sample, scene = scenes[3], scenes.items[3].scene
@@ -109,7 +109,7 @@ def test_segmentation_says_which_shape_covers_a_pixel() -> None:
 
 
 def test_captions_are_read_back() -> None:
-    captions = [draw_claim(kind, random.Random(seed)).caption for kind in CATEGORIES for seed in range(30)]
+    captions = [sample_claim(kind, random.Random(seed)).caption for kind in CATEGORIES for seed in range(30)]
     for caption in captions:
         assert read_caption(caption).caption == caption
     assert read_caption(" A red Circle  left of a blue square.") == Claim(
@@ -135,4 +135,4 @@ def test_bad_sizes_and_splits_are_refused() -> None:
     with pytest.raises(UserError, match="32 pixels"):
         open_scenes(16, "val")
     with pytest.raises(UserError, match="32 pixels"):
-        render(draw_scene(Claim((Part("ring"),)), random.Random(0)), 31)
+        render(sample_scene(Claim((Part("ring"),)), random.Random(0)), 31)

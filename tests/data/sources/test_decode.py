@@ -1,4 +1,4 @@
-"""Pictures of every kind become RGB squares."""
+"""Images of every kind become RGB squares."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import torch
 from PIL import Image
 
 from mimgen.data import Transform
-from mimgen.data.sources.decode import CorruptPicture, decode_picture
+from mimgen.data.sources.decode import CorruptImage, decode_image
 from mimgen.errors import UserError
 from tests.data.pictures_on_disk import noise_jpeg
 
 
-def saved(picture: Image.Image, kind: str, exif: Image.Exif | None = None) -> bytes:
+def saved(image: Image.Image, kind: str, exif: Image.Exif | None = None) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **({"exif": exif} if exif else {}))
+    image.save(buffer, kind, **({"exif": exif} if exif else {}))
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
-    ("picture", "kind", "colour"),
+    ("image", "kind", "colour"),
     [
         (Image.new("RGBA", (4, 4), (255, 0, 0, 0)), "PNG", (255, 255, 255)),
         (Image.new("RGBA", (4, 4), (255, 0, 0, 128)), "PNG", (255, 127, 127)),
@@ -36,29 +36,29 @@ def saved(picture: Image.Image, kind: str, exif: Image.Exif | None = None) -> by
         (Image.new("RGB", (4, 4), (9, 8, 7)).quantize(4), "GIF", (9, 8, 7)),
     ],
 )
-def test_modes(picture: Image.Image, kind: str, colour: tuple[int, int, int]) -> None:
-    decoded = decode_picture(saved(picture, kind))
+def test_modes(image: Image.Image, kind: str, colour: tuple[int, int, int]) -> None:
+    decoded = decode_image(saved(image, kind))
     assert decoded.mode == "RGB"
     assert np.abs(np.asarray(decoded)[2, 2].astype(int) - colour).max() <= 1
 
 
 def test_a_palette_with_transparency_lies_on_white() -> None:
-    picture = Image.new("P", (4, 4), 0)
-    picture.putpalette([200, 0, 0, 0, 200, 0])
-    picture.info["transparency"] = 0
-    assert decode_picture(saved(picture, "PNG")).getpixel((1, 1)) == (255, 255, 255)
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([200, 0, 0, 0, 200, 0])
+    image.info["transparency"] = 0
+    assert decode_image(saved(image, "PNG")).getpixel((1, 1)) == (255, 255, 255)
 
 
 def test_exif_orientation() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert decode_picture(saved(Image.new("RGB", (8, 4)), "JPEG", exif)).size == (4, 8)
+    assert decode_image(saved(Image.new("RGB", (8, 4)), "JPEG", exif)).size == (4, 8)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", noise_jpeg()[:1500], b"\x89PNG\r\n\x1a\n" + b"x" * 40])
 def test_corrupt_bytes(content: bytes) -> None:
-    with pytest.raises(CorruptPicture):
-        decode_picture(content)
+    with pytest.raises(CorruptImage):
+        decode_image(content)
 
 
 def test_centre_crop_and_conditions() -> None:
@@ -69,7 +69,7 @@ def test_centre_crop_and_conditions() -> None:
     assert square.conditions.tolist() == [30, 10, 5, 0, 6]
 
 
-def test_small_pictures_are_enlarged() -> None:
+def test_small_images_are_enlarged() -> None:
     assert Transform(16)(Image.new("RGB", (3, 2), "white")).image.shape == (3, 16, 16)
 
 

@@ -37,29 +37,29 @@ def test_both_are_cut_and_mirrored_alike(folder):
     assert pairs.augments
     seen = set()
     for seed in range(12):
-        sample = pairs.draw(0, torch.Generator().manual_seed(seed))
+        sample = pairs.sample(0, torch.Generator().manual_seed(seed))
         assert torch.equal(sample.extras["second"], 255 - sample.image)
         seen.add(sample.image.numpy().tobytes())
     assert len(seen) > 6
 
 
-def test_a_corrupt_second_picture_is_passed_over(folder):
+def test_a_corrupt_second_image_is_passed_over(folder):
     (folder / "b" / "room" / "1.png").write_bytes(b"no picture")
     pairs = open_pairs(folder, size=12)
     assert pairs[1].key == "room/2.png" and list(pairs.corrupt) == ["room/1.png"]
     for path in (folder / "b").rglob("*.png"):
         path.write_bytes(b"no picture")
-    with pytest.raises(UserError, match="none of 6 pictures"):
+    with pytest.raises(UserError, match="none of 6 images"):
         open_pairs(folder, size=12)[0]
 
 
 def test_mistakes_are_named(folder, tmp_path):
     (folder / "b" / "room" / "3.png").unlink()
-    with pytest.raises(UserError, match=r"1 pictures are in only one.*room/3\.png"):
+    with pytest.raises(UserError, match=r"1 images are in only one.*room/3\.png"):
         open_pairs(folder, size=12)
     with pytest.raises(UserError, match="does not exist"):
         open_pairs(tmp_path / "nowhere", size=12)
     for part in ("a", "b"):
         (tmp_path / "empty" / part).mkdir(parents=True)
-    with pytest.raises(UserError, match="holds no pictures"):
+    with pytest.raises(UserError, match="holds no images"):
         open_pairs(tmp_path / "empty", size=12)

@@ -37,7 +37,7 @@ def test_an_epoch_holds_every_sample_in_a_repeatable_order(stream: ShardStream) 
     assert sorted(first) == [f"{number:05d}" for number in range(20)]
     assert keys(stream) == first and keys(stream, epoch=1) != first
     sample = next(stream.samples(0, 0))
-    assert sample.caption == f"picture {int(sample.key)}" and sample.image.shape == (3, 8, 8)
+    assert sample.caption == f"image {int(sample.key)}" and sample.image.shape == (3, 8, 8)
     assert sample.labels == {"class": int(sample.key) % 3}
 
 
@@ -95,9 +95,9 @@ def test_loader_goes_round_and_keeps_the_global_batch_size(stream: ShardStream) 
     assert [batch.keys for batch in again] == [batch.keys for batch in batches[0]]
 
 
-def test_a_stream_without_pictures_is_an_error(tmp_path: Path) -> None:
+def test_a_stream_without_images_is_an_error(tmp_path: Path) -> None:
     loader = StreamLoader(ShardStream(f"stream:{tmp_path}/gone.tar", Transform(8)), 2, 0)
-    with pytest.raises(UserError, match="no readable picture"):
+    with pytest.raises(UserError, match="no readable image"):
         next(loader.stream(0))
 
 

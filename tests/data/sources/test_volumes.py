@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mimgen.data import Dataset, Loader
-from mimgen.data.builtin.phantoms import ORGANS, draw_phantom, open_phantoms
+from mimgen.data.builtin.phantoms import ORGANS, open_phantoms, render_phantom
 from mimgen.data.contract import Augmented
 from mimgen.data.sources.volumes import VolumeFolder, open_volumes, read_volume
 from mimgen.errors import UserError
@@ -38,12 +38,12 @@ def test_phantoms_are_the_same_everywhere_and_labelled():
 
 
 def test_organs_are_where_the_segmentation_says():
-    image, classes = draw_phantom(torch.Generator().manual_seed(3), 24, len(ORGANS))
+    image, classes = render_phantom(torch.Generator().manual_seed(3), 24, len(ORGANS))
     found = {number: float(image[classes == number].mean()) for number in range(5) if (classes == number).any()}
     assert set(found) >= {1, 2, 4}
     assert found[1] == pytest.approx(0.9, abs=0.02) and found[2] == pytest.approx(0.1, abs=0.02)
     assert float(image[0, 0, 0]) == pytest.approx(0, abs=0.2), "corners are air"
-    few, none = draw_phantom(torch.Generator().manual_seed(3), 24, 1)
+    few, none = render_phantom(torch.Generator().manual_seed(3), 24, 1)
     assert len(none.unique()) == 2 and few.shape == (24, 24, 24)
 
 
@@ -70,9 +70,9 @@ def test_a_folder_gives_cubes_with_their_classes(folder):
 def test_random_cubes_keep_voxels_and_classes_together(folder):
     data = open_volumes(str(folder), 4, random_crop=True)
     assert isinstance(data, Augmented) and data.augments
-    draws = [data.draw(0, torch.Generator().manual_seed(seed)) for seed in range(8)]
-    assert len({float(sample.image[0, 0, 0, 0]) for sample in draws}) > 4
-    for sample in draws:
+    rng = [data.sample(0, torch.Generator().manual_seed(seed)) for seed in range(8)]
+    assert len({float(sample.image[0, 0, 0, 0]) for sample in rng}) > 4
+    for sample in rng:
         assert torch.equal(sample.extras["segmentation"], (sample.image[0] > 0).long())
 
 

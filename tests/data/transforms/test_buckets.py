@@ -1,4 +1,4 @@
-"""Aspect buckets: equal token counts, the nearest shape, one shape a batch, every picture equally often."""
+"""Aspect buckets: equal token counts, the nearest shape, one shape per batch, every image equally often."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from mimgen.data import PictureDataset, open_data
+from mimgen.data import ImageDataset, open_data
 from mimgen.data.transforms import buckets
 from mimgen.data.transforms.buckets import (
-    BucketedPictures,
+    BucketedImages,
     BucketLoader,
     bucket_shapes,
     bucketed_codes,
@@ -37,14 +37,14 @@ class Rows(list):
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> BucketedPictures:
+def make_images(tmp_path: Path) -> BucketedImages:
     noise = torch.Generator().manual_seed(0)
     for number, (width, height) in enumerate(SIDES):
         pixels = torch.randint(0, 256, (height, width, 3), generator=noise, dtype=torch.uint8).numpy()
         Image.fromarray(pixels).save(tmp_path / f"{number:02d}.png")
     plain = open_data(str(tmp_path), size=16)
-    assert isinstance(plain, PictureDataset)
-    return BucketedPictures(plain.listing, SHAPES)
+    assert isinstance(plain, ImageDataset)
+    return BucketedImages(plain.listing, SHAPES)
 
 
 @pytest.mark.parametrize(("side", "stride"), [(64, 8), (256, 16), (1024, 32), (16, 4), (8, 8)])
@@ -82,27 +82,27 @@ def test_shapes_that_few_take_are_given_up() -> None:
     assert settle(shapes, sides, 100) == [3] * 10 and settle(shapes, [], 2) == []
 
 
-def test_every_bucket_holds_enough(pictures: BucketedPictures, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = BucketedPictures(pictures.listing, SHAPES, least=4)
+def test_every_bucket_holds_enough(make_images: BucketedImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = BucketedImages(make_images.listing, SHAPES, minimum=4)
     assert sorted(Counter(made.buckets).values()) == [5, 12] and made[5].image.shape == (3, 16, 16)
-    assert made.fingerprint != pictures.fingerprint
+    assert made.fingerprint != make_images.fingerprint
     monkeypatch.setattr(buckets, "LONGEST", 4)
-    assert min(Counter(BucketedPictures(pictures.listing, SHAPES).buckets).values()) >= len(SIDES) / 4
+    assert min(Counter(BucketedImages(make_images.listing, SHAPES).buckets).values()) >= len(SIDES) / 4
 
 
 @pytest.mark.parametrize("few", [25, 36, 37, 61, 5000])
-def test_no_picture_comes_much_more_often_however_rare_its_shape(few: int) -> None:
+def test_no_image_comes_much_more_often_however_rare_its_shape(few: int) -> None:
     count = 100_000
     assert few >= count / buckets.LONGEST
-    places = [0] * few + [1] * (count // 3) + [2] * (count - few - count // 3)
-    share = BucketLoader(cast(Any, Rows(places)), 32, seed=0)._share
+    positions = [0] * few + [1] * (count // 3) + [2] * (count - few - count // 3)
+    share = BucketLoader(cast(Any, Rows(positions)), 32, seed=0)._share
     average = sum(share.values()) / count
-    sizes = Counter(places)
+    sizes = Counter(positions)
     assert all(0.5 <= times / sizes[bucket] / average <= 1.5 for bucket, times in share.items())
 
 
-def test_pictures_take_the_shape_of_their_bucket(pictures: BucketedPictures) -> None:
-    wide, tall, square = pictures[0], pictures[5], pictures[8]
+def test_images_take_the_shape_of_their_bucket(make_images: BucketedImages) -> None:
+    wide, tall, square = make_images[0], make_images[5], make_images[8]
     assert wide.image.shape == (3, 12, 20) and tall.image.shape == (3, 20, 12) and square.image.shape == (3, 16, 16)
     # 40 x 20 cut to 5 : 3 is 33.3 wide, of which 20 pixels remain: 3 of 40 are cut off on the left
     assert wide.conditions is not None
@@ -115,19 +115,19 @@ def test_exif_turns_the_sides(tmp_path: Path) -> None:
     Image.new("RGB", (40, 20), "red").save(tmp_path / "a.jpg", exif=turned)
     (tmp_path / "broken.png").write_bytes(b"no picture")
     plain = open_data(str(tmp_path), size=16)
-    assert isinstance(plain, PictureDataset)
-    made = BucketedPictures(plain.listing, SHAPES)
+    assert isinstance(plain, ImageDataset)
+    made = BucketedImages(plain.listing, SHAPES)
     assert made[0].image.shape == (3, 20, 12)
     assert made[1].image.shape == (3, 16, 16) and made[1].key == "a.jpg", "the next good one, in this one's shape"
 
 
-def test_a_batch_has_one_shape_and_every_picture_comes_equally_often(pictures: BucketedPictures) -> None:
-    loader = BucketLoader(pictures, 2, seed=3, prefetch=0)
+def test_a_batch_has_one_shape_and_every_image_comes_equally_often(make_images: BucketedImages) -> None:
+    loader = BucketLoader(make_images, 2, seed=3, prefetch=0)
     seen: Counter[int] = Counter()
     steps = sum(loader._share.values())
     for step in range(10 * steps):
         indices = loader.indices(step)
-        assert len({pictures.buckets[index] for index in indices}) == 1
+        assert len({make_images.buckets[index] for index in indices}) == 1
         seen.update(indices)
     rates = [seen[index] / (20 * steps / len(SIDES)) for index in range(len(SIDES))]
     assert min(rates) > 0.85 and max(rates) < 1.15
@@ -136,12 +136,12 @@ def test_a_batch_has_one_shape_and_every_picture_comes_equally_often(pictures: B
         assert batches[0].sizes is not None
 
 
-def test_the_order_depends_on_seed_and_step_only(pictures: BucketedPictures) -> None:
-    loader = BucketLoader(pictures, 4, seed=3)
+def test_the_order_depends_on_seed_and_step_only(make_images: BucketedImages) -> None:
+    loader = BucketLoader(make_images, 4, seed=3)
     straight = [loader.indices(step) for step in range(40)]
-    later = BucketLoader(pictures, 4, seed=3)
+    later = BucketLoader(make_images, 4, seed=3)
     assert [later.indices(step) for step in range(25, 40)] == straight[25:]
-    assert [BucketLoader(pictures, 4, seed=4).indices(step) for step in range(40)] != straight
+    assert [BucketLoader(make_images, 4, seed=4).indices(step) for step in range(40)] != straight
     # two processes see the two halves of every batch
     halves = [
         [batch.keys for [batch] in islice(loader.stream(7, rank=rank, world=2), 3)] for rank in (0, 1)
@@ -150,15 +150,15 @@ def test_the_order_depends_on_seed_and_step_only(pictures: BucketedPictures) -> 
     assert [a + b for a, b in zip(*halves, strict=True)] == whole
 
 
-def test_codes_have_the_shape_of_the_bucket(pictures: BucketedPictures) -> None:
+def test_codes_have_the_shape_of_the_bucket(make_images: BucketedImages) -> None:
     def encode(images: torch.Tensor) -> torch.Tensor:
         return (torch.nn.functional.avg_pool2d(images, 4)[:, 0] * 255).round().long()
 
-    made = bucketed_codes(pictures, encode, batch_size=2)
+    made = bucketed_codes(make_images, encode, batch_size=2)
     for index in (0, 5, 8):
         codes = made[index].codes
         assert codes is not None
-        assert torch.equal(codes, encode(pictures[index].image[None].float() / 255)[0])
+        assert torch.equal(codes, encode(make_images[index].image[None].float() / 255)[0])
     [batch] = next(BucketLoader(made, 3, seed=0).stream(0))
     assert batch.codes is not None and batch.codes.shape[1:] == torch.Size(s // 4 for s in batch.images.shape[2:])
 
@@ -169,9 +169,9 @@ def test_scores_reach_the_micro_conditions(tmp_path: Path) -> None:
         Image.new("RGB", (20, 20), "red").save(tmp_path / str(row["file_name"]))
     (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     data = open_data(str(tmp_path), size=16)
-    assert isinstance(data, PictureDataset) and data.scored
-    told = [data[index].conditions for index in range(3)]
-    assert [row[4].item() for row in told if row is not None] == [5.5, 6.0, 7.0]
+    assert isinstance(data, ImageDataset) and data.has_scores
+    reported = [data[index].conditions for index in range(3)]
+    assert [row[4].item() for row in reported if row is not None] == [5.5, 6.0, 7.0]
     fingerprint = data.fingerprint
     (tmp_path / "metadata.jsonl").write_text("\n".join(json.dumps({**row, "score": 1}) for row in rows))
     assert open_data(str(tmp_path), size=16).fingerprint != fingerprint, "a cache of other scores does not fit"

@@ -2,17 +2,19 @@ import torch
 from torch.testing import assert_close
 
 from mimgen.data.transforms.crops import resized_crops
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 
 def ramp():
-    """A picture whose channels are its column and row, from 0 to 1."""
-    places = (torch.arange(32) + 0.5) / 32
-    return torch.stack([places.expand(32, 32), places[:, None].expand(32, 32), torch.zeros(32, 32)]).repeat(8, 1, 1, 1)
+    """An image whose channels are its column and row, from 0 to 1."""
+    positions = (torch.arange(32) + 0.5) / 32
+    return torch.stack(
+        [positions.expand(32, 32), positions[:, None].expand(32, 32), torch.zeros(32, 32)]
+    ).repeat(8, 1, 1, 1)
 
 
 def test_crops_lie_inside_and_have_the_area_asked_for():
-    crops = resized_crops(ramp(), Draws(range(8)).uniform(5), 16, (0.25, 0.25))
+    crops = resized_crops(ramp(), SampleRNG(range(8)).uniform(5), 16, (0.25, 0.25))
     assert crops.shape == (8, 3, 16, 16)
     assert float(crops.min()) >= 0
     assert float(crops.max()) <= 1
@@ -24,11 +26,11 @@ def test_crops_lie_inside_and_have_the_area_asked_for():
     assert 0 < int((width < 0).sum()) < 8, "some rows are mirrored, not all"
 
 
-def test_the_whole_picture_is_the_largest_crop():
-    crops = resized_crops(ramp(), Draws([3]).uniform(5).expand(8, -1), 32, (4.0, 4.0))
+def test_the_whole_image_is_the_largest_crop():
+    crops = resized_crops(ramp(), SampleRNG([3]).uniform(5).expand(8, -1), 32, (4.0, 4.0))
     assert_close(crops.sort(-1).values, ramp()[:1].repeat(8, 1, 1, 1)[:8], atol=1e-5, rtol=0)
 
 
 def test_a_row_depends_on_its_own_stream():
-    several = resized_crops(ramp(), Draws(range(8)).uniform(5), 16)
-    assert_close(resized_crops(ramp()[:1], Draws([5]).uniform(5), 16), several[5:6])
+    several = resized_crops(ramp(), SampleRNG(range(8)).uniform(5), 16)
+    assert_close(resized_crops(ramp()[:1], SampleRNG([5]).uniform(5), 16), several[5:6])

@@ -9,21 +9,21 @@ import torch.nn.functional as F
 from mimgen.data.transforms.colours import Colours, blur, turn_hue
 from mimgen.data.transforms.views import NUMBERS, MultiCrop, crop, cubic, random_boxes, random_crops, triangle
 from mimgen.errors import UserError
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 
-def pictures(count=4, rows=20, columns=24):
+def make_images(count=4, rows=20, columns=24):
     return torch.rand(count, 3, rows, columns, generator=torch.Generator().manual_seed(0))
 
 
 def boxes(count, rows, columns, scale, **options):
-    return random_boxes(Draws(range(count)).uniform(NUMBERS), (rows, columns), scale, **options)
+    return random_boxes(SampleRNG(range(count)).uniform(NUMBERS), (rows, columns), scale, **options)
 
 
 @pytest.mark.parametrize(("kernel", "mode"), [(triangle, "bilinear"), (cubic, "bicubic")])
 @pytest.mark.parametrize("size", [7, 30])
 def test_a_crop_is_cut_out_then_resized(kernel, mode, size):
-    images = pictures()
+    images = make_images()
     chosen = boxes(4, 20, 24, (0.1, 0.9))
     made = crop(images, chosen, size, kernel)
     assert made.shape == (4, 3, size, size)
@@ -54,26 +54,26 @@ def test_where_no_box_fits_the_largest_centred_one_is_taken():
     assert chosen.left.tolist() == [14] * 3
 
 
-def test_a_picture_has_the_same_crop_whatever_the_batch():
-    images = pictures()
-    together = random_crops(images, Draws([5, 6, 7, 8]), 8)
-    alone = random_crops(images[2:3], Draws([7]), 8)
+def test_an_image_has_the_same_crop_whatever_the_batch():
+    images = make_images()
+    together = random_crops(images, SampleRNG([5, 6, 7, 8]), 8)
+    alone = random_crops(images[2:3], SampleRNG([7]), 8)
     torch.testing.assert_close(together[2:3], alone)
 
 
 def test_multi_crop():
-    views = MultiCrop(16, 8, small=3)(pictures(), Draws(range(4)))
+    views = MultiCrop(16, 8, small=3)(make_images(), SampleRNG(range(4)))
     assert views.large.shape == (2, 4, 3, 16, 16) and views.small.shape == (3, 4, 3, 8, 8)
     assert float(views.large.min()) >= 0 and float(views.large.max()) <= 1
     assert not torch.equal(views.large[0], views.large[1])
-    assert len(MultiCrop(16, 8, small=0)(pictures(), Draws(range(4))).small) == 0
+    assert len(MultiCrop(16, 8, small=0)(make_images(), SampleRNG(range(4))).small) == 0
     flat = torch.full((2, 3, 20, 20), 0.25)
-    plain = MultiCrop(16, 8, small=1, colours=())(flat, Draws([0, 1]))
+    plain = MultiCrop(16, 8, small=1, colours=())(flat, SampleRNG([0, 1]))
     torch.testing.assert_close(plain.large, torch.full((2, 2, 3, 16, 16), 0.25))
 
 
 def test_hue_turns_as_on_the_colour_wheel():
-    images = pictures(1, 3, 3)
+    images = make_images(1, 3, 3)
     turned = turn_hue(images, torch.tensor(0.3).view(1, 1, 1, 1))
     for before, after in zip(images.flatten(2)[0].T, turned.flatten(2)[0].T, strict=True):
         hue, saturation, value = colorsys.rgb_to_hsv(*before.tolist())
@@ -82,14 +82,14 @@ def test_hue_turns_as_on_the_colour_wheel():
 
 
 def test_blur_keeps_the_mean_and_smooths_more_with_a_larger_sigma():
-    images = pictures(1).expand(2, -1, -1, -1)
+    images = make_images(1).expand(2, -1, -1, -1)
     soft = blur(images, torch.tensor([0.5, 3.0]))
     assert images[0].std() > soft[0].std() > soft[1].std()
     torch.testing.assert_close(blur(torch.ones(1, 3, 5, 5), torch.tensor([2.0])), torch.ones(1, 3, 5, 5))
 
 
 def test_colours_by_their_chances():
-    images, uniform = pictures(), torch.full((4, 9), 0.5)
+    images, uniform = make_images(), torch.full((4, 9), 0.5)
     nothing = Colours(jittered=0, greyed=0, blurred=0)
     assert torch.equal(nothing(images, uniform), images)
     inverted = Colours(jittered=0, greyed=0, blurred=0, solarised=1)(images, uniform)
@@ -102,7 +102,7 @@ def test_colours_by_their_chances():
 
 def test_mistakes_are_named():
     with pytest.raises(UserError, match="scale"):
-        random_crops(pictures(), Draws(range(4)), 8, scale=(0.5, 1.5))
+        random_crops(make_images(), SampleRNG(range(4)), 8, scale=(0.5, 1.5))
     with pytest.raises(UserError, match="at least 1 large"):
         MultiCrop(large=0)
     with pytest.raises(UserError, match="give 3"):

@@ -1,4 +1,4 @@
-"""Folders of small pictures."""
+"""Folders of small images."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Maker = Callable[..., Path]
 
 @pytest.fixture
 def folder_of(tmp_path: Path) -> Maker:
-    """make(name, n, seed, red=0.5, side=32) writes n smooth random .png pictures and returns the folder."""
+    """make(name, n, seed, red=0.5, side=32) writes n smooth random .png images and returns the folder."""
 
     def make(name: str, n: int, seed: int, red: float = 0.5, side: int = 32) -> Path:
-        draws = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
-        draws[:, 0] = (draws[:, 0] + red - 0.5).clamp(0, 1)
-        pictures = eight_bit(torch.nn.functional.interpolate(draws, (side, side), mode="bilinear"))
+        rng = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+        rng[:, 0] = (rng[:, 0] + red - 0.5).clamp(0, 1)
+        images = eight_bit(torch.nn.functional.interpolate(rng, (side, side), mode="bilinear"))
         folder = tmp_path / name
         folder.mkdir()
-        for number, picture in enumerate(pictures):
-            Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).numpy())).save(folder / f"{number:04d}.png")
+        for number, image in enumerate(images):
+            Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy())).save(folder / f"{number:04d}.png")
         return folder
 
     return make

@@ -17,7 +17,7 @@ from mimgen.evaluation.generation import (
     inception,
     lab_hog,
     load_features,
-    measure_pictures,
+    measure_images,
     register_extractor,
     save_features,
 )
@@ -52,7 +52,7 @@ def command(
 
 def ours(first: Path, second: Path, extractor: Extractor, metrics: tuple[str, ...], size: int) -> dict[str, float]:
     samples, references = (
-        measure_pictures(from_folder(folder), extractor, keep=True) for folder in (first, second)
+        measure_images(from_folder(folder), extractor, keep=True) for folder in (first, second)
     )
     return generation_scores(samples, references, metrics, MetricSettings(kid_subset_size=size)).scores
 
@@ -113,9 +113,9 @@ def test_inception_from_a_file_equals_the_command(
 def test_saved_statistics_give_the_same_numbers(folder_of: Maker, tmp_path: Path) -> None:
     first, second = folder_of("a", 90, 0), folder_of("b", 80, 1, red=0.7)
     direct = ours(first, second, lab_hog(), ("fid", "kid", "prc"), 50)
-    references = measure_pictures(from_folder(second), lab_hog(), keep=True)
+    references = measure_images(from_folder(second), lab_hog(), keep=True)
     again = load_features(save_features(references, tmp_path / "kept" / "b.safetensors"))
-    samples = measure_pictures(from_folder(first), lab_hog(), keep=True)
-    told = MetricSettings(kid_subset_size=50)
-    assert generation_scores(samples, again, ("fid", "kid", "prc"), told).scores == direct
+    samples = measure_images(from_folder(first), lab_hog(), keep=True)
+    reported = MetricSettings(kid_subset_size=50)
+    assert generation_scores(samples, again, ("fid", "kid", "prc"), reported).scores == direct
     assert again.source == references.source

@@ -16,16 +16,16 @@ from mimgen.evaluation.generation import from_encoder, inception, lab_hog, trans
 from mimgen.evaluation.generation.extractors import project
 
 
-def pictures(n: int = 3, side: int = 32) -> Tensor:
+def make_images(n: int = 3, side: int = 32) -> Tensor:
     return torch.randint(0, 256, (n, 3, side, side), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 
 
 def test_lab_hog_is_the_projected_descriptor() -> None:
-    found = lab_hog()(pictures())
-    assert torch.equal(found.features, project(describe(pictures().float() / 255)))
+    found = lab_hog()(make_images())
+    assert torch.equal(found.features, project(describe(make_images().float() / 255)))
     assert found.logits is None
-    with pytest.raises(UserError, match="want uint8 pictures"):
-        lab_hog()(pictures().float())
+    with pytest.raises(UserError, match="want uint8 images"):
+        lab_hog()(make_images().float())
 
 
 def test_a_transformers_folder(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_a_transformers_folder(tmp_path: Path) -> None:
     model = Dinov2Model(Dinov2Config(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28))
     model.eval().save_pretrained(tmp_path)
     extractor = transformers_folder(tmp_path)
-    images = pictures(2, 28)
+    images = make_images(2, 28)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.no_grad():
         expected = model((images.float() / 255 - mean[:, None, None]) / std[:, None, None]).pooler_output
@@ -55,10 +55,10 @@ def test_an_encoder_of_ours() -> None:
     encoder = VitEncoder(image_size=32, patch=8, width=16, depth=1, heads=2)
     extractor = from_encoder(encoder, "vit", "abc", 32)
     with torch.no_grad():
-        tokens = encoder.eval()(pictures().float() / 255)
+        tokens = encoder.eval()(make_images().float() / 255)
     expected = tokens.prefix[:, 0] if tokens.prefix.shape[1] else tokens.patches.mean(1)
-    torch.testing.assert_close(extractor(pictures()).features, expected)
-    assert extractor(pictures(2, 48)).features.shape == (2, 16)
+    torch.testing.assert_close(extractor(make_images()).features, expected)
+    assert extractor(make_images(2, 48)).features.shape == (2, 16)
     assert extractor.key["weights"] == "abc"
 
 

@@ -23,7 +23,7 @@ from mimgen.evaluation.generation import (
     generation_scores,
     lab_hog,
     load_features,
-    measure_pictures,
+    measure_images,
     save_features,
 )
 
@@ -72,11 +72,11 @@ def test_kid_is_the_unbiased_polynomial_mmd() -> None:
 def test_inception_score_of_sure_and_varied_samples() -> None:
     """Certain classes, evenly spread over 4: exp(log 4) = 4; the same class for all: 1."""
     sure = 50 * torch.eye(4).repeat(10, 1)
-    told = MetricSettings(is_splits=1)
+    reported = MetricSettings(is_splits=1)
     rows = torch.randn(40, 2)
-    assert generation_scores(features(rows, sure), None, ("is",), told).scores["is"] == pytest.approx(4, rel=1e-6)
+    assert generation_scores(features(rows, sure), None, ("is",), reported).scores["is"] == pytest.approx(4, rel=1e-6)
     same = sure[:1].repeat(40, 1)
-    assert generation_scores(features(rows, same), None, ("is",), told).scores["is"] == pytest.approx(1, rel=1e-6)
+    assert generation_scores(features(rows, same), None, ("is",), reported).scores["is"] == pytest.approx(1, rel=1e-6)
 
 
 def test_precision_and_recall_tell_missing_from_false() -> None:
@@ -93,11 +93,11 @@ def test_precision_and_recall_tell_missing_from_false() -> None:
     assert wide["recall"] == 1
 
 
-def test_few_pictures_are_stated_or_refused() -> None:
+def test_few_images_are_stated_or_refused() -> None:
     small, large = features(torch.randn(4, 8)), features(torch.randn(20, 8))
     assert any("no full rank" in note for note in generation_scores(small, large, ("fid",)).warnings)
     assert not generation_scores(large, large, ("fid",)).warnings
-    with pytest.raises(UserError, match="at least 2 pictures"):
+    with pytest.raises(UserError, match="at least 2 images"):
         generation_scores(features(torch.randn(1, 8)), large, ("fid",))
     with pytest.raises(UserError, match="3 neighbours need more"):
         generation_scores(features(torch.randn(3, 8)), large, ("prc",))
@@ -138,28 +138,28 @@ def test_files_of_statistics_are_checked(tmp_path: Path) -> None:
 def test_folders_are_read_in_order_and_checked(folder_of: Maker, tmp_path: Path) -> None:
     folder = folder_of("a", 5, 0)
     source = from_folder(folder)
-    with Image.open(folder / "0003.png") as picture:
-        expected = torch.tensor(list(picture.convert("RGB").tobytes()), dtype=torch.uint8).view(32, 32, 3)
+    with Image.open(folder / "0003.png") as image:
+        expected = torch.tensor(list(image.convert("RGB").tobytes()), dtype=torch.uint8).view(32, 32, 3)
     assert torch.equal(source.read(3, 4)[0], expected.permute(2, 0, 1))
     assert from_folder(folder, limit=2).count == 2
     assert from_folder(folder, pixels=16).read(0, 2).shape == (2, 3, 16, 16)
     assert from_folder(folder).fingerprint == source.fingerprint != from_folder(folder, pixels=16).fingerprint
     Image.new("RGB", (20, 10)).save(folder / "odd.png")
     with pytest.raises(UserError, match=r"odd\.png is 20 x 10 px"):
-        measure_pictures(from_folder(folder), lab_hog())
+        measure_images(from_folder(folder), lab_hog())
     (folder / "odd.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"odd\.png does not open"):
-        measure_pictures(from_folder(folder), lab_hog())
+        measure_images(from_folder(folder), lab_hog())
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no pictures"):
+    with pytest.raises(UserError, match="holds no images"):
         from_folder(tmp_path / "empty")
     with pytest.raises(UserError, match="no such folder"):
         from_folder(tmp_path / "absent")
 
 
 def test_batches_do_not_change_statistics() -> None:
-    pictures = torch.rand(11, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    one, many = (measure_pictures(from_tensor(pictures), lab_hog(), batch_size=size) for size in (11, 3))
+    images = torch.rand(11, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    one, many = (measure_images(from_tensor(images), lab_hog(), batch_size=size) for size in (11, 3))
     torch.testing.assert_close(one.moments.scatter, many.moments.scatter)
     assert one.features is None
 

@@ -50,30 +50,30 @@ def test_float32_features_are_summed_in_float64() -> None:
 def test_bad_features_are_named() -> None:
     broken = rows(4)
     broken[2, 1] = torch.nan
-    with pytest.raises(UserError, match="1 of 4 pictures are NaN"):
+    with pytest.raises(UserError, match="1 of 4 images are NaN"):
         Moments.of(broken)
     with pytest.raises(UserError, match="at least one"):
         Moments.of(rows(4)[:0])
     with pytest.raises(UserError, match="5 and over 3 features"):
         Moments.of(rows(4)).merged(Moments.of(rows(4, 3)))
-    with pytest.raises(UserError, match="at least 2 pictures, got 1"):
+    with pytest.raises(UserError, match="at least 2 images, got 1"):
         _ = Moments.of(rows(1)).covariance
 
 
 _TWO = """
 import sys, torch
 import torch.distributed as dist
-from mimgen.evaluation.generation import from_tensor, lab_hog, measure_pictures, save_features
+from mimgen.evaluation.generation import from_tensor, lab_hog, measure_images, save_features
 dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}/store", rank=int(sys.argv[2]), world_size=2)
-pictures = torch.rand(7, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-found = measure_pictures(from_tensor(pictures), lab_hog(), keep=True, batch_size=2)
+images = torch.rand(7, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+found = measure_images(from_tensor(images), lab_hog(), keep=True, batch_size=2)
 save_features(found, f"{sys.argv[1]}/{dist.get_rank()}.safetensors")
 dist.destroy_process_group()
 """
 
 
-def test_two_processes_share_the_pictures_and_agree(tmp_path: Path) -> None:
-    from mimgen.evaluation.generation import from_tensor, lab_hog, load_features, measure_pictures
+def test_two_processes_share_the_images_and_agree(tmp_path: Path) -> None:
+    from mimgen.evaluation.generation import from_tensor, lab_hog, load_features, measure_images
 
     script = tmp_path / "two.py"
     script.write_text(_TWO)
@@ -83,8 +83,8 @@ def test_two_processes_share_the_pictures_and_agree(tmp_path: Path) -> None:
         for rank in "01"
     ]
     assert [each.wait(600) for each in running] == [0, 0]
-    pictures = torch.rand(7, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    alone = measure_pictures(from_tensor(pictures), lab_hog(), keep=True)
+    images = torch.rand(7, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    alone = measure_images(from_tensor(images), lab_hog(), keep=True)
     for rank in "01":
         found = load_features(tmp_path / f"{rank}.safetensors")
         assert found.count == 7

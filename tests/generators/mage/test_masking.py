@@ -7,14 +7,14 @@ import torch
 
 from mimgen.errors import UserError
 from mimgen.generators.mage.masking import TwoLevel
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 
 def test_equally_many_are_dropped_and_all_of_them_are_masked() -> None:
-    masked, dropped = TwoLevel(least=0.4)(36, Draws(range(50)))
-    assert dropped.hidden.sum(1).tolist() == [15] * 50  # ceil(14.4)
-    assert not bool((dropped.hidden & ~masked.hidden).any())
-    counts = masked.hidden.sum(1)
+    masked, dropped = TwoLevel(minimum=0.4)(36, SampleRNG(range(50)))
+    assert dropped.masked.sum(1).tolist() == [15] * 50  # ceil(14.4)
+    assert not bool((dropped.masked & ~masked.masked).any())
+    counts = masked.masked.sum(1)
     assert int(counts.min()) >= 15 and len(counts.unique()) > 5
     assert dropped.keep.shape == (50, 21)
 
@@ -23,14 +23,14 @@ def test_counts_are_rounded_up_and_whole_numbers_stay() -> None:
     noise = torch.rand(1, 100, generator=torch.Generator().manual_seed(0))
     for rate, count in ((0.55, 55), (0.551, 56), (1.0, 100), (0.5, 50)):
         masked, dropped = TwoLevel().split(noise, torch.tensor([rate]))
-        assert (int(masked.hidden.sum()), int(dropped.hidden.sum())) == (count, 50)
+        assert (int(masked.masked.sum()), int(dropped.masked.sum())) == (count, 50)
 
 
 def test_the_smallest_noise_is_dropped() -> None:
     noise = torch.tensor([[0.9, 0.1, 0.3, 0.2, 0.5, 0.6]])
-    masked, dropped = TwoLevel(least=0.5).split(noise, torch.tensor([0.6]))
-    assert dropped.hidden.nonzero()[:, 1].tolist() == [1, 2, 3]
-    assert masked.hidden.nonzero()[:, 1].tolist() == [1, 2, 3, 4]
+    masked, dropped = TwoLevel(minimum=0.5).split(noise, torch.tensor([0.6]))
+    assert dropped.masked.nonzero()[:, 1].tolist() == [1, 2, 3]
+    assert masked.masked.nonzero()[:, 1].tolist() == [1, 2, 3, 4]
 
 
 def test_rates_follow_the_truncated_normal() -> None:
@@ -49,12 +49,12 @@ def test_rates_follow_the_truncated_normal() -> None:
 
 
 def test_a_row_depends_on_its_own_stream() -> None:
-    together, alone = TwoLevel()(24, Draws([3, 7])), TwoLevel()(24, Draws([7]))
+    together, alone = TwoLevel()(24, SampleRNG([3, 7])), TwoLevel()(24, SampleRNG([7]))
     for many, one in zip(together, alone, strict=True):
-        assert torch.equal(many.hidden[1], one.hidden[0])
+        assert torch.equal(many.masked[1], one.masked[0])
 
 
-@pytest.mark.parametrize("options", [{"least": 0.0}, {"least": 1.0}, {"least": -0.1}, {"deviation": 0.0}])
+@pytest.mark.parametrize("options", [{"minimum": 0.0}, {"minimum": 1.0}, {"minimum": -0.1}, {"deviation": 0.0}])
 def test_messages(options: dict) -> None:
     with pytest.raises(UserError, match="choose a"):
         TwoLevel(**options)
@@ -62,4 +62,4 @@ def test_messages(options: dict) -> None:
 
 def test_something_is_seen() -> None:
     with pytest.raises(UserError, match="drops all 4 tokens"):
-        TwoLevel(least=0.99)(4, Draws([0]))
+        TwoLevel(minimum=0.99)(4, SampleRNG([0]))

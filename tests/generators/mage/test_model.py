@@ -11,7 +11,7 @@ from mimgen.generators.mage.model import MageTransformer
 from mimgen.sampling import unmask
 from mimgen.sampling.temperatures import Falling
 from mimgen.tokenizers import ConvTokenizer
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 NUMBERS: dict = {
     "side": 4, "codebook_size": 20, "width": 24, "depth": 2, "heads": 3,
@@ -76,13 +76,13 @@ def test_generation_by_the_common_sampler() -> None:
     assert torch.allclose(some, whole.gather(1, positions[..., None].expand(-1, -1, 20)), atol=1e-6)
     result = unmask(
         lambda tokens, positions, step, guided: model(tokens, positions=positions),
-        shown, mask_id=model.mask_id, steps=4, draws=Draws([1, 2]), grid=(4, 4), choice_temperature=Falling(4.5),
+        shown, mask_id=model.mask_id, steps=4, rng=SampleRNG([1, 2]), grid=(4, 4), choice_temperature=Falling(4.5),
     )  # fmt: skip
     assert bool((result.tokens < 20).all())
     assert torch.equal(result.tokens[TOKENS >= 12], TOKENS[TOKENS >= 12])
 
 
-def test_features_of_pictures() -> None:
+def test_features_of_images() -> None:
     torch.manual_seed(0)
     tokenizer = ConvTokenizer(channels=8, multipliers=(1,), blocks=1, stem=4, quantizer="fsq", levels=(5, 4)).eval()
     side = 4 * tokenizer.downsample

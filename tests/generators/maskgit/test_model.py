@@ -8,7 +8,7 @@ import torch
 from mimgen.errors import UserError
 from mimgen.generators.maskgit.model import ClassTransformer, GatedMlp
 from mimgen.sampling import Guidance, Halton, unmask
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 
 def transformer(**changes: object) -> ClassTransformer:
@@ -58,9 +58,9 @@ def test_positions_choose_rows_and_the_mask_may_be_scored() -> None:
     assert torch.allclose(more[..., :20], whole, atol=1e-6)
 
 
-@pytest.mark.parametrize(("hidden", "inner"), [(48, 256), (384, 256), (385, 256), (387, 512), (3072, 2048)])
-def test_the_gated_layer_is_rounded_up(hidden: int, inner: int) -> None:
-    assert GatedMlp(8, hidden, 0.0).w1.out_features == inner
+@pytest.mark.parametrize(("masked", "inner"), [(48, 256), (384, 256), (385, 256), (387, 512), (3072, 2048)])
+def test_the_gated_layer_is_rounded_up(masked: int, inner: int) -> None:
+    assert GatedMlp(8, masked, 0.0).w1.out_features == inner
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
@@ -86,14 +86,14 @@ def test_it_runs_on_the_common_sampler() -> None:
         logits = model(tokens.repeat(times, 1), labels, positions=positions.repeat(times, 1))
         return logits.chunk(2) if guided else logits
 
-    def draw(scale: float) -> torch.Tensor:
+    def sample(scale: float) -> torch.Tensor:
         start = torch.full((2, 16), model.mask_id)
-        options: dict = {"mask_id": model.mask_id, "steps": 5, "draws": Draws([1, 2]), "grid": (4, 4)}
+        options: dict = {"mask_id": model.mask_id, "steps": 5, "rng": SampleRNG([1, 2]), "grid": (4, 4)}
         return unmask(predict, start, order=Halton(), guidance=Guidance(scale), **options).tokens
 
-    assert bool((draw(3.0) < 20).all())
-    assert torch.equal(draw(3.0), draw(3.0))
-    assert not torch.equal(draw(3.0), draw(1.0))
+    assert bool((sample(3.0) < 20).all())
+    assert torch.equal(sample(3.0), sample(3.0))
+    assert not torch.equal(sample(3.0), sample(1.0))
 
 
 def test_there_may_be_no_registers() -> None:

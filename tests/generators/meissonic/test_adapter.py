@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from mimgen.checkpoints.release import convert
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
-from mimgen.generators.meissonic.adapter import RELEASE
+from mimgen.generators.meissonic.adapter import ADAPTER
 from mimgen.pipelines import MeissonicPipeline, TextToImage
 
 WORDS = ["<|startoftext|>", "<|endoftext|>", "red</w>", "car</w>", *"redca", "r</w>", "d</w>", "re", "ca"]
@@ -51,7 +51,7 @@ def release(folder: Path, variant: str = "", mask: int = 44) -> Path:
     clip.config.architectures = ["CLIPTextModelWithProjection"]  # as transformers writes it
     clip.config.save_pretrained(folder / "text_encoder")
     vocabulary, merges = folder / "v.json", folder / "m.txt"
-    write(vocabulary, {word: place for place, word in enumerate(dict.fromkeys(WORDS))})
+    write(vocabulary, {word: position for position, word in enumerate(dict.fromkeys(WORDS))})
     merges.write_text("#version: 0.2\nr e\nre d</w>\nc a\nca r</w>\n")
     CLIPTokenizer(str(vocabulary), str(merges), model_max_length=8).save_pretrained(folder / "tokenizer")
     (folder / "scheduler").mkdir()
@@ -67,30 +67,30 @@ def write(path: Path, content: dict[str, Any]) -> None:
 @pytest.mark.parametrize("variant", ["", ".fp16"])
 def test_folder_becomes_a_pipeline(tmp_path: Path, variant: str) -> None:
     source = release(tmp_path / "source", variant)
-    target = convert(RELEASE, source, tmp_path / "target")
+    target = convert(ADAPTER, source, tmp_path / "target")
     pipeline = TextToImage.load(target)
-    assert (pipeline.preset.resolution, pipeline.preset.clock) == ((1024, 1024), "steps")
+    assert (pipeline.preset.resolution, pipeline.preset.timestep_mode) == ((1024, 1024), "steps")
     assert pipeline.transformer.mask_id == 44
     kept = load_file(source / "transformer" / f"diffusion_pytorch_model{variant}.safetensors")
     assert all(torch.equal(value, kept[key].float()) for key, value in pipeline.transformer.state_dict().items())
     stored = load_file(target / "transformer" / "diffusion_pytorch_model.safetensors")
     assert next(iter(stored.values())).dtype == (torch.float16 if variant else torch.float32)
     if not variant:
-        drawn = pipeline(["red car"], resolution=(16, 16), steps=2)
-        assert drawn.images.shape == (1, 3, 16, 16)
+        sampled = pipeline(["red car"], resolution=(16, 16), steps=2)
+        assert sampled.images.shape == (1, 3, 16, 16)
 
 
 @pytest.mark.parametrize("variant", ["", ".fp16"])
 def test_release_opens_without_conversion(tmp_path: Path, variant: str) -> None:
     source = release(tmp_path / "source", variant)
-    converted = TextToImage.load(convert(RELEASE, source, tmp_path / "target"))
+    converted = TextToImage.load(convert(ADAPTER, source, tmp_path / "target"))
     direct = MeissonicPipeline.from_pretrained(source)
     direct.set_progress_bar_config(disable=True)
     assert direct.preset == converted.preset
     assert direct.dtype == torch.float32
     changes = {"resolution": (16, 16), "steps": 2, "guidance_scale": 2.0}
-    drawn = direct("red car", output_type="pt", seed=3, **changes)
-    assert torch.equal(drawn.tokens, converted(["red car"], seed=3, **changes).tokens)
+    sampled = direct("red car", output_type="pt", seed=3, **changes)
+    assert torch.equal(sampled.tokens, converted(["red car"], seed=3, **changes).tokens)
     if variant:
         named = MeissonicPipeline.from_pretrained(source, variant="fp16", torch_dtype=torch.float16)
         assert named.transformer.dtype == named.vqvae.model.dtype == torch.float16
@@ -112,25 +112,25 @@ def test_another_text_encoder_and_another_schedule(tmp_path: Path) -> None:
 
 def test_transformer_alone_with_and_without_config(tmp_path: Path) -> None:
     source = release(tmp_path / "source") / "transformer"
-    convert(RELEASE, source, tmp_path / "with")
+    convert(ADAPTER, source, tmp_path / "with")
     (source / "config.json").unlink()
-    convert(RELEASE, source, tmp_path / "without")
+    convert(ADAPTER, source, tmp_path / "without")
     read = [MeissonicTransformer.from_pretrained(tmp_path / name).config for name in ("with", "without")]
     assert read[0] == read[1]
 
 
 def test_mismatches_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="masks with id 7"):
-        convert(RELEASE, release(tmp_path / "mask", mask=7), tmp_path / "out")
+        convert(ADAPTER, release(tmp_path / "mask", mask=7), tmp_path / "out")
     source = release(tmp_path / "parts")
     (source / "scheduler").rename(tmp_path / "away")
     with pytest.raises(UserError, match="lacks scheduler"):
-        convert(RELEASE, source, tmp_path / "out")
+        convert(ADAPTER, source, tmp_path / "out")
     (tmp_path / "away").rename(source / "scheduler")
     path = source / "vqvae" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(path)
     tensors.pop("quantize.embedding.weight")
     save_file(tensors, path)
     with pytest.raises(UserError, match=r"1 missing: quantize\.embedding\.weight"):
-        convert(RELEASE, source, tmp_path / "out")
+        convert(ADAPTER, source, tmp_path / "out")
     assert not (tmp_path / "out").exists()

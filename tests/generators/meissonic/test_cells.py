@@ -32,7 +32,7 @@ def test_rows_of_different_counts_are_padded() -> None:
 
 
 def test_places_of_asked_cells() -> None:
-    asked = torch.tensor([[5, 2, 5], [0, 3, 1]])
-    cells = Cells.holding(asked, 6)
-    assert torch.equal(cells.index.gather(1, cells.places(asked, 6)), asked)
-    assert torch.equal(marked(asked, 6).sum(1), torch.tensor([2, 3]))
+    requested = torch.tensor([[5, 2, 5], [0, 3, 1]])
+    cells = Cells.holding(requested, 6)
+    assert torch.equal(cells.index.gather(1, cells.positions(requested, 6)), requested)
+    assert torch.equal(marked(requested, 6).sum(1), torch.tensor([2, 3]))

@@ -5,7 +5,7 @@ import torch
 
 from mimgen.generators import FeatureCache, Speed, TextPredictor, sample_text
 from mimgen.sampling import Confidence, Guidance, Halton, Order, Sampled
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 from tests.generators.text_models import CODES, COUNT, half_known, predictor
 
 EVERYTHING = torch.arange(COUNT)
@@ -14,24 +14,24 @@ Computed = list[tuple[int, int | None]]  # rows of the batch and cells of each s
 
 def watched(predict: TextPredictor) -> Computed:
     seen: Computed = []
-    original = predict.transformer.enter
+    original = predict.transformer.embed_tokens
 
     def enter(tokens, prepared, cells=None):
         seen.append((len(tokens), None if cells is None else cells.shape[1]))
         return original(tokens, prepared, cells)
 
-    predict.transformer.enter = enter
+    predict.transformer.embed_tokens = enter
     return seen
 
 
-def sample(predict: TextPredictor, order: Order, seeds=(1, 2, 3), start=None, scale: float = 4.0) -> Sampled:
-    return sample_text(predict, Draws(seeds), start=start, order=order, guidance=Guidance(scale))
+def sample(predict: TextPredictor, order: Order, seeds=(1, 2, 3), initial_tokens=None, scale: float = 4.0) -> Sampled:
+    return sample_text(predict, SampleRNG(seeds), initial_tokens=initial_tokens, order=order, guidance=Guidance(scale))
 
 
 def test_only_changed_and_asked_cells_are_computed_in_between() -> None:
     predict = predictor(Speed(cache=FeatureCache(every=4)))
     seen = watched(predict)
-    revealed = sample(predict, Halton()).revealed_at[0]
+    revealed = sample(predict, Halton()).unmasked_at[0]
     new = [int((revealed == step).sum()) for step in range(8)]
     full, partial = (6, None), [(6, new[step - 1] + new[step]) for step in range(8)]
     assert seen == [full, *partial[1:4], full, *partial[5:8]]
@@ -40,7 +40,7 @@ def test_only_changed_and_asked_cells_are_computed_in_between() -> None:
 def test_changes_are_seen_without_guidance_too() -> None:
     predict = predictor(Speed(cache=FeatureCache(every=8)))
     seen = watched(predict)
-    revealed = sample(predict, Halton(), scale=1.0).revealed_at[0]
+    revealed = sample(predict, Halton(), scale=1.0).unmasked_at[0]
     new = [int((revealed == step).sum()) for step in range(8)]
     assert seen == [(3, None), *((3, new[step - 1] + new[step]) for step in range(1, 8))]
 
@@ -85,18 +85,19 @@ def test_a_token_known_early_keeps_its_entry() -> None:
 @pytest.mark.parametrize("order", [Confidence(), Halton()], ids=["confidence", "halton"])
 @pytest.mark.parametrize("compress", [False, True], ids=["plain", "compressed"])
 @pytest.mark.parametrize("how", [None, "drop", "merge"])
-def test_a_picture_depends_on_its_own_row_only(how, compress: bool, order: Order) -> None:
+def test_an_image_depends_on_its_own_row_only(how, compress: bool, order: Order) -> None:
     speed = Speed(cache=FeatureCache(3, how), guidance_every=2 if how == "merge" else 1)
     together = predictor(speed, compress)
-    drawn, start = sample(together, order, start=half_known()), half_known()
-    assert bool((drawn.tokens < CODES).all())
-    assert torch.equal(drawn.tokens[start < CODES], start[start < CODES])
-    assert torch.equal(sample(together, order, start=start).tokens, drawn.tokens)  # a second run starts afresh
-    alone = sample(predictor(speed, compress, rows=slice(1, 2)), order, (2,), start[1:2])
-    assert torch.equal(alone.tokens[0], drawn.tokens[1])
+    sampled, initial_tokens = sample(together, order, initial_tokens=half_known()), half_known()
+    assert bool((sampled.tokens < CODES).all())
+    assert torch.equal(sampled.tokens[initial_tokens < CODES], initial_tokens[initial_tokens < CODES])
+    # a second run starts afresh
+    assert torch.equal(sample(together, order, initial_tokens=initial_tokens).tokens, sampled.tokens)
+    alone = sample(predictor(speed, compress, rows=slice(1, 2)), order, (2,), initial_tokens[1:2])
+    assert torch.equal(alone.tokens[0], sampled.tokens[1])
 
 
-def test_compression_takes_less_memory_and_the_size_is_told() -> None:
+def test_compression_takes_less_memory_and_the_size_is_reported() -> None:
     sizes = {}
     for how in (None, "drop", "merge"):
         predict = predictor(Speed(cache=FeatureCache(2, how, keep=0.25)))
@@ -131,5 +132,5 @@ def test_steps_without_guidance_in_between() -> None:
     for every in (1, 2):
         predict = predictor(Speed(cache=FeatureCache(4), guidance_every=every))
         guidance = Guidance(4.0, (0.3, 0.6))
-        drawn = sample_text(predict, Draws([1, 2, 3]), order=Halton(), guidance=guidance)
-        assert bool((drawn.tokens < CODES).all())
+        sampled = sample_text(predict, SampleRNG([1, 2, 3]), order=Halton(), guidance=guidance)
+        assert bool((sampled.tokens < CODES).all())

@@ -93,10 +93,10 @@ def test_every_input_matters() -> None:
     model, given = transformer(), inputs(3, 4)
     with torch.no_grad():
         base = model(*given)
-        for place in range(5):
+        for position in range(5):
             changed = list(given)
-            changed[place] = 40 - given[0] if place == 0 else given[place] + 1.0
-            assert not torch.allclose(base, model(*changed)), place
+            changed[position] = 40 - given[0] if position == 0 else given[position] + 1.0
+            assert not torch.allclose(base, model(*changed)), position
 
 
 def test_impossible_configurations_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Masked-token training: only hidden tokens count, memory-saving loss, dropped captions."""
+"""Masked-token training: only masked tokens count, memory-saving loss, dropped captions."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from mimgen.encoders import ByteTextEncoder
 from mimgen.generators import MeissonicTransformer
 from mimgen.generators.meissonic.objective import MaskedTokens, chunked_cross_entropy, micro_conditions
 from mimgen.tokenizers import ConvTokenizer
-from mimgen.types import Batch, Draws
+from mimgen.types import Batch, SampleRNG
 
 
 def objective(drop_condition: float = 0.0) -> MaskedTokens:
@@ -28,7 +28,7 @@ def batch(count: int = 4, codes: bool = True) -> Batch:
         images=torch.rand(count, 3, 16, 16, generator=generator),
         captions=("red apple", "blue car", "cat", "dog")[:count],
         keys=tuple("abcd"[:count]),
-        draws=Draws.for_rows(0, 0, range(count)),
+        rng=SampleRNG.for_rows(0, 0, range(count)),
         codes=torch.randint(0, 40, (count, 4, 4), generator=generator) if codes else None,
     )
 
@@ -50,8 +50,8 @@ def test_chunks_give_the_same_loss_and_gradient(chunk: int) -> None:
 def test_visible_tokens_do_not_enter_the_loss() -> None:
     part = objective()
     given = batch()
-    mask, _ = part.masking(16, batch().draws)
-    visible = ~mask.hidden.view(4, 4, 4)
+    mask, _ = part.masking(16, batch().rng)
+    visible = ~mask.masked.view(4, 4, 4)
     loss = part(given).total
     assert given.codes is not None
     seen: dict[str, torch.Tensor] = {}
@@ -84,7 +84,7 @@ def test_dropped_captions() -> None:
     kept = objective(0.0).captions(batch())
     assert kept == ["red apple", "blue car", "cat", "dog"]
     half, rows = objective(0.5), 240
-    many = Batch(torch.zeros(rows, 3, 4, 4), ("x",) * rows, ("k",) * rows, Draws.for_rows(0, 0, range(rows)))
+    many = Batch(torch.zeros(rows, 3, 4, 4), ("x",) * rows, ("k",) * rows, SampleRNG.for_rows(0, 0, range(rows)))
     assert 0.35 < half.captions(many).count("") / rows < 0.65
     with pytest.raises(ValueError, match="drop_condition"):
         objective(1.0)
@@ -99,19 +99,24 @@ def test_same_batch_same_loss_and_the_tokenizer_is_frozen() -> None:
     assert not part.tokenizer.training and part.transformer.training
 
 
-def test_micro_conditions_default_to_the_whole_picture() -> None:
+def test_micro_conditions_default_to_the_whole_image() -> None:
     assert micro_conditions(batch())[0].tolist() == [16, 16, 0, 0, 6]
 
 
-def test_factor_on_the_rate_that_is_told() -> None:
+def test_factor_on_the_rate_that_is_reported() -> None:
     heard = {}
-    for told in (1.0, 1000.0):
+    for timestep_scale in (1.0, 1000.0):
         part = objective()
-        part.told = told
+        part.timestep_scale = timestep_scale
         original = part.transformer.states
 
-        def states(tokens: torch.Tensor, *rest: torch.Tensor, told: float = told, original=original) -> torch.Tensor:
-            heard[told] = rest[2]
+        def states(
+            tokens: torch.Tensor,
+            *rest: torch.Tensor,
+            timestep_scale: float = timestep_scale,
+            original=original,
+        ) -> torch.Tensor:
+            heard[timestep_scale] = rest[2]
             return original(tokens, *rest)
 
         part.transformer.states = states  # type: ignore[method-assign]

@@ -11,7 +11,7 @@ from mimgen.errors import UserError
 from mimgen.generators import FeatureCache, Speed, sample_text
 from mimgen.generators.meissonic.speed import PLAIN
 from mimgen.sampling import Confidence, Guidance, Halton, Order, Sampled
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 from tests.generators.text_models import COUNT, GRID, half_known, predictor, text, transformer
 
 SWITCHES = {
@@ -23,22 +23,30 @@ SWITCHES = {
 }
 
 
-def sample(speed: Speed, compress: bool, order: Order, start: torch.Tensor | None, guidance: Guidance) -> Sampled:
-    return sample_text(predictor(speed, compress), Draws([1, 2, 3]), start=start, order=order, guidance=guidance)
+def sample(
+    speed: Speed, compress: bool, order: Order, initial_tokens: torch.Tensor | None, guidance: Guidance
+) -> Sampled:
+    return sample_text(
+        predictor(speed, compress),
+        SampleRNG([1, 2, 3]),
+        initial_tokens=initial_tokens,
+        order=order,
+        guidance=guidance,
+    )
 
 
-@pytest.mark.parametrize("start", [None, half_known()], ids=["empty", "inpainting"])
+@pytest.mark.parametrize("initial_tokens", [None, half_known()], ids=["empty", "inpainting"])
 @pytest.mark.parametrize("order", [Confidence(), Halton()], ids=["confidence", "halton"])
 @pytest.mark.parametrize("compress", [False, True], ids=["plain", "compressed"])
-def test_exact_switches_leave_the_tokens(compress: bool, order: Order, start: torch.Tensor | None) -> None:
+def test_exact_switches_leave_the_tokens(compress: bool, order: Order, initial_tokens: torch.Tensor | None) -> None:
     guidance = Guidance(4.0, (0.2, 0.8))  # with steps of one branch, too
-    plain = sample(PLAIN, compress, order, start, guidance)
+    plain = sample(PLAIN, compress, order, initial_tokens, guidance)
     for name, speed in SWITCHES.items():
         assert speed.exact
-        quick = sample(speed, compress, order, start, guidance)
+        quick = sample(speed, compress, order, initial_tokens, guidance)
         assert torch.equal(quick.tokens, plain.tokens), name
         torch.testing.assert_close(quick.log_probs, plain.log_probs, atol=1e-4, rtol=1e-4)
-    other = sample(PLAIN, compress, order, start, Guidance(1.0))
+    other = sample(PLAIN, compress, order, initial_tokens, Guidance(1.0))
     assert not torch.equal(other.tokens, plain.tokens)  # the comparison can fail
 
 
@@ -61,7 +69,7 @@ def test_the_text_is_embedded_once() -> None:
     for speed, count in ((Speed(), 1), (PLAIN, 8)):
         predict, calls = predictor(speed), []
         predict.transformer.context_embedder.register_forward_hook(lambda *_, calls=calls: calls.append(1))
-        sample_text(predict, Draws([1, 2, 3]), guidance=Guidance(4.0))
+        sample_text(predict, SampleRNG([1, 2, 3]), guidance=Guidance(4.0))
         assert len(calls) == count
 
 
@@ -72,7 +80,7 @@ def test_the_last_linear_layer_runs_once_for_both_branches() -> None:
         head = predict.transformer.mlm_layer
         original = head.logits
         head.logits = lambda x, seen=seen, original=original: seen.append(len(x)) or original(x)
-        sample_text(predict, Draws([1, 2, 3]), guidance=Guidance(4.0))
+        sample_text(predict, SampleRNG([1, 2, 3]), guidance=Guidance(4.0))
         rows[speed] = set(seen)
     assert rows == {Speed(): {3}, PLAIN: {6}}
 
@@ -107,12 +115,12 @@ def test_every_part_keeps_the_number_format(how) -> None:
         predict.transformer.double()
         logits = predict.guided(half_known(), torch.zeros(3, 1, dtype=torch.int64), 0, 2.0)
         assert logits.dtype == (torch.float32 if speed == PLAIN else torch.float64)
-        assert bool((sample_text(predict, Draws([1, 2, 3]), guidance=Guidance(4.0)).tokens < 40).all())
+        assert bool((sample_text(predict, SampleRNG([1, 2, 3]), guidance=Guidance(4.0)).tokens < 40).all())
 
 
 def test_sampling_fills_the_whole_grid() -> None:
-    drawn = sample(Speed(), True, Halton(), None, Guidance(2.0))
-    assert drawn.tokens.shape == (3, COUNT) and bool((drawn.tokens < 40).all())
+    sampled = sample(Speed(), True, Halton(), None, Guidance(2.0))
+    assert sampled.tokens.shape == (3, COUNT) and bool((sampled.tokens < 40).all())
 
 
 @pytest.mark.slow

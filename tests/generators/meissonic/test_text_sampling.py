@@ -14,18 +14,18 @@ from mimgen.generators.meissonic.text_sampling import (
     sample_text,
 )
 from mimgen.sampling import Guidance
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 
-def predictor(clock: str = "rate", rows: int = 2) -> TextPredictor:
+def predictor(timestep_mode: str = "rate", rows: int = 2) -> TextPredictor:
     torch.manual_seed(0)
     transformer = MeissonicTransformer(0, 1, 16, 1, 6, 16, vocab_size=11, codebook_size=10).eval()
     torch.nn.init.normal_(transformer.mlm_layer.conv2.weight)  # logits that differ
     text, negative = (TextStates(torch.randn(rows, 3, 6), torch.randn(rows, 16)) for _ in range(2))
-    return TextPredictor(transformer, (2, 3), text, negative, (24, 16, 1, 2, 5), 4, clock)
+    return TextPredictor(transformer, (2, 3), text, negative, (24, 16, 1, 2, 5), 4, timestep_mode)
 
 
-def test_what_the_model_is_told() -> None:
+def test_what_the_model_is_reported() -> None:
     tokens = torch.tensor([[10, 10, 10, 1, 2, 3], [10, 1, 2, 3, 4, 5]])
     torch.testing.assert_close(predictor().progress(tokens, 1), torch.tensor([1 / 2, 1 / 6]))
     assert predictor("steps").progress(tokens, 1).tolist() == [2.0, 2.0]
@@ -41,9 +41,9 @@ def test_branches() -> None:
 
 
 def test_guidance_of_one_is_the_conditional_branch() -> None:
-    plain = sample_text(predictor(), Draws([1, 2]))
-    same = sample_text(predictor(), Draws([1, 2]), guidance=Guidance(1.0))
-    strong = sample_text(predictor(), Draws([1, 2]), guidance=Guidance(1000.0))
+    plain = sample_text(predictor(), SampleRNG([1, 2]))
+    same = sample_text(predictor(), SampleRNG([1, 2]), guidance=Guidance(1.0))
+    strong = sample_text(predictor(), SampleRNG([1, 2]), guidance=Guidance(1000.0))
     assert torch.equal(plain.tokens, same.tokens)
     assert not torch.equal(plain.tokens, strong.tokens)
     assert bool((plain.tokens < 10).all())

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from mimgen.checkpoints.release import convert
 from mimgen.errors import UserError
-from mimgen.generators.titok_maskgit.adapter import RELEASE
+from mimgen.generators.titok_maskgit.adapter import ADAPTER
 from mimgen.generators.titok_maskgit.model import TiTokMaskGit
 
 SIZES = {"codebook_size": 10, "length": 6, "classes": 3, "width": 16, "depth": 3, "heads": 2, "hidden": 24}
@@ -20,9 +20,9 @@ def test_a_release_loads_as_it_is(body, tmp_path):
     model = TiTokMaskGit(**SIZES, body=body, dropout=0.2).eval()
     (tmp_path / "hf").mkdir()
     save_file(dict(model.state_dict()), tmp_path / "hf" / "model.safetensors")
-    said = {"model": {"generator": {"num_attention_heads": 2, "dropout": 0.2}}}
-    (tmp_path / "hf" / "config.json").write_text(json.dumps(said))
-    loaded = TiTokMaskGit.from_pretrained(convert(RELEASE, tmp_path / "hf", tmp_path / "made"))
+    output = {"model": {"generator": {"num_attention_heads": 2, "dropout": 0.2}}}
+    (tmp_path / "hf" / "config.json").write_text(json.dumps(output))
+    loaded = TiTokMaskGit.from_pretrained(convert(ADAPTER, tmp_path / "hf", tmp_path / "made"))
     assert loaded.config == model.config
     tokens, labels = torch.randint(0, 11, (2, 6)), torch.tensor([0, 3])
     assert torch.equal(loaded(tokens, labels), model(tokens, labels))
@@ -31,4 +31,4 @@ def test_a_release_loads_as_it_is(body, tmp_path):
 def test_something_else_is_refused(tmp_path):
     save_file({"head.weight": torch.zeros(2, 2)}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match="is not titok_maskgit"):
-        convert(RELEASE, tmp_path / "x.safetensors", tmp_path / "made")
+        convert(ADAPTER, tmp_path / "x.safetensors", tmp_path / "made")

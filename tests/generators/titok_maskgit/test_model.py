@@ -6,7 +6,7 @@ import torch
 from mimgen.errors import UserError
 from mimgen.generators.class_sampling import ClassPredictor, sample_classes
 from mimgen.generators.titok_maskgit.model import TiTokMaskGit, released_sampling
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 SIZES = {"codebook_size": 10, "length": 6, "classes": 3, "width": 16, "heads": 2, "hidden": 24}
 
@@ -72,7 +72,7 @@ def test_mistakes_are_named() -> None:
 
 def sampled(seeds: list[int], **options: object) -> torch.Tensor:
     model, labels = generator(), torch.tensor([seed % 3 for seed in seeds])
-    return sample_classes(model, labels, Draws(seeds), (1, 6), **{**released_sampling(4), **options}).tokens
+    return sample_classes(model, labels, SampleRNG(seeds), (1, 6), **{**released_sampling(4), **options}).tokens
 
 
 @pytest.mark.parametrize("codes", [0, 10])

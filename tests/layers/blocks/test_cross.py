@@ -24,9 +24,9 @@ def test_values_may_differ_from_keys_and_order_does_not_matter():
     torch.manual_seed(0)
     attention = CrossAttention(8, 2)
     queries, memory = torch.rand(2, 3, 8), torch.rand(2, 5, 8)
-    said = attention(queries, memory)
-    torch.testing.assert_close(attention(queries, memory.flip(1)), said)
-    assert not torch.allclose(attention(queries, memory, memory.flip(1)), said, atol=1e-4)
+    output = attention(queries, memory)
+    torch.testing.assert_close(attention(queries, memory.flip(1)), output)
+    assert not torch.allclose(attention(queries, memory, memory.flip(1)), output, atol=1e-4)
     with pytest.raises(UserError, match="change one of them"):
         CrossAttention(8, 3)
 

@@ -12,14 +12,14 @@ def numbers(*shape):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
 
 
-def test_units_are_the_places_of_the_picture():
+def test_units_are_the_places_of_the_image():
     embed = UnitEmbed(8, 4)
     embed.norm = torch.nn.Identity()
     images = numbers(2, 3, 16, 24)
     units, grid = embed(images)
     assert grid == (2, 3) and units.shape == (2, 6, 4, 4, 4)
     plane = embed.proj(images)
-    # back to a picture: rows of patches, then rows of units
+    # back to an image: rows of patches, then rows of units
     again = units.unflatten(1, grid).permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
     assert torch.equal(again, plane)
 

@@ -21,7 +21,7 @@ from mimgen.layers.pooling import (
     pooling_named,
 )
 
-# layouts of a picture matter to these
+# layouts of an image matter to these
 PLACED = ("clip", "cbam")
 
 
@@ -51,7 +51,7 @@ def test_efficient_pooling_is_the_papers_sum(bias: bool) -> None:
     for m in range(4):
         weights = (x.double() @ queries[m] / 16**0.5).softmax(1)
         slices.append(torch.einsum("bn,bnf->bf", weights, values[..., 2 * m : 2 * m + 2]))
-    seen = pooling.look(x)
+    seen = pooling.pool_with_maps(x)
     assert torch.allclose(seen.vector.double(), torch.cat(slices, 1), atol=1e-5)
     assert torch.allclose(seen.maps[:, 3].double(), weights, atol=1e-6)
 
@@ -75,7 +75,7 @@ def test_multihead_pooling_is_torchs_attention() -> None:
     reference.out_proj.load_state_dict(attn.proj.state_dict())
     x = tokens()
     expected, weights = reference(pooling.query.expand(3, -1, -1), x, x, average_attn_weights=False)
-    seen = pooling.look(x)
+    seen = pooling.pool_with_maps(x)
     assert torch.allclose(seen.vector, expected[:, 0], atol=1e-5)
     assert torch.allclose(seen.attention, weights, atol=1e-6)
 
@@ -84,7 +84,7 @@ def test_multihead_pooling_is_torchs_attention() -> None:
 def test_the_order_of_tokens_does_not_matter(name: str) -> None:
     x, pooling = tokens(), made(name)
     order = torch.randperm(9, generator=torch.Generator().manual_seed(1))
-    seen, turned = pooling.look(x), pooling.look(x[:, order])
+    seen, turned = pooling.pool_with_maps(x), pooling.pool_with_maps(x[:, order])
     assert torch.allclose(seen.vector, turned.vector, atol=1e-5)
     assert torch.allclose(seen.maps[..., order], turned.maps, atol=1e-6)
 
@@ -98,7 +98,7 @@ def test_the_order_matters_where_places_are_known(name: str) -> None:
 @pytest.mark.parametrize("name", POOLING_NAMES)
 def test_vector_and_maps_of_every_pooling(name: str) -> None:
     x, pooling = tokens(), made(name)
-    seen = pooling.look(x)
+    seen = pooling.pool_with_maps(x)
     assert seen.vector.shape == (3, pooling.features)
     assert torch.allclose(pooling(x), seen.vector, atol=1e-6)
     assert seen.maps.shape[0] == 3 and seen.maps.shape[2] == 9
@@ -149,10 +149,10 @@ def test_small_branches_leave_cait_near_its_token() -> None:
 
 
 def test_dimensions_beyond_the_defaults() -> None:
-    assert CocaPooling(16, queries=5, heads=2, head_width=6).look(tokens()).attention.shape == (3, 2, 5, 9)
-    assert ClipPooling(16, tokens=9, heads=2).look(tokens()).attention.shape == (3, 2, 10, 10)
-    assert JepaPooling(16, heads=2).look(tokens()).attention.shape == (3, 2, 1, 9)
-    assert CbamPooling(16, grid=(3, 4)).look(tokens(count=12)).attention.shape == (3, 1, 3, 4)
+    assert CocaPooling(16, queries=5, heads=2, head_width=6).pool_with_maps(tokens()).attention.shape == (3, 2, 5, 9)
+    assert ClipPooling(16, tokens=9, heads=2).pool_with_maps(tokens()).attention.shape == (3, 2, 10, 10)
+    assert JepaPooling(16, heads=2).pool_with_maps(tokens()).attention.shape == (3, 2, 1, 9)
+    assert CbamPooling(16, grid=(3, 4)).pool_with_maps(tokens(count=12)).attention.shape == (3, 1, 3, 4)
     assert pooling_named("efficient", 48, (3, 3)).queries == 16
     assert pooling_named("clip", 16, (2, 4), prefix=1)(tokens()).shape == (3, 16)
 

@@ -1,11 +1,11 @@
-"""Masks from attention: counts, sides, hints, and whole pictures."""
+"""Masks from attention: counts, sides, hints, and whole images."""
 
 import pytest
 import torch
 
 from mimgen.errors import UserError
 from mimgen.methods.attmask.masking import AttentionMasking, class_attention
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 GRID = (6, 6)
 N = 36
@@ -17,7 +17,7 @@ def guide(rows=16):
 
 def mask(mode, rows=16, seeds=None, **options):
     masking = AttentionMasking(mode, chance=options.pop("chance", 1.0), **options)
-    return masking(GRID, Draws(seeds or range(rows)), guide(rows)).hidden
+    return masking(GRID, SampleRNG(seeds or range(rows)), guide(rows)).masked
 
 
 def test_high_and_low_hide_the_two_ends():
@@ -47,17 +47,17 @@ def test_hints_are_shown_of_the_most_attended():
 
 def test_hints_that_were_not_hidden_change_nothing():
     hints = mask("hints", ratio=(0.1, 0.1), pool=1.0)
-    # 3 hidden, and 3 of all 36 shown: rarely the same
+    # 3 masked, and 3 of all 36 shown: rarely the same
     assert (hints.sum(1) <= 3).all() and int(hints.sum()) > 16 * 2
 
 
-def test_half_of_the_pictures_stay_whole():
-    hidden = mask("high", 400, chance=0.5)
-    whole = (hidden.sum(1) == 0).float().mean()
+def test_half_of_the_images_stay_whole():
+    masked = mask("high", 400, chance=0.5)
+    whole = (masked.sum(1) == 0).float().mean()
     assert 0.4 < float(whole) < 0.6
 
 
-def test_the_ratio_is_drawn_once_for_a_batch_or_for_each_picture():
+def test_the_ratio_is_drawn_once_for_a_batch_or_for_each_image():
     counts = mask("high").sum(1)
     assert len(set(counts.tolist())) == 1
     assert 3 <= int(counts[0]) <= 18
@@ -67,8 +67,8 @@ def test_the_ratio_is_drawn_once_for_a_batch_or_for_each_picture():
 
 
 def test_ties_do_not_change_the_count():
-    hidden = AttentionMasking("high", (0.3, 0.3), chance=1.0)(GRID, Draws([0, 1]), torch.zeros(2, N)).hidden
-    assert hidden.sum(1).tolist() == [10, 10]
+    masked = AttentionMasking("high", (0.3, 0.3), chance=1.0)(GRID, SampleRNG([0, 1]), torch.zeros(2, N)).masked
+    assert masked.sum(1).tolist() == [10, 10]
 
 
 def test_class_attention_is_the_class_row_averaged_over_heads():
@@ -84,4 +84,4 @@ def test_mistakes_are_named():
     with pytest.raises(UserError, match="shares"):
         AttentionMasking("high", (0.5, 0.1))
     with pytest.raises(UserError, match="same grid"):
-        AttentionMasking()(GRID, Draws([0]), torch.zeros(1, 9))
+        AttentionMasking()(GRID, SampleRNG([0]), torch.zeros(1, 9))

@@ -4,17 +4,17 @@ import torch
 
 from mimgen.data.transforms.views import MultiCrop
 from mimgen.methods.attmask.masking import AttentionMasking
-from mimgen.methods.attmask.objective import AttentionGuided
+from mimgen.methods.attmask.objective import AttMask
 from mimgen.methods.ibot.encoder import IbotVit
 from mimgen.methods.ibot.head import PrototypeHead
-from mimgen.types import Batch, Draws
+from mimgen.types import Batch, SampleRNG
 
 
 def objective(mode="high", **options):
     torch.manual_seed(0)
     head = PrototypeHead(32, 24, hidden=32, bottleneck=16)
     views = MultiCrop(16, 8, small=0)
-    return AttentionGuided(IbotVit(16, 4, 32, 2, 2), head, views, AttentionMasking(mode, **options))
+    return AttMask(IbotVit(16, 4, 32, 2, 2), head, views, AttentionMasking(mode, **options))
 
 
 def images(count=4):
@@ -27,19 +27,19 @@ def test_each_crop_is_masked_by_the_teachers_last_attention_of_it():
         for parameter in made.student.parameters():
             parameter.zero_()
     large = torch.stack([images(), images().flip(-1)])
-    taught = made.teach(large)
-    hidden = made.mask(large, taught, Draws(range(4))).hidden
-    counts = set(hidden.sum(1).tolist())
+    teacher_output = made.teach(large)
+    masked = made.mask(large, teacher_output, SampleRNG(range(4))).masked
+    counts = set(masked.sum(1).tolist())
     assert len(counts) == 1
     count = counts.pop()
     for row, crop in enumerate(large.flatten(0, 1)):
         maps = made.teacher.module.encoder(crop[None], attention=(1,)).attention[0]
         highest = maps[0, :, 0, 1:].mean(0).topk(count).indices
-        assert set(highest.tolist()) == set(hidden[row].nonzero()[:, 0].tolist())
+        assert set(highest.tolist()) == set(masked[row].nonzero()[:, 0].tolist())
 
 
 def test_a_step_in_every_mode_and_with_nothing_hidden():
-    batch = Batch(images(), ("",) * 4, ("",) * 4, Draws.for_rows(0, 0, range(4)))
+    batch = Batch(images(), ("",) * 4, ("",) * 4, SampleRNG.for_rows(0, 0, range(4)))
     for mode in ("high", "low", "hints"):
         losses = objective(mode).train()(batch)
         losses.total.backward()

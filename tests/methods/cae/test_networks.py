@@ -7,11 +7,11 @@ from mimgen.errors import UserError
 from mimgen.masking.block import Block
 from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder, rows_first
 from mimgen.methods.cae.regressor import RegressorBlock
-from mimgen.types import Draws, Mask
+from mimgen.types import Mask, SampleRNG
 
 
 def mask(count=2, grid=(4, 4)):
-    return Block(8, 2)(grid, Draws(range(count)))
+    return Block(8, 2)(grid, SampleRNG(range(count)))
 
 
 def test_the_first_half_of_the_channels_tells_the_row():
@@ -20,20 +20,20 @@ def test_the_first_half_of_the_channels_tells_the_row():
     assert torch.equal(table[0, 2, 8:], table[2, 2, 8:]) and not torch.equal(table[0, 0, 8:], table[0, 1, 8:])
 
 
-def test_an_encoder_for_pictures_of_any_shape_with_and_without_mask(tmp_path):
+def test_an_encoder_for_images_of_any_shape_with_and_without_mask(tmp_path):
     torch.manual_seed(0)
     encoder = CaeEncoder((16, 24), 4, 32, 2, 2).eval()
     images = torch.rand(2, 3, 16, 24)
     tokens = encoder(images, layers=(0, 1))
     assert tokens.patches.shape == (2, 24, 32) and tokens.grid == (4, 6) and len(tokens.levels) == 2
-    hidden = mask(grid=(4, 6))
-    seen = encoder(images, hidden)
+    masked = mask(grid=(4, 6))
+    seen = encoder(images, masked)
     assert seen.patches.shape == (2, 16, 32) and seen.prefix.shape == (2, 1, 32)
     nothing = encoder(images, Mask(torch.zeros(2, 24, dtype=torch.bool)))
     assert torch.equal(nothing.patches, tokens.patches)
     assert not encoder.pos_embed.requires_grad
     encoder.save_pretrained(tmp_path)
-    assert torch.equal(CaeEncoder.from_pretrained(tmp_path)(images, hidden).patches, seen.patches)
+    assert torch.equal(CaeEncoder.from_pretrained(tmp_path)(images, masked).patches, seen.patches)
     with pytest.raises(UserError, match="do not divide"):
         CaeEncoder((16, 23), 4, 32, 1, 2)
 
@@ -54,13 +54,13 @@ def test_what_is_read_holds_no_position():
     torch.manual_seed(0)
     block = RegressorBlock(8, 2)
     x, memory = torch.ones(1, 3, 8) * torch.arange(8), torch.ones(1, 5, 8) * torch.arange(8)
-    places = [torch.randn(1, count, 8) for count in (3, 5)]
+    positions = [torch.randn(1, count, 8) for count in (3, 5)]
     without = block(x, memory, torch.zeros(1, 3, 8), torch.zeros(1, 5, 8))
-    torch.testing.assert_close(block(x, memory, *places), without)
+    torch.testing.assert_close(block(x, memory, *positions), without)
 
 
 @pytest.mark.parametrize("width", [32, 24])
-def test_the_decoder_answers_for_hidden_patches(width, tmp_path):
+def test_the_decoder_answers_for_masked_patches(width, tmp_path):
     torch.manual_seed(0)
     encoder, decoder = CaeEncoder(16, 4, 32, 1, 2), CaeDecoder(11, 32, width, 2, 1, 2)
     images = torch.rand(2, 3, 16, 16)

@@ -6,20 +6,20 @@ import torch
 from mimgen.errors import UserError
 from mimgen.masking.block import Block
 from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
-from mimgen.methods.cae.objective import ContextAutoencoder
+from mimgen.methods.cae.objective import CAE
 from mimgen.methods.moving_average import Momentum
 from mimgen.targets import CodeTarget, PixelTarget
 from mimgen.tokenizers.centroids import CentroidTokenizer
-from mimgen.types import Batch, Draws, Mask
+from mimgen.types import Batch, Mask, SampleRNG
 
 
-def pictures(count=8):
+def make_images(count=8):
     generator = torch.Generator().manual_seed(0)
     return torch.rand(count, 3, 4, 4, generator=generator).repeat_interleave(4, 2).repeat_interleave(4, 3)
 
 
 def batch(step=0, count=8):
-    return Batch(pictures(count), ("",) * count, ("",) * count, Draws.for_rows(0, step, range(count)))
+    return Batch(make_images(count), ("",) * count, ("",) * count, SampleRNG.for_rows(0, step, range(count)))
 
 
 def objective(target=None, width=32, **options):
@@ -27,18 +27,18 @@ def objective(target=None, width=32, **options):
     target = target or CodeTarget(CentroidTokenizer.from_centroids(torch.rand(16, 48)))
     encoder = CaeEncoder(16, 4, 32, 2, 2)
     decoder = CaeDecoder(target.dim, 32, width, 1, 1, 2)
-    return ContextAutoencoder(encoder, decoder, target, Block(8, 2), **options)
+    return CAE(encoder, decoder, target, Block(8, 2), **options)
 
 
 def mask(count=4):
-    return Block(8, 2)((4, 4), Draws(range(count)))
+    return Block(8, 2)((4, 4), SampleRNG(range(count)))
 
 
-def elsewhere(images, places):
-    """Pictures with the first of `places` [B, M] of each row painted over."""
+def elsewhere(images, positions):
+    """Images with the first of `positions` [B, M] of each row painted over."""
     changed = images.clone()
-    for row, place in enumerate(places[:, 0].tolist()):
-        top, left = 4 * (place // 4), 4 * (place % 4)
+    for row, position in enumerate(positions[:, 0].tolist()):
+        top, left = 4 * (position // 4), 4 * (position % 4)
         changed[row, :, top : top + 4, left : left + 4] = 0
     return changed
 
@@ -61,60 +61,60 @@ def test_both_terms_fall(kind):
     assert sum(line["target"] for line in history[-5:]) < 0.9 * sum(line["target"] for line in history[:5])
 
 
-def test_the_encoder_does_not_see_hidden_patches_and_the_teacher_only_them():
-    judged = objective().eval()
-    images = pictures(4)
-    hidden, seen = elsewhere(images, mask().drop), elsewhere(images, mask().keep)
-    assert torch.equal(judged.encoder(images, mask()).patches, judged.encoder(hidden, mask()).patches)
-    assert not torch.equal(judged.encoder(images, mask()).patches, judged.encoder(seen, mask()).patches)
-    assert torch.equal(judged.latents(images, mask()), judged.latents(seen, mask()))
-    assert not torch.equal(judged.latents(images, mask()), judged.latents(hidden, mask()))
-    expected = judged.encoder(images, Mask(~mask().hidden)).patches
-    torch.testing.assert_close(judged.latents(images, mask()), expected)
+def test_the_encoder_does_not_see_masked_patches_and_the_teacher_only_them():
+    module = objective().eval()
+    images = make_images(4)
+    masked, seen = elsewhere(images, mask().drop), elsewhere(images, mask().keep)
+    assert torch.equal(module.encoder(images, mask()).patches, module.encoder(masked, mask()).patches)
+    assert not torch.equal(module.encoder(images, mask()).patches, module.encoder(seen, mask()).patches)
+    assert torch.equal(module.latents(images, mask()), module.latents(seen, mask()))
+    assert not torch.equal(module.latents(images, mask()), module.latents(masked, mask()))
+    expected = module.encoder(images, Mask(~mask().masked)).patches
+    torch.testing.assert_close(module.latents(images, mask()), expected)
 
 
-def test_the_decoder_reads_latents_of_hidden_patches_alone():
-    judged = objective()
-    first, second = (judged.encoder(images, mask()) for images in (pictures(4), pictures(4).flip(0)))
-    made, other = judged.decoder(first, mask()), judged.decoder(second, mask())
+def test_the_decoder_reads_latents_of_masked_patches_alone():
+    module = objective()
+    first, second = (module.encoder(images, mask()) for images in (make_images(4), make_images(4).flip(0)))
+    made, other = module.decoder(first, mask()), module.decoder(second, mask())
     assert not torch.equal(made.latents, other.latents)
     # with the same latents it says the same, whatever is visible
-    assert torch.equal(judged.decoder.decode(made.latents, second.grid, mask()), made.predicted)
+    assert torch.equal(module.decoder.decode(made.latents, second.grid, mask()), made.predicted)
     through = torch.autograd.grad(made.predicted.square().sum(), (made.latents, first.patches))
     assert all(gradient.abs().max() > 0 for gradient in through)
 
 
 def test_gradients_stop_at_the_teacher():
-    judged = objective(width=24).train()
-    judged.losses(pictures(4), mask()).terms["align"].backward()
-    assert all(parameter.grad is None for parameter in judged.teacher.parameters())
+    module = objective(width=24).train()
+    module.losses(make_images(4), mask()).terms["align"].backward()
+    assert all(parameter.grad is None for parameter in module.teacher.parameters())
     # aligned are the regressor's latents; the decoder behind them is not concerned
-    assert judged.decoder.head.weight.grad is None
-    assert judged.decoder.mask_token.grad.abs().max() > 0
-    assert judged.encoder.patch_embed.proj.weight.grad.abs().max() > 0
+    assert module.decoder.head.weight.grad is None
+    assert module.decoder.mask_token.grad.abs().max() > 0
+    assert module.encoder.patch_embed.proj.weight.grad.abs().max() > 0
 
 
 def test_at_momentum_0_the_teacher_is_the_encoder():
     for momentum, expected in ((None, 1.0), (Momentum(0.75, 0.75), 0.25)):
-        judged = objective(momentum=momentum).train()
-        assert not judged.teacher.training
-        before = judged.teacher.module.norm.weight.clone()
+        module = objective(momentum=momentum).train()
+        assert not module.teacher.training
+        before = module.teacher.module.norm.weight.clone()
         with torch.no_grad():
-            judged.encoder.norm.weight += 1
-        judged.after_step(1)
-        torch.testing.assert_close(judged.teacher.module.norm.weight - before, torch.full((32,), expected))
+            module.encoder.norm.weight += 1
+        module.after_step(1)
+        torch.testing.assert_close(module.teacher.module.norm.weight - before, torch.full((32,), expected))
 
 
 def test_the_alignment_is_a_mean_over_all_numbers():
-    judged = objective().eval()
-    terms = judged.losses(pictures(4), mask()).terms
-    made = judged.decoder(judged.encoder(pictures(4), mask()), mask())
-    torch.testing.assert_close(terms["align"], (made.latents - judged.latents(pictures(4), mask())).square().mean())
-    judged.weights = {"align": 0.0}
-    losses = judged.losses(pictures(4), mask())
+    module = objective().eval()
+    terms = module.losses(make_images(4), mask()).terms
+    made = module.decoder(module.encoder(make_images(4), mask()), mask())
+    torch.testing.assert_close(terms["align"], (made.latents - module.latents(make_images(4), mask())).square().mean())
+    module.weights = {"align": 0.0}
+    losses = module.losses(make_images(4), mask())
     assert torch.equal(losses.total, losses.terms["target"])
 
 
 def test_what_does_not_fit_is_named():
     with pytest.raises(UserError, match="output=48"):
-        ContextAutoencoder(CaeEncoder(16, 4, 32, 1, 2), CaeDecoder(16, 32, 32, 1, 1, 2), PixelTarget(4))
+        CAE(CaeEncoder(16, 4, 32, 1, 2), CaeDecoder(16, 32, 32, 1, 1, 2), PixelTarget(4))

@@ -6,26 +6,26 @@ import torch
 from mimgen.errors import UserError
 from mimgen.masking.block import Block
 from mimgen.methods.beitv2.network import BeitPretraining
-from mimgen.methods.ccvit.objective import CentroidModelling
+from mimgen.methods.ccvit.objective import CCViT
 from mimgen.tokenizers import ConvTokenizer
 from mimgen.tokenizers.centroids import CentroidTokenizer
-from mimgen.types import Batch, Draws
+from mimgen.types import Batch, SampleRNG
 
 
-def pictures(count=8):
+def make_images(count=8):
     generator = torch.Generator().manual_seed(0)
     return torch.rand(count, 3, 4, 4, generator=generator).repeat_interleave(4, 2).repeat_interleave(4, 3)
 
 
 def batch(step=0, count=8):
-    return Batch(pictures(count), ("",) * count, ("",) * count, Draws.for_rows(0, step, range(count)))
+    return Batch(make_images(count), ("",) * count, ("",) * count, SampleRNG.for_rows(0, step, range(count)))
 
 
 def objective(tokenizer=None, **options):
     torch.manual_seed(0)
     encoder = BeitPretraining(16, 4, 32, 2, 2, codes=16, early_layers=1, head_layers=1, second=48)
     codes = tokenizer or CentroidTokenizer(4, 16)
-    return CentroidModelling(encoder, codes, Block(6, 2), replaced=2, **options)
+    return CCViT(encoder, codes, Block(6, 2), replaced=2, **options)
 
 
 def test_both_heads_learn():
@@ -45,33 +45,33 @@ def test_both_heads_learn():
 
 
 def test_the_loss_is_on_hidden_and_replaced_patches_only():
-    judged = objective().eval()
-    hidden, replaced = torch.zeros(2, 16, dtype=torch.bool), torch.zeros(2, 16, dtype=torch.bool)
-    hidden[:, :3], replaced[:, 5:7] = True, True
-    images = pictures(2)
-    base = judged.losses(images, images, hidden, replaced).terms
+    module = objective().eval()
+    masked, replaced = torch.zeros(2, 16, dtype=torch.bool), torch.zeros(2, 16, dtype=torch.bool)
+    masked[:, :3], replaced[:, 5:7] = True, True
+    images = make_images(2)
+    base = module.losses(images, images, masked, replaced).terms
     elsewhere, scored = images.clone(), images.clone()
     elsewhere[:, :, 12:, 12:] = torch.rand(2, 3, 4, 4)
     scored[:, :, :4, :4] = torch.rand(2, 3, 4, 4)
-    same = judged.losses(images, elsewhere, hidden, replaced).terms
-    other = judged.losses(images, scored, hidden, replaced).terms
+    same = module.losses(images, elsewhere, masked, replaced).terms
+    other = module.losses(images, scored, masked, replaced).terms
     assert all(torch.equal(base[name], same[name]) for name in base)
     assert not torch.equal(base["pixel"], other["pixel"])
 
 
 def test_a_mean_over_scored_patches():
-    judged = objective().eval()
-    hidden, replaced = torch.zeros(2, 16, dtype=torch.bool), torch.zeros(2, 16, dtype=torch.bool)
-    hidden[:, :3], replaced[:, 5:7] = True, True
-    images = pictures(2)
-    terms = judged.losses(images, images, hidden, replaced).terms
-    ids = judged.codes(images)
-    network = judged.encoder
-    final, second = network.streams(network.normalised(judged.corrupted(images, ids, replaced)), hidden)
+    module = objective().eval()
+    masked, replaced = torch.zeros(2, 16, dtype=torch.bool), torch.zeros(2, 16, dtype=torch.bool)
+    masked[:, :3], replaced[:, 5:7] = True, True
+    images = make_images(2)
+    terms = module.losses(images, images, masked, replaced).terms
+    ids = module.codes(images)
+    network = module.encoder
+    final, second = network.streams(network.normalised(module.corrupted(images, ids, replaced)), masked)
     logits = network.lm_head(final[:, 1:])[:, [0, 1, 2, 5, 6]]
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, [0, 1, 2, 5, 6]].flatten())
     torch.testing.assert_close(terms["code"], expected)
-    pixels = network.cls_pt_lm_head(second[:, 1:]) - judged.pixels(images)
+    pixels = network.cls_pt_lm_head(second[:, 1:]) - module.pixels(images)
     torch.testing.assert_close(terms["pixel"], pixels[:, [0, 1, 2, 5, 6]].square().mean())
 
 
@@ -96,4 +96,4 @@ def test_what_does_not_fit_is_named():
         objective(CentroidTokenizer(8, 16))
     encoder = BeitPretraining(16, 4, 32, 2, 2, codes=16, early_layers=1, head_layers=1)
     with pytest.raises(UserError, match="second=48"):
-        CentroidModelling(encoder, CentroidTokenizer(4, 16))
+        CCViT(encoder, CentroidTokenizer(4, 16))

@@ -1,4 +1,4 @@
-"""Replaced patches: disjoint from the hidden ones, exact counts, pasted in the right place."""
+"""Replaced patches: disjoint from the masked ones, exact counts, pasted in the right place."""
 
 import pytest
 import torch
@@ -7,20 +7,20 @@ from mimgen.errors import UserError
 from mimgen.masking.block import Block
 from mimgen.methods.ccvit.replacement import choose_visible, paste
 from mimgen.tokenizers.centroids import CentroidTokenizer
-from mimgen.types import Draws, Mask
+from mimgen.types import Mask, SampleRNG
 
 
 def test_chosen_patches_are_visible_and_counted():
-    mask = Block(30, 4)((8, 8), Draws(range(20)))
-    chosen = choose_visible(mask, 10, Draws(range(100, 120)))
+    mask = Block(30, 4)((8, 8), SampleRNG(range(20)))
+    chosen = choose_visible(mask, 10, SampleRNG(range(100, 120)))
     assert chosen.sum(1).unique().tolist() == [10]
-    assert not (chosen & mask.hidden).any()
+    assert not (chosen & mask.masked).any()
     assert len(torch.unique(chosen, dim=0)) == 20
-    assert not choose_visible(mask, 0, Draws(range(20))).any()
-    everything = choose_visible(mask, 34, Draws(range(20)))
-    assert torch.equal(everything, ~mask.hidden)
+    assert not choose_visible(mask, 0, SampleRNG(range(20))).any()
+    everything = choose_visible(mask, 34, SampleRNG(range(20)))
+    assert torch.equal(everything, ~mask.masked)
     with pytest.raises(UserError, match="35 of 34"):
-        choose_visible(mask, 35, Draws(range(20)))
+        choose_visible(mask, 35, SampleRNG(range(20)))
 
 
 def test_pasted_patches_equal_the_centroid_exactly():
@@ -36,5 +36,5 @@ def test_pasted_patches_equal_the_centroid_exactly():
     assert torch.equal(paste(images, images + 1, torch.zeros(2, 6, dtype=torch.bool), 4), images)
 
 
-def test_a_mask_without_hidden_patches_leaves_everything_visible():
-    assert choose_visible(Mask(torch.zeros(2, 6, dtype=torch.bool)), 6, Draws([0, 1])).all()
+def test_a_mask_without_masked_patches_leaves_everything_visible():
+    assert choose_visible(Mask(torch.zeros(2, 6, dtype=torch.bool)), 6, SampleRNG([0, 1])).all()

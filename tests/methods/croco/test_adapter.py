@@ -7,9 +7,9 @@ from mimgen.checkpoints.release import convert
 from mimgen.decoders.cross_attention import CrossViewDecoder
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
-from mimgen.methods.croco.adapter import RELEASE, rename
+from mimgen.methods.croco.adapter import ADAPTER, rename
 from mimgen.methods.croco.encoder import CrossViewVit
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 SIZES = {"image_size": 16, "patch": 4, "width": 64, "depth": 2, "heads": 1}
 _NAMES = (("norm_memory", "norm_y"), *((f"cross_attn.{letter}.", f"cross_attn.proj{letter}.") for letter in "qkv"))
@@ -43,25 +43,25 @@ def test_encoder_and_decoder_come_over_whole(positions, tmp_path):
     if positions == "fixed":
         tensors |= {"enc_pos_embed": torch.zeros(16, 64), "dec_pos_embed": torch.zeros(16, 64)}
     torch.save({"model": tensors, "args": {"img_size": 16}}, tmp_path / "x.pth")
-    target = convert(RELEASE, tmp_path / "x.pth", tmp_path / "made")
+    target = convert(ADAPTER, tmp_path / "x.pth", tmp_path / "made")
     ours = CrossViewVit.from_pretrained(target)
     again = CrossViewDecoder.from_pretrained(target / "decoder")
     assert ours.positions == positions
     first, second = torch.rand(2, 2, 3, 16, 16)
-    mask = Random()((4, 4), Draws([0, 1]))
-    said = decoder(encoder(first, mask), encoder(second), mask)
-    assert torch.equal(again(ours(first, mask), ours(second), mask), said)
+    mask = Random()((4, 4), SampleRNG([0, 1]))
+    output = decoder(encoder(first, mask), encoder(second), mask)
+    assert torch.equal(again(ours(first, mask), ours(second), mask), output)
 
 
 def test_an_encoder_alone_and_the_config(tmp_path):
     encoder, _ = networks("rotary")
     torch.save({"model": official(encoder)}, tmp_path / "x.pth")
-    assert not (convert(RELEASE, tmp_path / "x.pth", tmp_path / "made") / "decoder").exists()
-    told = RELEASE.arguments({"enc_num_heads": 4, "pos_embed": "RoPE50"}, official(encoder))
-    assert told["heads"] == 4 and told["base"] == 50.0 and "decoder" not in told
-    within = RELEASE.arguments({"croco_kwargs": {"enc_num_heads": 2}}, official(encoder))
+    assert not (convert(ADAPTER, tmp_path / "x.pth", tmp_path / "made") / "decoder").exists()
+    reported = ADAPTER.arguments({"enc_num_heads": 4, "pos_embed": "RoPE50"}, official(encoder))
+    assert reported["heads"] == 4 and reported["base"] == 50.0 and "decoder" not in reported
+    within = ADAPTER.arguments({"croco_kwargs": {"enc_num_heads": 2}}, official(encoder))
     assert within["heads"] == 2
     assert rename("enc_pos_embed") is None
     torch.save({"model": {"weight": torch.zeros(2)}}, tmp_path / "y.pth")
     with pytest.raises(UserError, match="is not croco"):
-        convert(RELEASE, tmp_path / "y.pth", tmp_path / "other")
+        convert(ADAPTER, tmp_path / "y.pth", tmp_path / "other")

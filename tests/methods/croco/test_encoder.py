@@ -8,7 +8,7 @@ from mimgen.encoders.mae import mae_vit
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.croco.encoder import CrossViewVit
-from mimgen.types import Draws, Mask
+from mimgen.types import Mask, SampleRNG
 
 SIZES = {"image_size": 16, "patch": 4, "width": 32, "depth": 2, "heads": 2}
 
@@ -48,19 +48,19 @@ def test_visible_tokens_keep_their_places(pair):
     beside, below = torch.zeros(2, 1, 3, 16, 16)
     beside[0, :, :4, :4], beside[0, :, :4, 4:8] = content
     below[0, :, :4, :4], below[0, :, 4:8, :4] = content
-    said = []
-    for images, places in ((beside, [0, 1]), (below, [0, 4])):
-        hidden = torch.ones(1, 16, dtype=torch.bool)
-        hidden[0, places] = False
-        said.append(encoder(images, Mask(hidden)).patches)
-    assert not torch.allclose(*said, atol=1e-5), "the same two patches at other places"
+    output = []
+    for images, positions in ((beside, [0, 1]), (below, [0, 4])):
+        masked = torch.ones(1, 16, dtype=torch.bool)
+        masked[0, positions] = False
+        output.append(encoder(images, Mask(masked)).patches)
+    assert not torch.allclose(*output, atol=1e-5), "the same two patches at other positions"
 
 
 def test_the_first_encoding_does_not_see_the_second_view_and_the_prediction_does(pair):
     encoder, decoder = pair
     first, second = torch.rand(2, 2, 3, 16, 16)
     second.requires_grad_(True)
-    mask = Random(0.75)((4, 4), Draws([0, 1]))
+    mask = Random(0.75)((4, 4), SampleRNG([0, 1]))
     tokens = encoder(first, mask)
     assert tokens.patches.shape == (2, 4, 32)
     assert torch.autograd.grad(tokens.patches.sum(), second, allow_unused=True, retain_graph=True)[0] is None
@@ -85,16 +85,16 @@ def test_a_subset_decoder_tells_scored_patches_only():
     torch.manual_seed(0)
     encoder, decoder = mae_vit(**SIZES).eval(), SubsetDecoder(16, 4, 32, 24, 2, 2).eval()
     images = torch.rand(2, 3, 16, 16)
-    hidden = torch.ones(2, 16, dtype=torch.bool)
-    hidden[:, [3, 7]] = False
-    scored, more = torch.zeros_like(hidden), torch.zeros_like(hidden)
+    masked = torch.ones(2, 16, dtype=torch.bool)
+    masked[:, [3, 7]] = False
+    scored, more = torch.zeros_like(masked), torch.zeros_like(masked)
     scored[:, [0, 9]], more[:, [0, 5, 9]] = True, True
-    tokens = encoder(images, Mask(hidden))
-    few, many = (decoder(tokens, Mask(hidden, chosen)) for chosen in (scored, more))
+    tokens = encoder(images, Mask(masked))
+    few, many = (decoder(tokens, Mask(masked, chosen)) for chosen in (scored, more))
     assert few.shape == (2, 16, 48)
     assert torch.equal(few.abs().sum(-1) > 0, scored)
     # queries do not see each other, so more of them change nothing
     torch.testing.assert_close(few[scored], many[scored])
     seeing = SubsetDecoder(16, 4, 32, 24, 2, 2, self_attention=True).eval()
-    few, many = (seeing(tokens, Mask(hidden, chosen)) for chosen in (scored, more))
+    few, many = (seeing(tokens, Mask(masked, chosen)) for chosen in (scored, more))
     assert not torch.allclose(few[scored], many[scored], atol=1e-5)

@@ -9,40 +9,40 @@ from mimgen.decoders.cross_attention import CrossViewDecoder
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.croco.encoder import CrossViewVit
-from mimgen.methods.croco.objective import CrossViewCompletion
+from mimgen.methods.croco.objective import CroCo
 from mimgen.targets import PixelTarget
-from mimgen.types import Batch, Draws, Mask
+from mimgen.types import Batch, Mask, SampleRNG
 
 
-def pictures(step=0, count=16):
+def make_images(step=0, count=16):
     generator = torch.Generator().manual_seed(step)
     return torch.rand(count, 3, 4, 4, generator=generator).repeat_interleave(4, 2).repeat_interleave(4, 3)
 
 
 def batch(step=0, count=16, second=None):
-    """Views that are the same picture, or `second`."""
-    images = pictures(step, count)
+    """Views that are the same image, or `second`."""
+    images = make_images(step, count)
     extras = {"second": images if second is None else second}
-    return Batch(images, ("",) * count, ("",) * count, Draws.for_rows(0, step, range(count)), extras=extras)
+    return Batch(images, ("",) * count, ("",) * count, SampleRNG.for_rows(0, step, range(count)), extras=extras)
 
 
 def objective(**options):
     torch.manual_seed(0)
     encoder = CrossViewVit(16, 4, 32, 1, 2)
     target = PixelTarget(4, normalise=False, last=True)
-    return CrossViewCompletion(encoder, CrossViewDecoder(16, 4, 32, 32, 2, 2), target, Random(0.75), **options)
+    return CroCo(encoder, CrossViewDecoder(16, 4, 32, 32, 2, 2), target, Random(0.75), **options)
 
 
 def test_the_second_view_helps():
-    """Visible patches are black, hidden ones of one colour a picture, which only the second view shows."""
-    trained, hidden = objective().train(), (torch.arange(16) < 12)
-    trained.masking = lambda grid, draws: Mask(hidden.expand(len(draws), -1))
-    pixels = hidden.view(4, 4).repeat_interleave(4, 0).repeat_interleave(4, 1)
+    """Visible patches are black, masked ones of one colour an image, which only the second view shows."""
+    trained, masked = objective().train(), (torch.arange(16) < 12)
+    trained.masking = lambda grid, rng: Mask(masked.expand(len(rng), -1))
+    pixels = masked.view(4, 4).repeat_interleave(4, 0).repeat_interleave(4, 1)
 
     def coloured(step):
         colours = torch.rand(16, 3, 1, 1, generator=torch.Generator().manual_seed(step))
         images = colours * pixels
-        return Batch(images, ("",) * 16, ("",) * 16, Draws(range(16)), extras={"second": images})
+        return Batch(images, ("",) * 16, ("",) * 16, SampleRNG(range(16)), extras={"second": images})
 
     optimiser = torch.optim.AdamW(trained.parameters(), 3e-3)
     for step in range(40):
@@ -52,51 +52,51 @@ def test_the_second_view_helps():
         optimiser.step()
     assert set(losses.terms) == {"completion"}
     trained.eval()
-    judged = coloured(900)
+    module = coloured(900)
     with torch.no_grad():
-        right = trained(judged).total
-        wrong = trained(replace(judged, extras={"second": judged.images.roll(1, 0)})).total
-        none = trained(replace(judged, extras={"second": torch.zeros(16, 3, 16, 16)})).total
+        right = trained(module).total
+        wrong = trained(replace(module, extras={"second": module.images.roll(1, 0)})).total
+        none = trained(replace(module, extras={"second": torch.zeros(16, 3, 16, 16)})).total
     assert right < wrong / 1.5 and right < none / 1.5
 
 
-def test_only_hidden_patches_of_the_first_view_are_scored():
-    images, second = pictures(0, 2), pictures(1, 2)
-    mask = Random(0.75)((4, 4), Draws([0, 1]))
-    judged, everywhere = objective().eval(), objective(everywhere=True).eval()
-    distance = judged.target.loss(judged.predict(images, second, mask), judged.target(images))
-    torch.testing.assert_close(judged.losses(images, second, mask).total, distance[mask.hidden].mean())
+def test_only_masked_patches_of_the_first_view_are_scored():
+    images, second = make_images(0, 2), make_images(1, 2)
+    mask = Random(0.75)((4, 4), SampleRNG([0, 1]))
+    module, everywhere = objective().eval(), objective(everywhere=True).eval()
+    distance = module.target.loss(module.predict(images, second, mask), module.target(images))
+    torch.testing.assert_close(module.losses(images, second, mask).total, distance[mask.masked].mean())
     torch.testing.assert_close(everywhere.losses(images, second, mask).total, distance.mean())
 
 
 def test_visible_goals_do_not_count(monkeypatch):
-    judged, images, second = objective().eval(), pictures(0, 2), pictures(1, 2)
+    module, images, second = objective().eval(), make_images(0, 2), make_images(1, 2)
     mask = Mask((torch.arange(16) < 12).expand(2, -1))
-    said, base = judged.predict(images, second, mask), judged.losses(images, second, mask).total
-    monkeypatch.setattr(judged, "predict", lambda *_: torch.where(mask.hidden[..., None], said, said + 7))
-    assert torch.equal(judged.losses(images, second, mask).total, base)
+    output, base = module.predict(images, second, mask), module.losses(images, second, mask).total
+    monkeypatch.setattr(module, "predict", lambda *_: torch.where(mask.masked[..., None], output, output + 7))
+    assert torch.equal(module.losses(images, second, mask).total, base)
 
 
 def test_colours_change_apart_and_only_when_asked():
     seen = {}
 
     def watched(**options):
-        judged = objective(**options).eval()
-        judged.losses = lambda first, second, mask: seen.update(first=first, second=second) or torch.zeros(())
-        judged(batch())
+        module = objective(**options).eval()
+        module.losses = lambda first, second, mask: seen.update(first=first, second=second) or torch.zeros(())
+        module(batch())
         return seen
 
     same = watched()
-    assert torch.equal(same["first"], pictures()) and torch.equal(same["first"], same["second"])
+    assert torch.equal(same["first"], make_images()) and torch.equal(same["first"], same["second"])
     changed = watched(jitter=0.4)
     assert not torch.allclose(changed["first"], changed["second"], atol=0.01)
     assert float(changed["first"].min()) >= 0 and float(changed["first"].max()) <= 1
 
 
 def test_what_is_missing_is_named():
-    plain = Batch(pictures(0, 2), ("",) * 2, ("",) * 2, Draws([0, 1]))
+    plain = Batch(make_images(0, 2), ("",) * 2, ("",) * 2, SampleRNG([0, 1]))
     with pytest.raises(UserError, match="--data parallax"):
         objective()(plain)
     encoder, decoder = CrossViewVit(16, 4, 32, 1, 2), CrossViewDecoder(16, 4, 32, 24, 1, 2)
     with pytest.raises(UserError, match="build both for"):
-        CrossViewCompletion(encoder, decoder, PixelTarget(8), Random())
+        CroCo(encoder, decoder, PixelTarget(8), Random())

@@ -9,10 +9,10 @@ from mimgen.checkpoints.release import convert
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
-from mimgen.methods.dmjd.adapter import RELEASE
+from mimgen.methods.dmjd.adapter import ADAPTER
 from mimgen.methods.dmjd.branch import VisibleBranch
 from mimgen.methods.dmjd.encoder import ConvVitEncoder
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 from tests.parity.cases import load_case
 
 CASE = Path(__file__).parents[2] / "parity" / "cases" / "dmjd" / "rand_smooth_l2.safetensors"
@@ -29,10 +29,10 @@ def saved(path, tensors):
 
 
 def test_both_branches_come_over(weights, tmp_path):
-    target = convert(RELEASE, saved(tmp_path / "w.pth", weights), tmp_path / "made")
+    target = convert(ADAPTER, saved(tmp_path / "w.pth", weights), tmp_path / "made")
     encoder = ConvVitEncoder.from_pretrained(target)
     assert (encoder.grid, encoder.patch, encoder.dim) == ((14, 14), 16, 24)
-    mask = Random()((4, 4), Draws([0, 1]))
+    mask = Random()((4, 4), SampleRNG([0, 1]))
     tokens = encoder(torch.rand(2, 3, 64, 64), mask)
     assert MaeDecoder.from_pretrained(target / "decoder")(tokens, mask).shape == (2, 16, 12)
     visible = VisibleBranch.from_pretrained(target / "visible")
@@ -44,7 +44,7 @@ def test_both_branches_come_over(weights, tmp_path):
 def test_an_encoder_alone(weights, tmp_path):
     pretraining = ("decoder_", "mask_token", "proj_embed", "predictor")
     tensors = {key: value for key, value in weights.items() if not key.startswith(pretraining)}
-    target = convert(RELEASE, saved(tmp_path / "w.pth", tensors), tmp_path / "made")
+    target = convert(ADAPTER, saved(tmp_path / "w.pth", tensors), tmp_path / "made")
     assert ConvVitEncoder.from_pretrained(target).depth == 2
     assert not (target / "decoder").exists() and not (target / "visible").exists()
 
@@ -52,6 +52,6 @@ def test_an_encoder_alone(weights, tmp_path):
 def test_what_is_missing_is_listed(weights, tmp_path):
     tensors = {key: value for key, value in weights.items() if key != "predictor.0.bias"}
     with pytest.raises(UserError, match=r"missing visible\.predictor\.0\.bias"):
-        convert(RELEASE, saved(tmp_path / "w.pth", tensors), tmp_path / "made")
+        convert(ADAPTER, saved(tmp_path / "w.pth", tensors), tmp_path / "made")
     with pytest.raises(UserError, match="is not dmjd"):
-        convert(RELEASE, saved(tmp_path / "y.pth", {"weight": torch.zeros(2)}), tmp_path / "b")
+        convert(ADAPTER, saved(tmp_path / "y.pth", {"weight": torch.zeros(2)}), tmp_path / "b")

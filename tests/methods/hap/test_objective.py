@@ -11,17 +11,17 @@ from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.mae import mae_vit
 from mimgen.errors import UserError
 from mimgen.methods.hap.masking import Parts
-from mimgen.methods.hap.objective import PartsAndAlignment, contrast, matched
-from mimgen.methods.mim import MaskedModelling
+from mimgen.methods.hap.objective import HAP, contrast, matched
+from mimgen.methods.mim import MIM
 from mimgen.targets import PixelTarget
-from mimgen.types import Draws, Mask
+from mimgen.types import Mask, SampleRNG
 
 
 def objective(masking=None, **options):
     torch.manual_seed(0)
     encoder = mae_vit(image_size=(32, 16), patch=4, width=32, depth=1, heads=2)
     decoder = MaeDecoder((32, 16), 4, 32, 16, 1, 2)
-    return PartsAndAlignment(encoder, decoder, PixelTarget(4, last=True), masking or Parts(least=4), **options)
+    return HAP(encoder, decoder, PixelTarget(4, last=True), masking or Parts(minimum=4), **options)
 
 
 def batches(count=8):
@@ -33,7 +33,7 @@ def test_it_learns():
     optimiser = torch.optim.AdamW((p for p in trained.parameters() if p.requires_grad), 1e-2)
     batch, history = next(batches())[0], []
     for step in range(16):
-        losses = trained(dataclasses.replace(batch, draws=Draws.for_rows(0, step, range(8))))
+        losses = trained(dataclasses.replace(batch, rng=SampleRNG.for_rows(0, step, range(8))))
         optimiser.zero_grad()
         losses.total.backward()
         optimiser.step()
@@ -43,27 +43,27 @@ def test_it_learns():
 
 
 def test_the_loss_is_that_of_mae_in_both_views():
-    judged, images = objective(alignment_weight=0.0).eval(), next(batches(2))[0].images
+    module, images = objective(alignment_weight=0.0).eval(), next(batches(2))[0].images
     masks = [Mask(torch.rand(2, 32).argsort(1) < 16) for _ in range(2)]
-    losses = judged.losses(images, *masks)
-    plain = MaskedModelling(judged.encoder, judged.decoder, judged.target, lambda grid, draws: masks[0])
+    losses = module.losses(images, *masks)
+    plain = MIM(module.encoder, module.decoder, module.target, lambda grid, rng: masks[0])
     expected = sum(plain.losses(images, mask).total for mask in masks) / 2
     torch.testing.assert_close(losses.total, expected)
     assert set(losses.terms) == {"reconstruction"}
 
 
 def test_alignment_is_symmetric_in_the_views_and_least_where_they_agree():
-    judged, images = objective().eval(), next(batches(4))[0].images
+    module, images = objective().eval(), next(batches(4))[0].images
     masks = [Mask(torch.rand(4, 32).argsort(1) < 16) for _ in range(2)]
-    one, other = judged.losses(images, *masks), judged.losses(images, *masks[::-1])
+    one, other = module.losses(images, *masks), module.losses(images, *masks[::-1])
     torch.testing.assert_close(one.terms["alignment"], other.terms["alignment"])
     torch.testing.assert_close(one.total, one.terms["reconstruction"] + 0.05 * one.terms["alignment"])
     vectors = torch.eye(4)
-    least = contrast(vectors, vectors, 0.2)
-    torch.testing.assert_close(least, 0.4 * torch.log(1 + 3 * torch.tensor(-5.0).exp()))
+    minimum = contrast(vectors, vectors, 0.2)
+    torch.testing.assert_close(minimum, 0.4 * torch.log(1 + 3 * torch.tensor(-5.0).exp()))
     for seed in range(5):
         torch.manual_seed(seed)
-        assert contrast(vectors, vectors + torch.randn(4, 4), 0.2) > least
+        assert contrast(vectors, vectors + torch.randn(4, 4), 0.2) > minimum
     assert matched(vectors, vectors) == 1 and matched(vectors, vectors.roll(1, 0)) == 0
 
 
@@ -74,11 +74,11 @@ def test_keys_give_no_gradient():
 
 
 def test_views_have_masks_of_their_own_that_follow_the_joints(monkeypatch):
-    judged, seen = objective(), []
-    monkeypatch.setattr(judged, "losses", lambda images, *masks: seen.append(masks))
+    module, seen = objective(), []
+    monkeypatch.setattr(module, "losses", lambda images, *masks: seen.append(masks))
     batch = next(batches())[0]
-    judged(batch)
-    first, second = (mask.hidden for mask in seen[0])
+    module(batch)
+    first, second = (mask.masked for mask in seen[0])
     assert not torch.equal(first, second)
     assert first.sum(1).tolist() == second.sum(1).tolist() == [16] * 8
 
@@ -87,15 +87,15 @@ def test_data_without_joints():
     batch = dataclasses.replace(next(batches())[0], extras={})
     with pytest.raises(UserError, match="have no keypoints"):
         objective()(batch)
-    assert torch.isfinite(objective(Parts(most=0, least=4))(batch).total)
+    assert torch.isfinite(objective(Parts(maximum=0, minimum=4))(batch).total)
 
 
 def test_mistakes_are_named():
     built = objective()
     with pytest.raises(UserError, match="class_token=True"):
-        PartsAndAlignment(
+        HAP(
             mae_vit(image_size=16, patch=4, width=32, depth=1, heads=2, class_token=False, pool="mean"),
             built.decoder, built.target,
         )  # fmt: skip
     with pytest.raises(UserError, match="same patch"):
-        PartsAndAlignment(built.encoder, built.decoder, PixelTarget(8))
+        HAP(built.encoder, built.decoder, PixelTarget(8))

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from mimgen.checkpoints.official import ReleasedParts
+from mimgen.checkpoints.official import OfficialModel
 from mimgen.checkpoints.release import convert
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
-from mimgen.methods.hiendmae.adapter import RELEASE
+from mimgen.methods.hiendmae.adapter import ADAPTER
 from mimgen.methods.hiendmae.decoder import HierarchicalDecoder
 from mimgen.methods.hiendmae.encoder import VolumeVit
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 
 def parts(positions="fixed"):
@@ -22,7 +22,7 @@ def parts(positions="fixed"):
 def official(encoder, decoder):
     """The state dict under the names of the release."""
     found = {}
-    for key, value in ReleasedParts(encoder, decoder).state_dict().items():
+    for key, value in OfficialModel(encoder, decoder).state_dict().items():
         key = key.replace("decoder.cross_blocks.", "decoder.cross_attention_blocks.")
         key = key.replace("decoder.embed.", "encoder_to_decoder.3.").replace(".pos_embed", "_pos_embed")
         for ours, theirs in ((0, 2), (1, 1), (2, 0)):
@@ -37,22 +37,22 @@ def test_encoder_and_decoder_come_over_whole(tmp_path, positions, prefix):
     encoder, decoder = parts(positions)
     tensors = {f"{prefix}{key}": value for key, value in official(encoder, decoder).items()}
     torch.save({"state_dict": tensors}, tmp_path / "whole.pth")
-    target = convert(RELEASE, tmp_path / "whole.pth", tmp_path / "made")
+    target = convert(ADAPTER, tmp_path / "whole.pth", tmp_path / "made")
     ours, again = VolumeVit.from_pretrained(target), HierarchicalDecoder.from_pretrained(target / "decoder")
     assert ours.pos_embed.requires_grad == (positions == "learned") and again.taps == (9, 6, 3)
-    volumes, mask = torch.rand(2, 2, 8, 8, 8), Random(0.5)((2, 4), Draws([0, 1]))
-    said = decoder(encoder(volumes, mask, layers=decoder.taps), mask)
-    assert torch.equal(again(ours(volumes, mask, layers=again.taps), mask), said)
+    volumes, mask = torch.rand(2, 2, 8, 8, 8), Random(0.5)((2, 4), SampleRNG([0, 1]))
+    output = decoder(encoder(volumes, mask, layers=decoder.taps), mask)
+    assert torch.equal(again(ours(volumes, mask, layers=again.taps), mask), output)
 
 
 def test_an_encoder_alone_and_heads_of_a_config(tmp_path):
     encoder, decoder = parts()
     tensors = official(encoder, decoder)
-    told = RELEASE.arguments({"encoder": {"num_heads": 4}, "decoder": {"num_heads": 3}}, tensors)
-    assert told["heads"] == 4 and told["decoder"]["heads"] == 3
+    reported = ADAPTER.arguments({"encoder": {"num_heads": 4}, "decoder": {"num_heads": 3}}, tensors)
+    assert reported["heads"] == 4 and reported["decoder"]["heads"] == 3
     alone = {key: value for key, value in tensors.items() if key.startswith("encoder") and "to_decoder" not in key}
     torch.save(alone, tmp_path / "alone.pth")
-    target = convert(RELEASE, tmp_path / "alone.pth", tmp_path / "made")
+    target = convert(ADAPTER, tmp_path / "alone.pth", tmp_path / "made")
     assert not (target / "decoder").exists()
     volumes = torch.rand(1, 2, 8, 8, 8)
     assert torch.equal(VolumeVit.from_pretrained(target)(volumes).patches, encoder(volumes).patches)
@@ -63,4 +63,4 @@ def test_what_is_missing_is_listed(tmp_path):
     del tensors["encoder_to_decoder.0.bias"]
     torch.save(tensors, tmp_path / "x.pth")
     with pytest.raises(UserError, match=r"missing decoder\.memories\.2\.bias"):
-        convert(RELEASE, tmp_path / "x.pth", tmp_path / "made")
+        convert(ADAPTER, tmp_path / "x.pth", tmp_path / "made")

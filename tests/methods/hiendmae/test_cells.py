@@ -1,4 +1,4 @@
-"""Cells of pictures and volumes: order, round trip, mistakes."""
+"""Cells of images and volumes: order, round trip, mistakes."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def test_round_trip(sides, cell):
 def test_order_of_cells_and_of_their_numbers():
     volumes = torch.arange(2 * 4 * 4 * 4.0).reshape(1, 2, 4, 4, 4)
     cells = cut(volumes, (2, 2, 2))
-    # cell 5 is (1, 0, 1): planes 2-3, rows 0-1, columns 2-3; places first, then channels
+    # cell 5 is (1, 0, 1): planes 2-3, rows 0-1, columns 2-3; positions first, then channels
     part = volumes[0, :, 2:4, 0:2, 2:4]
     assert torch.equal(cells[0, 5], part.permute(1, 2, 3, 0).flatten())
     assert torch.equal(cut(volumes, (2, 2, 2), last=False)[0, 5], part.flatten())

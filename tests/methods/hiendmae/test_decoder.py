@@ -9,7 +9,7 @@ from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.hiendmae.decoder import HierarchicalDecoder
 from mimgen.methods.hiendmae.encoder import VolumeVit
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 TAPS = (2, 1, 0)
 
@@ -22,7 +22,7 @@ def parts():
 
 def seen():
     encoder, decoder = parts()
-    mask = Random(0.5)((2, 4), Draws([0, 1]))
+    mask = Random(0.5)((2, 4), SampleRNG([0, 1]))
     volumes = torch.rand(2, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     return encoder(volumes, mask, layers=TAPS), decoder, mask
 
@@ -70,6 +70,6 @@ def test_mistakes_are_named():
     with pytest.raises(UserError, match=r"layers=decoder\.taps"):
         decoder(replace(tokens, memories=tokens.memories[:2]), mask)
     with pytest.raises(UserError, match="same volumes"):
-        decoder(tokens, Random(0.25)((2, 4), Draws([0, 1])))
+        decoder(tokens, Random(0.25)((2, 4), SampleRNG([0, 1])))
     with pytest.raises(UserError, match="give taps"):
         HierarchicalDecoder(taps=())

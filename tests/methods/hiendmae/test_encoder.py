@@ -1,4 +1,4 @@
-"""The transformer of volumes: positions, taps, hidden cells, pictures."""
+"""The transformer of volumes: positions, taps, masked cells, images."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.hiendmae.encoder import VolumeVit, sincos
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 SIZES = {"image_size": (8, 8, 12), "patch": (4, 4, 4), "width": 24, "depth": 3, "heads": 2}
 
@@ -23,10 +23,10 @@ def volumes(*sides, channels=1):
 def test_positions_are_those_of_each_axis_in_turn():
     table = sincos(12, (2, 3, 4))
     assert table.shape == (24, 12)
-    place = table[1 * 12 + 2 * 4 + 3]
+    position = table[1 * 12 + 2 * 4 + 3]
     for axis, number in enumerate((1.0, 2.0, 3.0)):
         angles = torch.tensor([number, number / 100])  # 10000^(-1 / 2)
-        torch.testing.assert_close(place[4 * axis : 4 * axis + 4], torch.cat([angles.sin(), angles.cos()]))
+        torch.testing.assert_close(position[4 * axis : 4 * axis + 4], torch.cat([angles.sin(), angles.cos()]))
     with pytest.raises(UserError, match="multiple of 6"):
         sincos(16, (2, 2, 2))
 
@@ -52,7 +52,7 @@ def test_taps_are_outputs_of_blocks_counted_from_0():
 
 def test_hidden_voxels_reach_neither_output_nor_memories():
     looks, x = encoder(), volumes()
-    mask = Random()((2, 6), Draws([0, 1]))
+    mask = Random()((2, 6), SampleRNG([0, 1]))
     other = x.clone()
     plane, row, column = torch.unravel_index(mask.drop[0, 0], (2, 2, 3))
     other[0, :, 4 * plane : 4 * plane + 4, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 9
@@ -62,7 +62,7 @@ def test_hidden_voxels_reach_neither_output_nor_memories():
     assert not torch.equal(looks(x).patches, looks(other).patches)
 
 
-def test_pictures_learned_positions_and_saving(tmp_path):
+def test_images_learned_positions_and_saving(tmp_path):
     looks = encoder(image_size=(8, 16), patch=4, channels=3, mean=(0.5,) * 3, std=(0.5,) * 3, positions="learned")
     assert looks.pos_embed.requires_grad and not encoder().pos_embed.requires_grad
     tokens = looks(volumes(8, 16, channels=3))

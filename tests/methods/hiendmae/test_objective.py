@@ -1,4 +1,4 @@
-"""Hi-End-MAE learns on volumes and on pictures; what is scored; parts that do not fit."""
+"""Hi-End-MAE learns on volumes and on images; what is scored; parts that do not fit."""
 
 import pytest
 import torch
@@ -7,9 +7,9 @@ from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.hiendmae.decoder import HierarchicalDecoder
 from mimgen.methods.hiendmae.encoder import VolumeVit
-from mimgen.methods.hiendmae.objective import HierarchicalModelling
+from mimgen.methods.hiendmae.objective import HiEndMAE
 from mimgen.methods.hiendmae.target import VolumeTarget
-from mimgen.types import Batch, Draws
+from mimgen.types import Batch, SampleRNG
 
 TAPS = (2, 1, 0)
 
@@ -19,20 +19,20 @@ def objective(axes):
     channels, cell = (1, (2, 2, 2)) if axes == 3 else (3, (4, 4))
     encoder = VolumeVit((8,) * axes if axes == 3 else (16, 16), cell, 24, 3, 2, channels=channels)
     target = VolumeTarget(cell, channels)
-    return HierarchicalModelling(encoder, HierarchicalDecoder(encoder.cells, 24, target.dim, TAPS, 24, 1, 2), target)
+    return HiEndMAE(encoder, HierarchicalDecoder(encoder.cells, 24, target.dim, TAPS, 24, 1, 2), target)
 
 
 def volumes(axes, count=8):
     """Smooth volumes: waves of a random direction."""
-    draws = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     sides = (8,) * 3 if axes == 3 else (16, 16)
-    places = torch.stack(torch.meshgrid(*(torch.linspace(0, 3, side) for side in sides), indexing="ij"), -1)
-    waves = (places @ torch.rand(axes, count, generator=draws)).movedim(-1, 0).sin()
+    positions = torch.stack(torch.meshgrid(*(torch.linspace(0, 3, side) for side in sides), indexing="ij"), -1)
+    waves = (positions @ torch.rand(axes, count, generator=rng)).movedim(-1, 0).sin()
     return waves[:, None].expand(-1, 1 if axes == 3 else 3, *sides).contiguous()
 
 
 def batch(axes, step=0, count=8):
-    return Batch(volumes(axes, count), ("",) * count, ("",) * count, Draws.for_rows(0, step, range(count)))
+    return Batch(volumes(axes, count), ("",) * count, ("",) * count, SampleRNG.for_rows(0, step, range(count)))
 
 
 @pytest.mark.parametrize("axes", [2, 3])
@@ -51,19 +51,19 @@ def test_it_learns(axes):
 
 @pytest.mark.parametrize("axes", [2, 3])
 def test_the_loss_is_a_mean_over_hidden_cells(axes):
-    judged, x = objective(axes).eval(), volumes(axes, 2)
-    mask = judged.mask(x, Draws([1, 2]))
-    cells = torch.Size(judged.cells).numel()
-    assert mask.hidden.shape == (2, cells) and mask.hidden.sum(1).tolist() == [cells * 3 // 4] * 2
-    difference = (judged.predict(x, mask) - judged.target(x))[mask.hidden]
-    torch.testing.assert_close(judged.losses(x, mask).total, difference.square().mean())
+    module, x = objective(axes).eval(), volumes(axes, 2)
+    mask = module.mask(x, SampleRNG([1, 2]))
+    cells = torch.Size(module.cells).numel()
+    assert mask.masked.shape == (2, cells) and mask.masked.sum(1).tolist() == [cells * 3 // 4] * 2
+    difference = (module.predict(x, mask) - module.target(x))[mask.masked]
+    torch.testing.assert_close(module.losses(x, mask).total, difference.square().mean())
 
 
 def test_parts_that_do_not_fit_are_named():
     encoder, target = VolumeVit((8, 8, 8), 2, 24, 3, 2), VolumeTarget((2, 2, 2))
     with pytest.raises(UserError, match="build them alike"):
-        HierarchicalModelling(encoder, HierarchicalDecoder((2, 2, 2), 24, 8, TAPS, 12, 1, 2), target)
+        HiEndMAE(encoder, HierarchicalDecoder((2, 2, 2), 24, 8, TAPS, 12, 1, 2), target)
     with pytest.raises(UserError, match="taps"):
-        HierarchicalModelling(encoder, HierarchicalDecoder((4, 4, 4), 24, 8, (9, 6, 3), 12, 1, 2), target, Random())
+        HiEndMAE(encoder, HierarchicalDecoder((4, 4, 4), 24, 8, (9, 6, 3), 12, 1, 2), target, Random())
     with pytest.raises(UserError, match="build both for the same patch"):
-        HierarchicalModelling(encoder, HierarchicalDecoder((4, 4, 4), 24, 9, TAPS, 12, 1, 2), target)
+        HiEndMAE(encoder, HierarchicalDecoder((4, 4, 4), 24, 9, TAPS, 12, 1, 2), target)

@@ -1,11 +1,11 @@
-"""Masks that hide hard patches: exact counts, the highest scores for sure, the rest at random."""
+"""Masks that mask hard patches: exact counts, the highest scores for sure, the rest at random."""
 
 import pytest
 import torch
 
 from mimgen.errors import UserError
 from mimgen.methods.hpm.masking import Hard, hardest
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 GRID = (6, 4)
 
@@ -17,15 +17,15 @@ def scores(rows=50):
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.25, 0.5, 0.99, 1.0])
 def test_the_number_is_exact_and_the_highest_scores_are_hidden(share):
     guide, masking = scores(), Hard(0.75, share)
-    hidden = masking(GRID, Draws(range(50)), guide).hidden
-    assert (hidden.sum(1) == 18).all()
+    masked = masking(GRID, SampleRNG(range(50)), guide).masked
+    assert (masked.sum(1) == 18).all()
     sure = guide.topk(int(share * 18), dim=1).indices
-    assert hidden.gather(1, sure).all()
+    assert masked.gather(1, sure).all()
 
 
 def test_the_others_are_uniform():
     guide = torch.arange(24.0).expand(2000, 24)
-    rate = Hard(0.75, 0.5)(GRID, Draws(range(2000)), guide).hidden.float().mean(0)
+    rate = Hard(0.75, 0.5)(GRID, SampleRNG(range(2000)), guide).masked.float().mean(0)
     assert (rate[15:] == 1).all()
     # 9 of the 15 other patches
     assert (rate[:15] - 0.6).abs().max() < 0.05
@@ -33,7 +33,7 @@ def test_the_others_are_uniform():
 
 def test_without_a_share_the_guide_does_not_matter():
     guide = scores()
-    masks = [Hard(0.75, 0.0)(GRID, Draws(range(50)), found).hidden for found in (guide, -guide)]
+    masks = [Hard(0.75, 0.0)(GRID, SampleRNG(range(50)), found).masked for found in (guide, -guide)]
     assert torch.equal(*masks)
 
 
@@ -48,7 +48,7 @@ def test_mistakes_are_named():
         Hard(share=1.5)
     with pytest.raises(UserError, match="mask ratio"):
         Hard(ratio=1.0)
-    with pytest.raises(UserError, match="one score a patch"):
-        Hard()(GRID, Draws([0]), torch.zeros(1, 9))
-    with pytest.raises(UserError, match="hides all"):
-        Hard(0.99)((2, 2), Draws([0]), torch.zeros(1, 4))
+    with pytest.raises(UserError, match="one score per patch"):
+        Hard()(GRID, SampleRNG([0]), torch.zeros(1, 9))
+    with pytest.raises(UserError, match="masks all"):
+        Hard(0.99)((2, 2), SampleRNG([0]), torch.zeros(1, 4))

@@ -6,7 +6,7 @@ from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.mae import mae_vit
 from mimgen.masking.random import Random
 from mimgen.methods.hpm.networks import LossPredictor
-from mimgen.types import Draws, Mask
+from mimgen.types import Mask, SampleRNG
 
 
 def parts():
@@ -18,20 +18,20 @@ def test_the_first_answer_is_that_of_mae():
     encoder, decoder = parts()
     mae = MaeDecoder(16, 4, 32, 24, 1, 2).eval()
     mae.load_state_dict({name: value for name, value in decoder.state_dict().items() if "losspred" not in name})
-    images, mask = torch.rand(2, 3, 16, 16), Random()((4, 4), Draws([0, 1]))
+    images, mask = torch.rand(2, 3, 16, 16), Random()((4, 4), SampleRNG([0, 1]))
     tokens = encoder(images, mask)
-    guess = decoder.guess(tokens, mask)
-    assert torch.equal(guess.patches, mae(tokens, mask))
-    assert torch.equal(guess.patches, decoder(tokens, mask))
-    assert torch.equal(guess.losses, decoder.hardness(tokens, mask))
-    assert guess.losses.shape == (2, 16)
+    predicted = decoder.predict(tokens, mask)
+    assert torch.equal(predicted.patches, mae(tokens, mask))
+    assert torch.equal(predicted.patches, decoder(tokens, mask))
+    assert torch.equal(predicted.losses, decoder.predicted_loss(tokens, mask))
+    assert predicted.losses.shape == (2, 16)
 
 
-def test_hardness_of_intact_pictures_and_saving(tmp_path):
+def test_hardness_of_intact_images_and_saving(tmp_path):
     encoder, decoder = parts()
     images, nothing = torch.rand(2, 3, 16, 16), Mask(torch.zeros(2, 16, dtype=torch.bool))
-    hardness = decoder.hardness(encoder(images, nothing), nothing)
-    assert hardness.std() > 0
+    predicted_loss = decoder.predicted_loss(encoder(images, nothing), nothing)
+    assert predicted_loss.std() > 0
     decoder.save_pretrained(tmp_path)
     again = LossPredictor.from_pretrained(tmp_path)
-    assert torch.equal(again.hardness(encoder(images, nothing), nothing), hardness)
+    assert torch.equal(again.predicted_loss(encoder(images, nothing), nothing), predicted_loss)

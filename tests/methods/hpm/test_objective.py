@@ -1,4 +1,4 @@
-"""HPM: what the predictor learns from, whom the teacher follows, and that the hard patches become hidden."""
+"""HPM: what the predictor learns from, whom the teacher follows, and that the hard patches become masked."""
 
 import math
 
@@ -9,24 +9,24 @@ from mimgen.encoders.mae import mae_vit
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.hpm.masking import Hard
-from mimgen.methods.hpm.networks import LossPredictor, VeiledMask, VeilingVit
-from mimgen.methods.hpm.objective import HardPatches
+from mimgen.methods.hpm.networks import LossPredictor, MaskedVisibleMask, MaskedVisibleViT
+from mimgen.methods.hpm.objective import HPM
 from mimgen.methods.hpm.ranking import ranked
 from mimgen.methods.moving_average import Momentum
 from mimgen.targets import PixelTarget
-from mimgen.types import Batch, Draws
+from mimgen.types import Batch, SampleRNG
 
 SIZES = {"image_size": 16, "patch": 4, "width": 32, "depth": 1, "heads": 2}
 
 
-def pictures(count=8, seed=0):
-    """Grey pictures with noise that grows to the right, where patches are hard to tell."""
+def make_images(count=8, seed=0):
+    """Grey images with noise that grows to the right, where patches are hard to predict."""
     noise = torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
     return 0.5 + (noise - 0.5) * torch.linspace(0, 1, 16)
 
 
 def batch(step=0, count=8):
-    return Batch(pictures(count, step), ("",) * count, ("",) * count, Draws.for_rows(0, step, range(count)))
+    return Batch(make_images(count, step), ("",) * count, ("",) * count, SampleRNG.for_rows(0, step, range(count)))
 
 
 def objective(encoder=None, **options):
@@ -34,7 +34,7 @@ def objective(encoder=None, **options):
     target = PixelTarget(4, normalise=False, last=True)
     decoder = LossPredictor(16, 4, 32, 24, 1, 2)
     options = {"momentum": Momentum(0.8, 0.8), **options}
-    return HardPatches(encoder or mae_vit(**SIZES), decoder, target, **options)
+    return HPM(encoder or mae_vit(**SIZES), decoder, target, **options)
 
 
 def train(trained, steps, rate=3e-3, count=8):
@@ -55,15 +55,15 @@ def test_it_learns_which_patches_are_hard_and_hides_them():
     history = train(trained, 60)
     assert set(history[0]) == {"reconstruction", "predictor", "ranked", "hard"}
     assert history[-1]["predictor"] < math.log(2) < history[0]["predictor"] + 0.1
-    seen = pictures(32, 1000)
+    seen = make_images(32, 1000)
     noisy = (torch.arange(16) % 4 == 3).expand(32, 16)
-    mask = trained.eval().mask(seen, Draws(range(32)))
-    by_chance = Random()((4, 4), Draws(range(32)))
-    coverage = (mask.hidden & noisy).sum() / (by_chance.hidden & noisy).sum()
+    mask = trained.eval().mask(seen, SampleRNG(range(32)))
+    by_chance = Random()((4, 4), SampleRNG(range(32)))
+    coverage = (mask.masked & noisy).sum() / (by_chance.masked & noisy).sum()
     assert coverage > 1.15
     # Kendall's tau of prediction and true loss on masks of chance
-    step = trained.judged(seen, trained.student(seen, by_chance), by_chance)
-    assert 2 * ranked(step.hardness, step.distances) - 1 > 0.3
+    step = trained.per_patch_losses(seen, trained.student(seen, by_chance), by_chance)
+    assert 2 * ranked(step.predicted_loss, step.distances) - 1 > 0.3
 
 
 def test_the_share_of_hard_patches_grows_evenly():
@@ -80,55 +80,55 @@ def test_the_share_of_hard_patches_grows_evenly():
 
 
 def test_the_guided_part_is_the_top_of_the_teachers_scores():
-    judged = objective(masking=Hard(0.75, 0.5)).eval()
-    images = pictures(4)
-    scores, mask = judged.guide(images), judged.mask(images, Draws(range(4)))
-    assert mask.hidden.gather(1, scores.topk(6, dim=1).indices).all()
-    assert (mask.hidden.sum(1) == 12).all()
+    module = objective(masking=Hard(0.75, 0.5)).eval()
+    images = make_images(4)
+    scores, mask = module.guide(images), module.mask(images, SampleRNG(range(4)))
+    assert mask.masked.gather(1, scores.topk(6, dim=1).indices).all()
+    assert (mask.masked.sum(1) == 12).all()
 
 
 def test_the_predictor_gives_no_gradient_to_the_reconstruction_or_the_teacher():
-    judged = objective().train()
-    images, mask = pictures(4), Random()((4, 4), Draws(range(4)))
-    judged.losses(images, mask).terms["predictor"].backward()
-    decoder = judged.student.decoder
+    module = objective().train()
+    images, mask = make_images(4), Random()((4, 4), SampleRNG(range(4)))
+    module.losses(images, mask).terms["predictor"].backward()
+    decoder = module.student.decoder
     assert decoder.pred.weight.grad is None and decoder.blocks[0].mlp.fc1.weight.grad is None
     assert decoder.pred_losspred.weight.grad.abs().max() > 0
     # what the paper lets through: the encoder learns from both
-    assert judged.encoder.patch_embed.proj.weight.grad.abs().max() > 0
-    assert all(parameter.grad is None for parameter in judged.teacher.parameters())
+    assert module.encoder.patch_embed.proj.weight.grad.abs().max() > 0
+    assert all(parameter.grad is None for parameter in module.teacher.parameters())
 
 
-def test_the_teacher_follows_and_judges_intact_pictures():
-    judged = objective(momentum=Momentum(0.5, 0.5)).train()
-    assert not judged.teacher.training
-    before = judged.teacher.module.encoder.norm.weight.clone()
+def test_the_teacher_follows_and_judges_intact_images():
+    module = objective(momentum=Momentum(0.5, 0.5)).train()
+    assert not module.teacher.training
+    before = module.teacher.module.encoder.norm.weight.clone()
     with torch.no_grad():
-        judged.encoder.norm.weight += 1
-    judged.after_step(1)
-    torch.testing.assert_close(judged.teacher.module.encoder.norm.weight, before + 0.5)
-    assert judged.guide(pictures(2)).shape == (2, 16)
-    assert not judged.guide(pictures(2)).requires_grad
+        module.encoder.norm.weight += 1
+    module.after_step(1)
+    torch.testing.assert_close(module.teacher.module.encoder.norm.weight, before + 0.5)
+    assert module.guide(make_images(2)).shape == (2, 16)
+    assert not module.guide(make_images(2)).requires_grad
 
 
 def test_veiled_patches_are_visible_ones_shown_as_a_token():
     torch.manual_seed(0)
-    encoder = VeilingVit(**SIZES)
-    veiling = objective(encoder, veiled=0.5).eval()
-    mask = veiling.mask(pictures(4), Draws(range(4)))
-    assert isinstance(mask, VeiledMask)
-    assert (mask.veiled.sum(1) == 2).all() and not (mask.veiled & mask.hidden).any()
+    encoder = MaskedVisibleViT(**SIZES)
+    masked_visible = objective(encoder, masked_visible=0.5).eval()
+    mask = masked_visible.mask(make_images(4), SampleRNG(range(4)))
+    assert isinstance(mask, MaskedVisibleMask)
+    assert (mask.masked_visible.sum(1) == 2).all() and not (mask.masked_visible & mask.masked).any()
     images = torch.rand(1, 3, 16, 16)
-    changed, place = images.clone(), int(mask.veiled[0].nonzero()[0])
-    row, column = 4 * (place // 4), 4 * (place % 4)
+    changed, position = images.clone(), int(mask.masked_visible[0].nonzero()[0])
+    row, column = 4 * (position // 4), 4 * (position % 4)
     changed[:, :, row : row + 4, column : column + 4] = 0
-    one = VeiledMask(mask.hidden[:1], veiled=mask.veiled[:1])
+    one = MaskedVisibleMask(mask.masked[:1], masked_visible=mask.masked_visible[:1])
     assert torch.equal(encoder(images, one).patches, encoder(changed, one).patches)
     assert not torch.equal(encoder(images).patches, encoder(changed).patches)
 
 
 def test_what_does_not_fit_is_named():
     with pytest.raises(UserError, match="build both for the same patch"):
-        HardPatches(mae_vit(**SIZES), LossPredictor(16, 4, 32, 24, 1, 2, output=5), PixelTarget(4))
-    with pytest.raises(UserError, match="VeilingVit"):
-        objective(veiled=0.5)
+        HPM(mae_vit(**SIZES), LossPredictor(16, 4, 32, 24, 1, 2, output=5), PixelTarget(4))
+    with pytest.raises(UserError, match="MaskedVisibleViT"):
+        objective(masked_visible=0.5)

@@ -5,7 +5,7 @@ import torch
 
 from mimgen.checkpoints.release import convert
 from mimgen.errors import UserError
-from mimgen.methods.ibot.adapter import RELEASE, rename
+from mimgen.methods.ibot.adapter import ADAPTER, rename
 from mimgen.methods.ibot.encoder import IbotVit
 from mimgen.methods.ibot.head import PrototypeHead
 
@@ -39,7 +39,7 @@ def saved(path, tensors):
 @pytest.mark.parametrize("options", [{}, {"layer_scale": 0.1, "qkv_bias": False}, {"masks": False}])
 def test_a_backbone_alone(tmp_path, options):
     encoder, _ = parts(**options)
-    target = convert(RELEASE, saved(tmp_path / "w.pth", official(encoder)), tmp_path / "made")
+    target = convert(ADAPTER, saved(tmp_path / "w.pth", official(encoder)), tmp_path / "made")
     images = torch.rand(2, 3, 8, 8)
     assert torch.equal(IbotVit.from_pretrained(target)(images).patches, encoder.eval()(images).patches)
     assert not (target / "head").exists()
@@ -49,7 +49,7 @@ def test_with_head_under_the_names_of_the_multi_crop_wrapper(tmp_path):
     encoder, head = parts()
     tensors = official(encoder, head, "backbone.")
     assert all(rename(key).startswith(("encoder.", "head.")) for key in tensors)
-    target = convert(RELEASE, saved(tmp_path / "w.pth", tensors), tmp_path / "made")
+    target = convert(ADAPTER, saved(tmp_path / "w.pth", tensors), tmp_path / "made")
     features = torch.randn(3, 64)
     again = PrototypeHead.from_pretrained(target / "head")
     torch.testing.assert_close(again.patches(again.features(features)), head.patches(head.features(features)))
@@ -63,23 +63,23 @@ def test_a_whole_checkpoint_holds_student_and_teacher(tmp_path):
     student = {key: torch.zeros_like(value) for key, value in teacher.items()}
     torch.save({"student": student, "teacher": teacher, "epoch": 3}, tmp_path / "checkpoint.pth")
     with pytest.raises(UserError, match="--weights ema"):
-        convert(RELEASE, tmp_path / "checkpoint.pth", tmp_path / "made")
-    target = convert(RELEASE, tmp_path / "checkpoint.pth", tmp_path / "made", weights="ema")
+        convert(ADAPTER, tmp_path / "checkpoint.pth", tmp_path / "made")
+    target = convert(ADAPTER, tmp_path / "checkpoint.pth", tmp_path / "made", weights="ema")
     assert torch.equal(IbotVit.from_pretrained(target).pos_embed, encoder.pos_embed)
 
 
 def test_heads_follow_from_the_width_or_the_config():
     tensors = official(*parts())
-    assert RELEASE.arguments({}, tensors)["heads"] == 1
-    told = RELEASE.arguments({"num_heads": 4, "norm_last_layer": False}, tensors)
-    assert told["heads"] == 4 and not told["head"]["fixed_gain"]
-    assert told["head"]["patch_prototypes"] == 20 and told["head"]["layers"] == 3
+    assert ADAPTER.arguments({}, tensors)["heads"] == 1
+    reported = ADAPTER.arguments({"num_heads": 4, "norm_last_layer": False}, tensors)
+    assert reported["heads"] == 4 and not reported["head"]["fixed_gain"]
+    assert reported["head"]["patch_prototypes"] == 20 and reported["head"]["layers"] == 3
 
 
 def test_what_is_missing_is_listed(tmp_path):
     tensors = official(*parts())
     del tensors["norm.bias"]
     with pytest.raises(UserError, match=r"missing encoder\.norm\.bias"):
-        convert(RELEASE, saved(tmp_path / "x.pth", tensors), tmp_path / "made")
+        convert(ADAPTER, saved(tmp_path / "x.pth", tensors), tmp_path / "made")
     with pytest.raises(UserError, match="is not ibot"):
-        convert(RELEASE, saved(tmp_path / "y.pth", {"weight": torch.zeros(2)}), tmp_path / "made")
+        convert(ADAPTER, saved(tmp_path / "y.pth", {"weight": torch.zeros(2)}), tmp_path / "made")

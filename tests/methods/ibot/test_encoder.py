@@ -1,4 +1,4 @@
-"""iBOT's encoder: hidden patches, crops of other sizes, and its head."""
+"""iBOT's encoder: masked patches, crops of other sizes, and its head."""
 
 import pytest
 import torch
@@ -25,19 +25,19 @@ def test_without_a_mask_it_is_a_vit():
     assert torch.equal(encoder().mask_token, torch.zeros(1, 32))
 
 
-def test_hidden_patches_are_a_token_with_its_position_in_rows_of_any_count():
+def test_masked_patches_are_a_token_with_its_position_in_rows_of_any_count():
     ours, images = encoder(), torch.rand(2, 3, 16, 16)
     with torch.no_grad():
         ours.mask_token.normal_()
-    hidden = torch.zeros(2, 16, dtype=torch.bool)
-    hidden[0, :5], hidden[1, 2] = True, True
-    x, grid = ours.embed(images, Mask(hidden))
+    masked = torch.zeros(2, 16, dtype=torch.bool)
+    masked[0, :5], masked[1, 2] = True, True
+    x, grid = ours.embed(images, Mask(masked))
     seen, _ = ours.embed(images)
     assert grid == (4, 4) and x.shape == (2, 17, 32)
     torch.testing.assert_close(x[0, 1:6], ours.mask_token + ours.pos_embed[0, 1:6])
-    assert torch.equal(x[:, 1:][~hidden], seen[:, 1:][~hidden])
+    assert torch.equal(x[:, 1:][~masked], seen[:, 1:][~masked])
     with pytest.raises(UserError, match="masks=True"):
-        encoder(masks=False)(images, Mask(hidden))
+        encoder(masks=False)(images, Mask(masked))
 
 
 def test_small_crops_get_a_resized_table_with_or_without_the_margin():

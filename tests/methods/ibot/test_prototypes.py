@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mimgen.errors import UserError
-from mimgen.methods.ibot.prototypes import Centre, Temperature, across_views, spread
+from mimgen.methods.ibot.prototypes import Centre, Temperature, across_views, entropy_metrics
 
 
 def test_the_temperature_rises_evenly_and_may_wait():
@@ -37,17 +37,17 @@ def test_the_centre_is_taken_off_and_low_temperatures_sharpen():
 
 
 def test_a_view_is_not_compared_with_itself():
-    taught = torch.rand(2, 3, 5).softmax(-1)
-    said = torch.randn(4, 3, 5).log_softmax(-1)
-    pairs = [-(taught[q] * said[v]).sum(-1).mean() for q in range(2) for v in range(4) if q != v]
-    torch.testing.assert_close(across_views(taught, said), torch.stack(pairs).mean())
-    assert float(across_views(taught[:1], said[:1])) == 0
+    teacher = torch.rand(2, 3, 5).softmax(-1)
+    student = torch.randn(4, 3, 5).log_softmax(-1)
+    pairs = [-(teacher[q] * student[v]).sum(-1).mean() for q in range(2) for v in range(4) if q != v]
+    torch.testing.assert_close(across_views(teacher, student), torch.stack(pairs).mean())
+    assert float(across_views(teacher[:1], student[:1])) == 0
 
 
 def test_spread_tells_both_ways_of_collapsing():
     one_wins = torch.tensor([[1.0, 0, 0, 0]]).expand(6, 4)
     all_alike = torch.full((6, 4), 0.25)
     apart = torch.eye(4)
-    for probabilities, variety, doubt in ((one_wins, 0, 0), (all_alike, 1, 1), (apart, 1, 0)):
-        found = {name: float(value) for name, value in spread(probabilities).items()}
-        assert found == pytest.approx({"variety": variety, "doubt": doubt})
+    for probabilities, marginal_entropy, teacher_entropy in ((one_wins, 0, 0), (all_alike, 1, 1), (apart, 1, 0)):
+        found = {name: float(value) for name, value in entropy_metrics(probabilities).items()}
+        assert found == pytest.approx({"marginal_entropy": marginal_entropy, "teacher_entropy": teacher_entropy})

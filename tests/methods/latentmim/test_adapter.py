@@ -4,9 +4,9 @@ import torch
 
 from mimgen.checkpoints.release import convert
 from mimgen.masking.random import Random
-from mimgen.methods.latentmim.adapter import RELEASE
+from mimgen.methods.latentmim.adapter import ADAPTER
 from mimgen.methods.latentmim.networks import LatentDecoder, LatentVit
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 _NAMES = (
     ("patch_embed.proj", "embed.proj"), ("projector.linears.", "head.linear"), ("projector.norms.", "head.norm"),
@@ -36,19 +36,19 @@ def test_encoder_and_decoder_come_over_whole(tmp_path):
     decoder = LatentDecoder(16, 4, 64, 32, 2, 1).eval()
     tensors = official(encoder=encoder, target_encoder=encoder, decoder=decoder)
     torch.save({"model": tensors}, tmp_path / "x.pth")
-    target = convert(RELEASE, tmp_path / "x.pth", tmp_path / "made")
+    target = convert(ADAPTER, tmp_path / "x.pth", tmp_path / "made")
     ours, again = LatentVit.from_pretrained(target), LatentDecoder.from_pretrained(target / "decoder")
-    images, mask = torch.rand(2, 3, 16, 16), Random()((4, 4), Draws([0, 1]))
-    said = decoder(encoder.latents(images, mask), mask)
-    assert torch.equal(again(ours.latents(images, mask), mask), said)
+    images, mask = torch.rand(2, 3, 16, 16), Random()((4, 4), SampleRNG([0, 1]))
+    output = decoder(encoder.latents(images, mask), mask)
+    assert torch.equal(again(ours.latents(images, mask), mask), output)
 
 
 def test_an_encoder_alone_without_projector(tmp_path):
     encoder = LatentVit(16, 4, 64, 1, 1, head_depth=0).eval()
     torch.save({"model": official(encoder=encoder)}, tmp_path / "x.pth")
-    target = convert(RELEASE, tmp_path / "x.pth", tmp_path / "made")
+    target = convert(ADAPTER, tmp_path / "x.pth", tmp_path / "made")
     images = torch.rand(2, 3, 16, 16)
     assert torch.equal(LatentVit.from_pretrained(target)(images).patches, encoder(images).patches)
     assert not (target / "decoder").exists()
-    told = RELEASE.arguments({"num_heads": 4}, official(encoder=encoder))
-    assert told["heads"] == 4 and told["head_depth"] == 0
+    reported = ADAPTER.arguments({"num_heads": 4}, official(encoder=encoder))
+    assert reported["heads"] == 4 and reported["head_depth"] == 0

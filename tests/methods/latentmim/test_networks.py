@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.masking.random import Random
 from mimgen.methods.latentmim.networks import LatentDecoder, LatentVit, LinearPatchEmbed, Projector
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 SIZES = {"image_size": 16, "patch": 4, "width": 32, "depth": 2, "heads": 2, "head_width": 48}
 
@@ -51,7 +51,7 @@ def test_a_question_is_the_mean_of_what_is_near():
     plain = LatentDecoder(16, 4, 32, 24, 0, 2, averaged=False)
     plain.load_state_dict(decoder.state_dict())
     assert not decoder.mask_token.any()
-    images, mask = torch.rand(2, 3, 16, 16), Random(0.75)((4, 4), Draws([0, 1]))
+    images, mask = torch.rand(2, 3, 16, 16), Random(0.75)((4, 4), SampleRNG([0, 1]))
     tokens = vit.latents(images, mask)
     assert decoder(tokens, mask).shape == (2, 12, 32)
     table = decoder.pos_embed[0, 1:]

@@ -1,4 +1,4 @@
-"""LocalMIM: it learns, each tap trains the blocks below it, cells weigh by their hidden share."""
+"""LocalMIM: it learns, each tap trains the blocks below it, cells weigh by their masked share."""
 
 import pytest
 import torch
@@ -8,22 +8,22 @@ from mimgen.encoders.taps import tap
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.localmim.decoders import SCALES, LocalDecoder
-from mimgen.methods.localmim.objective import LocalModelling
+from mimgen.methods.localmim.objective import LocalMIM
 from mimgen.methods.localmim.target import SobelTarget
 from mimgen.targets import PixelTarget
-from mimgen.types import Batch, Draws, Mask
+from mimgen.types import Batch, Mask, SampleRNG
 
 SIZES = {"image_size": 16, "patch": 4, "width": 32, "depth": 4, "heads": 2}
 TAPS = (0, 1, 2, 3)
 
 
-def pictures(count=8):
+def make_images(count=8):
     generator = torch.Generator().manual_seed(0)
     return torch.rand(count, 3, 8, 8, generator=generator).repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
 def batch(step=0, count=8):
-    return Batch(pictures(count), ("",) * count, ("",) * count, Draws.for_rows(0, step, range(count)))
+    return Batch(make_images(count), ("",) * count, ("",) * count, SampleRNG.for_rows(0, step, range(count)))
 
 
 def objective(kind=SobelTarget, taps=TAPS, scales=SCALES):
@@ -32,7 +32,7 @@ def objective(kind=SobelTarget, taps=TAPS, scales=SCALES):
     decoders = [
         LocalDecoder(16, 4, 32, 16, 1, 2, target.dim, scale) for target, scale in zip(targets, scales, strict=True)
     ]
-    return LocalModelling(mae_vit(**SIZES), decoders, targets, taps, Random())
+    return LocalMIM(mae_vit(**SIZES), decoders, targets, taps, Random())
 
 
 @pytest.mark.parametrize("kind", [SobelTarget, PixelTarget])
@@ -52,40 +52,43 @@ def test_all_layers_learn(kind):
 
 @pytest.mark.parametrize("block", TAPS)
 def test_a_tap_trains_the_blocks_below_it_and_no_other(block):
-    judged = objective().train()
-    judged(batch()).terms[f"layer_{block}"].backward()
-    trained = [layer.mlp.fc2.weight.grad is not None for layer in judged.encoder.blocks]
+    module = objective().train()
+    module(batch()).terms[f"layer_{block}"].backward()
+    trained = [layer.mlp.fc2.weight.grad is not None for layer in module.encoder.blocks]
     assert trained == [number <= block for number in range(4)]
-    assert judged.encoder.patch_embed.proj.weight.grad.abs().sum() > 0
-    assert all((one.cells[-1].weight.grad is not None) == (place == block) for place, one in enumerate(judged.decoders))
+    assert module.encoder.patch_embed.proj.weight.grad.abs().sum() > 0
+    assert all(
+        (one.cells[-1].weight.grad is not None) == (position == block)
+        for position, one in enumerate(module.decoders)
+    )
 
 
 def test_the_loss_is_the_paper_s_and_partly_hidden_cells_weigh_by_their_share():
-    judged, images = objective().eval(), pictures(2)
-    mask = Random(0.5)((4, 4), Draws([0, 1]))
-    terms = judged.losses(images, mask).terms
-    for place, tokens in enumerate(tap(judged.encoder, images, mask, TAPS)):
-        error = (judged.decoders[place](tokens, mask) - judged.targets[place](images)).square().mean(-1)
-        side = round(4 * SCALES[place])
-        weight = torch.nn.functional.interpolate(mask.hidden.float().view(2, 1, 4, 4), (side, side), mode="area")
+    module, images = objective().eval(), make_images(2)
+    mask = Random(0.5)((4, 4), SampleRNG([0, 1]))
+    terms = module.losses(images, mask).terms
+    for position, tokens in enumerate(tap(module.encoder, images, mask, TAPS)):
+        error = (module.decoders[position](tokens, mask) - module.targets[position](images)).square().mean(-1)
+        side = round(4 * SCALES[position])
+        weight = torch.nn.functional.interpolate(mask.masked.float().view(2, 1, 4, 4), (side, side), mode="area")
         expected = (weight.flatten(1) * error).sum() / weight.sum()
-        torch.testing.assert_close(terms[f"layer_{place}"], expected)
+        torch.testing.assert_close(terms[f"layer_{position}"], expected)
     one = Mask(torch.arange(16)[None] == 0)
-    coarse = judged.losses(images[:1], one).terms["layer_3"]
-    (_, _, _, tokens) = tap(judged.encoder, images[:1], one, TAPS)
-    alone = (judged.decoders[3](tokens, one) - judged.targets[3](images[:1])).square().mean(-1)[0, 0]
+    coarse = module.losses(images[:1], one).terms["layer_3"]
+    (_, _, _, tokens) = tap(module.encoder, images[:1], one, TAPS)
+    alone = (module.decoders[3](tokens, one) - module.targets[3](images[:1])).square().mean(-1)[0, 0]
     torch.testing.assert_close(coarse, alone)
 
 
 def test_hidden_pixels_are_not_seen_and_the_encoder_works_alone():
-    judged, images = objective().eval(), pictures(1)
-    mask = Random()((4, 4), Draws([3]))
+    module, images = objective().eval(), make_images(1)
+    mask = Random()((4, 4), SampleRNG([3]))
     other = images.clone()
     row, column = 4 * (int(mask.drop[0, 0]) // 4), 4 * (int(mask.drop[0, 0]) % 4)
     other[:, :, row : row + 4, column : column + 4] = 0.5
-    for one, two in zip(tap(judged.encoder, images, mask, TAPS), tap(judged.encoder, other, mask, TAPS), strict=True):
+    for one, two in zip(tap(module.encoder, images, mask, TAPS), tap(module.encoder, other, mask, TAPS), strict=True):
         assert torch.equal(one.patches, two.patches)
-    assert judged.encoder(images, layers=TAPS).patches.shape == (1, 16, 32)
+    assert module.encoder(images, layers=TAPS).patches.shape == (1, 16, 32)
 
 
 def test_taps_may_be_fewer_and_share_a_scale():
@@ -98,6 +101,6 @@ def test_what_does_not_fit_is_named():
         objective(taps=(3,))
     encoder, decoder = mae_vit(**SIZES), LocalDecoder(16, 4, 32, 16, 1, 2, 27, 2)
     with pytest.raises(UserError, match="the cells have 2"):
-        LocalModelling(encoder, [decoder], [SobelTarget(4)], (3,))
+        LocalMIM(encoder, [decoder], [SobelTarget(4)], (3,))
     with pytest.raises(UserError, match="blocks of 0 to 3"):
-        LocalModelling(encoder, [decoder], [SobelTarget(2)], (4,))
+        LocalMIM(encoder, [decoder], [SobelTarget(2)], (4,))

@@ -9,14 +9,14 @@ from mimgen.methods.localmim.target import SobelTarget
 from mimgen.targets import Target
 
 
-def pictures():
+def make_images():
     return torch.randint(0, 256, (2, 3, 16, 16), generator=torch.Generator().manual_seed(0)) / 255
 
 
 @pytest.mark.parametrize("target", [SobelTarget(4), SobelTarget(8, bins=18), WhitenedHog(8), WhitenedHog(8, cell=2)])
-def test_shapes_and_flat_pictures(target):
+def test_shapes_and_flat_images(target):
     assert isinstance(target, Target)
-    found = target(pictures())
+    found = target(make_images())
     assert found.shape == (2, (16 // target.patch) ** 2, target.dim)
     assert target(torch.full((1, 3, 16, 16), 0.3)).abs().max() == 0
     assert target.loss(found, found).shape == found.shape[:-1]
@@ -24,7 +24,7 @@ def test_shapes_and_flat_pictures(target):
 
 
 def test_sobel_thirds_have_unit_length_and_cells_are_row_major():
-    target, images = SobelTarget(4), pictures()
+    target, images = SobelTarget(4), make_images()
     found = target(images)
     torch.testing.assert_close(found.unflatten(2, (3, 9)).norm(dim=-1), torch.ones(2, 16, 3))
     other = images.clone()
@@ -41,17 +41,17 @@ def test_the_offset_is_drawn_once_and_saved():
     target = SobelTarget(4, offset=True)
     assert target.offset.abs().max() <= 1 / 3
     assert "offset" in target.state_dict() and "offset" not in SobelTarget(4).state_dict()
-    found = target(pictures())
-    assert not torch.equal(found, SobelTarget(4)(pictures()))
+    found = target(make_images())
+    assert not torch.equal(found, SobelTarget(4)(make_images()))
     # the weaker the gradients, the more the offset says
     torch.manual_seed(0)
     scaled = SobelTarget(4, offset=True, std=(0.5, 0.5, 0.5))
-    torch.testing.assert_close(scaled(pictures() / 2), found)
-    assert not torch.allclose(scaled(pictures()), found)
+    torch.testing.assert_close(scaled(make_images() / 2), found)
+    assert not torch.allclose(scaled(make_images()), found)
 
 
 def test_whitened_cells_and_their_order():
-    target, images = WhitenedHog(8), pictures()
+    target, images = WhitenedHog(8), make_images()
     found, cells = target(images), target.histograms(images)
     parts = found.unflatten(2, (2, 2, 9, 3))
     assert parts.mean(4).abs().max() < 1e-5

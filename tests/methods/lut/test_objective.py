@@ -8,23 +8,23 @@ from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.mae import mae_vit
 from mimgen.errors import UserError
 from mimgen.masking.disjoint import Disjoint
-from mimgen.methods.lut.objective import UnmaskedContext, crossed_distance
+from mimgen.methods.lut.objective import LUT, crossed_distance
 from mimgen.methods.lut.projection import projection_head
-from mimgen.methods.mim import MaskedModelling
+from mimgen.methods.mim import MIM
 from mimgen.methods.moving_average import Momentum
 from mimgen.targets import PixelTarget
-from mimgen.types import Batch, Draws
+from mimgen.types import Batch, SampleRNG
 
 SIZES = {"image_size": 16, "patch": 4, "width": 32, "depth": 1, "heads": 2}
 
 
-def pictures(count=8):
+def make_images(count=8):
     generator = torch.Generator().manual_seed(0)
     return torch.rand(count, 3, 4, 4, generator=generator).repeat_interleave(4, 2).repeat_interleave(4, 3)
 
 
 def batch(step=0, count=8):
-    return Batch(pictures(count), ("",) * count, ("",) * count, Draws.for_rows(0, step, range(count)))
+    return Batch(make_images(count), ("",) * count, ("",) * count, SampleRNG.for_rows(0, step, range(count)))
 
 
 def objective(**options):
@@ -32,13 +32,13 @@ def objective(**options):
     heads = projection_head(32, 48), projection_head(32, 48)
     target = PixelTarget(4, normalise=False, last=True)
     options = {"momentum": Momentum(0.9, 0.9), **options}
-    return UnmaskedContext(
+    return LUT(
         mae_vit(**SIZES), MaeDecoder(16, 4, 32, 16, 1, 2), target, *heads, ShiftedViews(1), **options
     )
 
 
 def masks(count=4):
-    return Disjoint(0.75, unit=1)((4, 4), Draws(range(count)))
+    return Disjoint(0.75, unit=1)((4, 4), SampleRNG(range(count)))
 
 
 def test_both_terms_fall():
@@ -60,17 +60,17 @@ def test_both_terms_fall():
 
 @pytest.mark.parametrize("ratio", [0.5, 0.6, 0.75, 0.9])
 def test_no_place_is_visible_in_both_views(ratio):
-    first, second = Disjoint(ratio, unit=1)((6, 4), Draws(range(100)))
+    first, second = Disjoint(ratio, unit=1)((6, 4), SampleRNG(range(100)))
     assert first.keep.shape == second.keep.shape and first.keep.shape[1] >= 1
-    assert not (~first.hidden & ~second.hidden).any()
+    assert not (~first.masked & ~second.masked).any()
 
 
 def test_without_context_it_is_mae():
-    judged = objective(context_weight=0.0).eval()
-    first, second = pictures(4), pictures(4).flip(3)
-    mae = MaskedModelling(judged.encoder, judged.decoder, judged.target, lambda grid, draws: masks()[0])
+    module = objective(context_weight=0.0).eval()
+    first, second = make_images(4), make_images(4).flip(3)
+    mae = MIM(module.encoder, module.decoder, module.target, lambda grid, rng: masks()[0])
     expected = mae.losses(first, masks()[0]).total
-    assert torch.equal(judged.losses(first, second, *masks()).total, expected)
+    assert torch.equal(module.losses(first, second, *masks()).total, expected)
 
 
 def test_the_distance_runs_from_0_to_4_across_views():
@@ -82,37 +82,37 @@ def test_the_distance_runs_from_0_to_4_across_views():
 
 
 def test_the_teacher_sees_everything_and_learns_nothing():
-    judged = objective().train()
-    assert not judged.teacher.training
-    first, second = pictures(4), pictures(4).flip(2)
-    looks = judged.look(first, second, *masks())
-    assert not looks.teacher.requires_grad and looks.student.requires_grad
-    # patches hidden from the student change the teacher's vectors, not the student's
+    module = objective().train()
+    assert not module.teacher.training
+    first, second = make_images(4), make_images(4).flip(2)
+    output = module.forward_views(first, second, *masks())
+    assert not output.teacher.requires_grad and output.student.requires_grad
+    # patches masked from the student change the teacher's vectors, not the student's
     changed = first.clone()
-    for row, place in enumerate(masks()[0].drop[:, 0].tolist()):
-        top, left = 4 * (place // 4), 4 * (place % 4)
+    for row, position in enumerate(masks()[0].drop[:, 0].tolist()):
+        top, left = 4 * (position // 4), 4 * (position % 4)
         changed[row, :, top : top + 4, left : left + 4] = 0
-    again = judged.look(changed, second, *masks())
-    assert torch.equal(looks.student, again.student)
-    assert not torch.equal(looks.teacher[0], again.teacher[0])
-    judged.losses(first, second, *masks()).total.backward()
-    assert all(parameter.grad is None for parameter in judged.teacher.parameters())
-    assert judged.predictor[0].weight.grad is not None
+    again = module.forward_views(changed, second, *masks())
+    assert torch.equal(output.student, again.student)
+    assert not torch.equal(output.teacher[0], again.teacher[0])
+    module.losses(first, second, *masks()).total.backward()
+    assert all(parameter.grad is None for parameter in module.teacher.parameters())
+    assert module.predictor[0].weight.grad is not None
 
 
 def test_statistics_come_from_each_view_by_itself_and_reach_the_teacher():
-    judged = objective(momentum=Momentum(0.5, 0.5)).train()
-    judged.look(pictures(4), pictures(4), *masks())
-    assert int(judged.student.head[1].num_batches_tracked) == 2
-    assert int(judged.teacher.module.head[1].num_batches_tracked) == 0
-    judged.after_step(1)
-    mine, theirs = judged.student.head[1], judged.teacher.module.head[1]
+    module = objective(momentum=Momentum(0.5, 0.5)).train()
+    module.forward_views(make_images(4), make_images(4), *masks())
+    assert int(module.student.head[1].num_batches_tracked) == 2
+    assert int(module.teacher.module.head[1].num_batches_tracked) == 0
+    module.after_step(1)
+    mine, theirs = module.student.head[1], module.teacher.module.head[1]
     assert torch.equal(mine.running_mean, theirs.running_mean)
 
 
 def test_what_does_not_fit_is_named():
     with pytest.raises(UserError, match="build both for the same patch"):
-        UnmaskedContext(
+        LUT(
             mae_vit(**SIZES), MaeDecoder(16, 4, 32, 16, 1, 2, output=5), PixelTarget(4),
             projection_head(32), projection_head(32), ShiftedViews(),
         )  # fmt: skip

@@ -10,9 +10,9 @@ from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
-from mimgen.methods.mff.adapter import RELEASE, rename
+from mimgen.methods.mff.adapter import ADAPTER, rename
 from mimgen.methods.mff.fusion import LayerFusion
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 from tests.parity.cases import load_case
 from tests.parity.replays.mff import objective_of
 
@@ -39,8 +39,8 @@ def test_names():
 
 
 def test_a_pretrained_network_comes_over_whole(case, tmp_path):
-    target = convert(RELEASE, saved(tmp_path / "w.pth", dict(case.weights)), tmp_path / "made")
-    mask = Random()((4, 4), Draws([0, 1]))
+    target = convert(ADAPTER, saved(tmp_path / "w.pth", dict(case.weights)), tmp_path / "made")
+    mask = Random()((4, 4), SampleRNG([0, 1]))
     recorded = objective_of(case, mask).eval()
     ours, decoder = VitEncoder.from_pretrained(target), MaeDecoder.from_pretrained(target / "decoder")
     fusion = LayerFusion.from_pretrained(target / "fusion")
@@ -54,7 +54,7 @@ def test_a_pretrained_network_comes_over_whole(case, tmp_path):
 
 def test_an_encoder_alone(case, tmp_path):
     tensors = {key: value for key, value in case.weights.items() if "backbone" in key and "proj_" not in key}
-    target = convert(RELEASE, saved(tmp_path / "w.pth", tensors), tmp_path / "made")
+    target = convert(ADAPTER, saved(tmp_path / "w.pth", tensors), tmp_path / "made")
     assert VitEncoder.from_pretrained(target).depth == 4
     assert not (target / "fusion").exists() and not (target / "decoder").exists()
 
@@ -63,4 +63,4 @@ def test_what_is_missing_is_listed(case, tmp_path):
     tensors = dict(case.weights)
     del tensors["backbone.proj_layers.1.bias"]
     with pytest.raises(UserError, match=r"missing fusion\.proj\.1\.bias"):
-        convert(RELEASE, saved(tmp_path / "w.pth", tensors), tmp_path / "made")
+        convert(ADAPTER, saved(tmp_path / "w.pth", tensors), tmp_path / "made")

@@ -7,7 +7,7 @@ from mimgen.checkpoints.release import convert
 from mimgen.decoders.cross_attention import SubsetDecoder
 from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.vit import VitEncoder
-from mimgen.methods.selectivemae.adapter import RELEASE, rename
+from mimgen.methods.selectivemae.adapter import ADAPTER, rename
 from mimgen.types import Mask
 
 SIZES = {"image_size": 16, "patch": 4, "width": 64, "depth": 2, "heads": 1}
@@ -32,17 +32,17 @@ def test_encoder_and_decoder_come_over_whole(self_attention, tmp_path):
     tensors = official(encoder, decoder.eval())
     tensors |= {"hog.gkern": torch.zeros(16, 16), "decoder_embed1.bias": torch.zeros(32)}
     torch.save({"model": tensors}, tmp_path / "x.pth")
-    target = convert(RELEASE, tmp_path / "x.pth", tmp_path / "made")
+    target = convert(ADAPTER, tmp_path / "x.pth", tmp_path / "made")
     ours, again = VitEncoder.from_pretrained(target), SubsetDecoder.from_pretrained(target / "decoder")
-    images, hidden = torch.rand(2, 3, 16, 16), (torch.arange(16) > 2).expand(2, -1)
-    mask = Mask(hidden, (torch.arange(16) > 12).expand(2, -1))
+    images, masked = torch.rand(2, 3, 16, 16), (torch.arange(16) > 2).expand(2, -1)
+    mask = Mask(masked, (torch.arange(16) > 12).expand(2, -1))
     assert torch.equal(again(ours(images, mask), mask), decoder(encoder(images, mask), mask))
 
 
 def test_an_encoder_alone(tmp_path):
     encoder = mae_vit(**SIZES).eval()
     torch.save({"model": official(encoder)}, tmp_path / "x.pth")
-    target = convert(RELEASE, tmp_path / "x.pth", tmp_path / "made")
+    target = convert(ADAPTER, tmp_path / "x.pth", tmp_path / "made")
     images = torch.rand(2, 3, 16, 16)
     assert torch.equal(VitEncoder.from_pretrained(target)(images).patches, encoder(images).patches)
     assert not (target / "decoder").exists()

@@ -1,11 +1,11 @@
-"""SelectiveMAE's sets: disjoint, of exact size, drawn by the guide, and grown by the rule of the stage."""
+"""SelectiveMAE's sets: disjoint, of exact size, sampled by the guide, and grown by the rule of the stage."""
 
 import pytest
 import torch
 
 from mimgen.errors import UserError
 from mimgen.methods.selectivemae.masking import Selective, expanded
-from mimgen.types import Draws
+from mimgen.types import SampleRNG
 
 GRID = (8, 8)
 
@@ -16,30 +16,30 @@ def tokens(rows=4):
 
 @pytest.mark.parametrize("progress", [0.0, 0.36, 0.5, 0.74, 1.0])
 def test_three_disjoint_sets_of_exact_size(progress):
-    mask = Selective(0.15, 0.25)(GRID, Draws(range(4)), torch.zeros(4, 64), tokens(), progress)
-    assert mask.hidden.sum(1).tolist() == [64 - 9] * 4
+    mask = Selective(0.15, 0.25)(GRID, SampleRNG(range(4)), torch.zeros(4, 64), tokens(), progress)
+    assert mask.masked.sum(1).tolist() == [64 - 9] * 4
     assert mask.predict.sum(1).tolist() == [16] * 4
-    assert not (mask.predict & ~mask.hidden).any(), "a scored patch is hidden"
-    again = Selective(0.15, 0.25)(GRID, Draws(range(4)), torch.zeros(4, 64), tokens(), progress)
-    assert torch.equal(again.hidden, mask.hidden) and torch.equal(again.predict, mask.predict)
+    assert not (mask.predict & ~mask.masked).any(), "a scored patch is masked"
+    again = Selective(0.15, 0.25)(GRID, SampleRNG(range(4)), torch.zeros(4, 64), tokens(), progress)
+    assert torch.equal(again.masked, mask.masked) and torch.equal(again.predict, mask.predict)
 
 
 def test_a_row_does_not_hang_on_the_others():
-    whole = Selective()(GRID, Draws([3, 4, 5]), torch.zeros(3, 64), tokens(3), 0.36)
-    alone = Selective()(GRID, Draws([4]), torch.zeros(1, 64), tokens(3)[1:2], 0.36)
-    assert torch.equal(whole.hidden[1:2], alone.hidden) and torch.equal(whole.predict[1:2], alone.predict)
+    whole = Selective()(GRID, SampleRNG([3, 4, 5]), torch.zeros(3, 64), tokens(3), 0.36)
+    alone = Selective()(GRID, SampleRNG([4]), torch.zeros(1, 64), tokens(3)[1:2], 0.36)
+    assert torch.equal(whole.masked[1:2], alone.masked) and torch.equal(whole.predict[1:2], alone.predict)
 
 
 def test_the_guide_is_followed():
     guide = torch.zeros(200, 64)
     guide[:, :16] = 3.0
-    draws = Draws(range(200))
-    mask = Selective(0.15, 0.25)(GRID, draws, guide)
-    seen = ~mask.hidden[:, :16]
-    assert float(seen.sum()) / 200 / 9 > 1.5 * 16 / 64, "the half that is drawn by the guide prefers the first 16"
+    rng = SampleRNG(range(200))
+    mask = Selective(0.15, 0.25)(GRID, rng, guide)
+    seen = ~mask.masked[:, :16]
+    assert float(seen.sum()) / 200 / 9 > 1.5 * 16 / 64, "the half that is sampled by the guide prefers the first 16"
     assert float(mask.predict[:, :16].sum()) / 200 / 16 > 1.5 * 16 / 64
-    even = Selective(0.15, 0.25)(GRID, draws)
-    assert abs(float((~even.hidden[:, :16]).sum()) / 200 / 9 - 0.25) < 0.05
+    even = Selective(0.15, 0.25)(GRID, rng)
+    assert abs(float((~even.masked[:, :16]).sum()) / 200 / 9 - 0.25) < 0.05
 
 
 def test_nearest_and_farthest_are_opposite_ends():
@@ -70,4 +70,4 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(UserError, match="ascending marks"):
         Selective(marks=(0.5, 0.4, 0.6, 0.7))
     with pytest.raises(UserError, match="too few"):
-        Selective(0.15, 0.25)((2, 2), Draws([0]))
+        Selective(0.15, 0.25)((2, 2), SampleRNG([0]))

@@ -12,7 +12,7 @@ from mimgen.decoders.mae import LinearDecoder
 from mimgen.encoders.resnet import ResNetEncoder, TokenKind
 from mimgen.errors import UserError
 from mimgen.methods.a2mim.adapter import NECK, rename
-from mimgen.methods.a2mim.objective import PixelsAndFrequencies
+from mimgen.methods.a2mim.objective import A2MIM
 from mimgen.methods.a2mim.target import Criterion, Fill, FrequencyDistance
 from mimgen.pretrained import load_strictly
 from mimgen.types import Losses, Mask
@@ -22,16 +22,16 @@ from tests.parity.replays.beitv2 import gradients
 TOKENS: dict[str, TokenKind] = {
     "learnable": "learned",
     "mean": "batch_mean",
-    "instance_mean": "picture_mean",
+    "instance_mean": "image_mean",
     "zero": "zero",
     "randn": "random",
 }
-FILLS: dict[str, Fill] = {"target": "true", "prediction": "drawn", "mean": "mean", "mixed": "mixed"}
+FILLS: dict[str, Fill] = {"target": "true", "prediction": "predicted", "mean": "mean", "mixed": "mixed"}
 DISTANCES: dict[str, Literal["absolute", "squared"]] = {"l1_loss": "absolute", "mse_loss": "squared"}
 
 
 def head_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What `PixelsAndFrequencies` is told of the official head's arguments."""
+    """What `A2MIM` is predicted of the official head's arguments."""
     loss = config.get("loss", {})
     mode = loss.get("mode", "l1_loss")
     plain = mode.removeprefix("focal_")
@@ -59,8 +59,8 @@ def head_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class _Picture(nn.Module):
-    """Stands for an encoder where only a recorded reconstruction is judged; pictures are normalised already."""
+class _Image(nn.Module):
+    """Stands for an encoder where only a recorded reconstruction is evaluated; images are normalised already."""
 
     def __init__(self, patch: int, channels: int) -> None:
         super().__init__()
@@ -70,21 +70,25 @@ class _Picture(nn.Module):
 
 def replay_a2mim_loss(case: Case) -> dict[str, Tensor]:
     """The loss of a reconstruction and its gradient."""
-    true, hidden = case.inputs["x"], case.inputs["mask"]
-    drawn = case.inputs["x_rec"].clone().requires_grad_(True)
-    patch = true.shape[-1] // hidden.shape[-1]
-    stand_in: Any = _Picture(patch, true.shape[1])
+    true, masked = case.inputs["x"], case.inputs["mask"]
+    reconstructed = case.inputs["x_rec"].clone().requires_grad_(True)
+    patch = true.shape[-1] // masked.shape[-1]
+    stand_in: Any = _Image(patch, true.shape[1])
     decoder = LinearDecoder(1, patch, patch)
-    objective = PixelsAndFrequencies(stand_in, decoder, **head_arguments(case.config))
-    loss = _total(objective.judge(true, drawn, Mask(hidden.flatten(1).bool())), case.config, true.shape[1])
-    (gradient,) = torch.autograd.grad(loss, drawn)
+    objective = A2MIM(stand_in, decoder, **head_arguments(case.config))
+    loss = _total(
+        objective.compute_losses(true, reconstructed, Mask(masked.flatten(1).bool())),
+        case.config,
+        true.shape[1],
+    )
+    (gradient,) = torch.autograd.grad(loss, reconstructed)
     return {"loss": loss.detach()[None], "grad/x_rec": gradient}
 
 
 def _total(losses: Losses, head: Mapping[str, Any], channels: int) -> Tensor:
     """The weighted sum as the official head makes it.
 
-    Its criterion has a weight of its own, which the focal spectrum does not know, and its channels are told.
+    Its criterion has a weight of its own, which the focal spectrum does not know, and its channels are predicted.
     """
     weight = float(head.get("loss", {}).get("loss_weight", 1.0))
     total = weight * losses.terms["spatial"] * channels / head.get("encoder_in_channels", 3)
@@ -119,20 +123,20 @@ def replay_a2mim(case: Case) -> dict[str, Tensor]:
     channels = len(encoder.mean)
     decoder = LinearDecoder(case.weights[f"{NECK}.weight"].shape[1], encoder.patch, encoder.patch, channels)
     head = case.config.get("head", {})
-    objective = PixelsAndFrequencies(encoder, decoder, **head_arguments(head)).train()
+    objective = A2MIM(encoder, decoder, **head_arguments(head)).train()
     load_strictly(objective, _named(case.weights, objective), "the case")
     mask = Mask(case.inputs["mask"].flatten(1).bool())
     # one forward pass alone: each moves the running statistics
     tokens = encoder(case.inputs["img"], mask)
-    drawn = decoder.images(tokens)
-    loss = _total(objective.judge(case.inputs["img_mim"], drawn, mask), head, channels)
+    reconstructed = decoder.images(tokens)
+    loss = _total(objective.compute_losses(case.inputs["img_mim"], reconstructed, mask), head, channels)
     official = [name.removeprefix("grad/") for name in case.outputs if name.startswith("grad/")]
     ours = {name: str(rename(name)) for name in official}
     found = gradients(loss, objective, list(ours.values()))
     buffers = dict(objective.named_buffers())
     outputs = {
         "latent": tokens.patches.transpose(1, 2).unflatten(2, tokens.grid),
-        "rec": drawn,
+        "rec": reconstructed,
         "loss": loss[None],
         "mask_token_after": encoder.mask_token,
         **{f"grad/{name}": found[f"grad/{mine}"] for name, mine in ours.items()},
@@ -143,7 +147,7 @@ def replay_a2mim(case: Case) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in outputs.items()}
 
 
-def _named(weights: Mapping[str, Tensor], objective: PixelsAndFrequencies) -> dict[str, Tensor]:
+def _named(weights: Mapping[str, Tensor], objective: A2MIM) -> dict[str, Tensor]:
     """The recorded weights by our names; counters are recorded as [1], and tokens that are computed may be absent."""
     named = {str(rename(key)): value for key, value in weights.items()}
     own = objective.state_dict()

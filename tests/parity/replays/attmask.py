@@ -18,14 +18,14 @@ def replay_attmask(case: Case) -> dict[str, Tensor]:
         outputs["cls_attention"] = class_attention(case.inputs["attention_heads"])
     scores = case.inputs["attention"]
     rows, patches = scores.shape
-    for name, said in case.config.items():
-        pool = said.get("show_max", 0.1)
-        masking = AttentionMasking(MODES[said["masking_mode"]], pool=pool, chance=said.get("masking_prob", 0.5))
-        share = torch.full((rows,), said.get("masking_ratio", 0.3), dtype=torch.float64)
-        shown = torch.full((rows,), said.get("show_ratio", 0.0), dtype=torch.float64)
+    for name, options in case.config.items():
+        pool = options.get("show_max", 0.1)
+        masking = AttentionMasking(MODES[options["masking_mode"]], pool=pool, chance=options.get("masking_prob", 0.5))
+        share = torch.full((rows,), options.get("masking_ratio", 0.3), dtype=torch.float64)
+        shown = torch.full((rows,), options.get("show_ratio", 0.0), dtype=torch.float64)
         keys = case.inputs.get("reveal_key", torch.zeros(rows, patches))
         mask = masking.choose(scores, share, shown, case.inputs["prob_draw"], keys)
-        outputs[f"mask_{name}"] = mask.hidden.to(torch.uint8)
+        outputs[f"mask_{name}"] = mask.masked.to(torch.uint8)
     return outputs
 
 

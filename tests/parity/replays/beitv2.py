@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mimgen.encoders.beit import Relative
 from mimgen.methods.beitv2.network import BeitPretraining
-from mimgen.methods.beitv2.objective import CodeModelling
+from mimgen.methods.beitv2.objective import BEiTv2
 from mimgen.pretrained import load_strictly
 from mimgen.tokenizers.centroids import CentroidTokenizer
 from mimgen.tokenizers.vqkd.model import VqKd
@@ -66,7 +66,7 @@ def vqkd_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _judge(tokenizer: VqKd, images: Tensor) -> dict[str, Tensor]:
+def _evaluate(tokenizer: VqKd, images: Tensor) -> dict[str, Tensor]:
     """Two passes in evaluation mode; the official code counts usage there too."""
     ids = _ids(tokenizer, images)
     codes = tokenizer.encode(images)
@@ -101,7 +101,7 @@ def replay_beitv2_tokenizer(case: Case) -> dict[str, Tensor]:
     load_strictly(tokenizer, case.weights, "the case")
     images, outputs = case.inputs["image"], {}
     if any(name.startswith("eval/") for name in case.outputs):
-        outputs = _judge(tokenizer, images)
+        outputs = _evaluate(tokenizer, images)
     if "usage" in case.inputs:
         tokenizer.quantize.cluster_size.copy_(case.inputs["usage"])
     if "permutation" in case.inputs:
@@ -143,12 +143,12 @@ def pretraining_network(config: Mapping[str, Any], weights: Mapping[str, Tensor]
 def replay_beitv2(case: Case) -> dict[str, Tensor]:
     """Logits, tokens and gradients of masked code prediction, with and without the bottleneck."""
     network = pretraining_network(case.config, case.weights)
-    maps, hidden = case.inputs["samples"], case.inputs["bool_masked_pos"].flatten(1).bool()
-    predictions = network.predict_maps(maps, hidden, hidden)
-    final, second = network.streams(maps, hidden)
+    maps, masked = case.inputs["samples"], case.inputs["bool_masked_pos"].flatten(1).bool()
+    predictions = network.predict_maps(maps, masked, masked)
+    final, second = network.streams(maps, masked)
     # stands for the tokenizer, whose ids were recorded
     coder = CentroidTokenizer(network.patch, network.lm_head.out_features)
-    losses = CodeModelling(network, coder).of_maps(maps, case.inputs["input_ids"].flatten(1), Mask(hidden))
+    losses = BEiTv2(network, coder).of_maps(maps, case.inputs["input_ids"].flatten(1), Mask(masked))
     outputs = {"logits": predictions.codes, "patch_tokens": final[:, 1:], "loss_1": losses.terms["code"]}
     if predictions.second is not None and second is not None:
         outputs["logits_cls_pt"], outputs["patch_tokens_cls_pt"] = predictions.second, second[:, 1:]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mimgen.methods.cae.adapter import rename
 from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
-from mimgen.methods.cae.objective import ContextAutoencoder
+from mimgen.methods.cae.objective import CAE
 from mimgen.methods.moving_average import Momentum
 from mimgen.pretrained import load_strictly
 from mimgen.types import Mask
@@ -32,9 +32,9 @@ class _Recorded(nn.Module):
         return F.cross_entropy(predicted, goal, reduction="none")
 
 
-def _scale(start: float | None, weights: Mapping[str, Tensor], gamma: str) -> float | None:
+def _scale(initial: float | None, weights: Mapping[str, Tensor], gamma: str) -> float | None:
     """Start of a layer scale that the case has, whose weights replace it; None where it has none."""
-    return (start or 1.0) if gamma in weights else None
+    return (initial or 1.0) if gamma in weights else None
 
 
 def _encoder(case: Case) -> CaeEncoder:
@@ -50,7 +50,7 @@ def _encoder(case: Case) -> CaeEncoder:
         _scale(config.get("init_values"), case.weights, "encoder.blocks.0.gamma_1"),
         config.get("qkv_bias", True),
         0.0,
-        # recorded pictures are normalised already
+        # recorded images are normalised already
         (0.0,) * 3,
         (1.0,) * 3,
         eps_of(config.get("norm_layer", "")),
@@ -58,39 +58,39 @@ def _encoder(case: Case) -> CaeEncoder:
 
 
 def _decoder(case: Case, encoder: CaeEncoder) -> CaeDecoder:
-    config, told = case.config, case.config.get("args", {})
+    config, options = case.config, case.config.get("args", {})
     gamma = "pretext_neck.regressor_blocks.0.gamma_1_cross"
     return CaeDecoder(
-        told.get("decoder_num_classes", config.get("vocab_size", 8192)),
+        options.get("decoder_num_classes", config.get("vocab_size", 8192)),
         encoder.dim,
-        told.get("decoder_embed_dim", 768),
-        told.get("regressor_depth", 4),
-        told.get("decoder_depth", 4),
-        told.get("decoder_num_heads", 12),
+        options.get("decoder_embed_dim", 768),
+        options.get("regressor_depth", 4),
+        options.get("decoder_depth", 4),
+        options.get("decoder_num_heads", 12),
         config.get("mlp_ratio", 4.0),
-        _scale(told.get("decoder_layer_scale_init_value", 0.1), case.weights, gamma),
+        _scale(options.get("decoder_layer_scale_init_value", 0.1), case.weights, gamma),
         config.get("qkv_bias", True),
         eps_of(config.get("norm_layer", "")),
     )
 
 
-def _objective(case: Case) -> ContextAutoencoder:
+def _objective(case: Case) -> CAE:
     """The objective of a case, its weights loaded strictly."""
     encoder = _encoder(case)
     decoder = _decoder(case, encoder)
     momentum = float(case.config.get("args", {}).get("base_momentum", 0.0))
-    objective = ContextAutoencoder(
+    objective = CAE(
         encoder,
         decoder,
         _Recorded(case.inputs["input_ids"].flatten(1), decoder.dim, encoder.patch),
         align_weight=float(case.metadata.get("align_loss_weight", 2.0)),
         momentum=Momentum(momentum, momentum),
     ).train()
-    load_strictly(objective, {_place(key): value for key, value in case.weights.items()}, "the case")
+    load_strictly(objective, {_position(key): value for key, value in case.weights.items()}, "the case")
     return objective
 
 
-def _place(key: str) -> str:
+def _position(key: str) -> str:
     """Our name, within the objective, of an official tensor."""
     if key.startswith("teacher."):
         return key.replace("teacher.", "teacher.module.", 1)
@@ -112,7 +112,7 @@ def replay_cae(case: Case) -> dict[str, Tensor]:
         "loss_main": losses.terms["target"][None],
         "loss_align": objective.weights["align"] * losses.terms["align"][None],
         "loss": losses.total[None],
-        **official_gradients(losses.total, objective, case, _place),
+        **official_gradients(losses.total, objective, case, _position),
     }
     # in the official order: the teacher follows between the targets and the optimiser's step
     objective.after_step(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mimgen.methods.ccvit.objective import CentroidModelling
+from mimgen.methods.ccvit.objective import CCViT
 from mimgen.tokenizers.centroids import CentroidTokenizer
 from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
@@ -12,17 +12,17 @@ from tests.parity.replays.beitv2 import gradients, pretraining_network
 
 
 def replay_ccvit(case: Case) -> dict[str, Tensor]:
-    """Ids, corrupted pictures, both heads, the losses and gradients of one step."""
+    """Ids, corrupted images, both heads, the losses and gradients of one step."""
     inputs, config = case.inputs, case.config
     encoder = pretraining_network(config["model"], case.weights)
-    objective = CentroidModelling(encoder, CentroidTokenizer.from_centroids(inputs["centroids"])).train()
-    hidden, replaced = (inputs[name].flatten(1).bool() for name in ("masked", "replaced"))
+    objective = CCViT(encoder, CentroidTokenizer.from_centroids(inputs["centroids"])).train()
+    masked, replaced = (inputs[name].flatten(1).bool() for name in ("masked", "replaced"))
     images, goal = inputs["image"], inputs["image_target"]
 
     ids = objective.codes(goal)
     corrupted = objective.corrupted(images, ids, replaced)
-    predicted = encoder.predict(corrupted, Mask(hidden, hidden | replaced))
-    losses = objective.losses(images, goal, hidden, replaced)
+    predicted = encoder.predict(corrupted, Mask(masked, masked | replaced))
+    losses = objective.losses(images, goal, masked, replaced)
     outputs = {
         "tokens": ids,
         "input_after_replacement": encoder.normalised(corrupted),

@@ -7,25 +7,25 @@ import json
 import torch
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
+from mimgen.checkpoints.official import OfficialModel
 from mimgen.decoders.cross_attention import CrossViewDecoder
 from mimgen.methods.croco.adapter import name_of, rename, shapes
 from mimgen.methods.croco.encoder import CrossViewVit
-from mimgen.methods.croco.objective import CrossViewCompletion
+from mimgen.methods.croco.objective import CroCo
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
 from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
 from tests.parity.replays.mae import PLAIN, eps_of, official_gradients
 
-# of the official constructor, where the tensors do not tell
+# of the official constructor, where the tensors do not predict
 DEFAULTS = {"pos_embed": "cosine", "enc_num_heads": 12, "dec_num_heads": 16}
 
 
 def recorded_mask(noise: Tensor, ratio: float) -> Mask:
-    """The mask that the official code draws from noise [B, N].
+    """The mask that the official code samples from noise [B, N].
 
-    It compares the sorting order itself, not the rank, with the number to hide: as random, another choice.
+    It compares the sorting order itself, not the rank, with the number to mask: as random, another choice.
     """
     return Mask(noise.argsort(dim=1) < int(ratio * noise.shape[1]))
 
@@ -38,21 +38,21 @@ def replay_croco(case: Case) -> dict[str, Tensor]:
     eps = eps_of(config.get("norm_layer", ""))
     encoder = CrossViewVit(**{**encoder_arguments, **PLAIN}, eps=eps)
     decoder = CrossViewDecoder(**decoder_arguments, eps=eps)
-    whole = ReleasedParts(encoder, decoder=decoder)
+    model = OfficialModel(encoder, decoder=decoder)
     named = {rename(key): value for key, value in case.weights.items()}
-    load_strictly(whole, {key: value for key, value in named.items() if key is not None}, "the case")
+    load_strictly(model, {key: value for key, value in named.items() if key is not None}, "the case")
     normalise, masked = (json.loads(case.metadata.get(name, "true")) for name in ("norm_pix_loss", "masked"))
     target = PixelTarget(encoder.patch, normalise=bool(normalise), last=True)
     mask = recorded_mask(case.inputs["noise"], float(config.get("mask_ratio", 0.9)))
-    objective = CrossViewCompletion(encoder, decoder, target, lambda grid, draws: mask, everywhere=not masked).train()
+    objective = CroCo(encoder, decoder, target, lambda grid, rng: mask, everywhere=not masked).train()
     loss = objective.losses(first, second, mask).total
     outputs = {
         "feat1": encoder(first, mask).patches,
         "feat2": encoder(second).patches,
-        "mask": mask.hidden.to(torch.uint8),
+        "mask": mask.masked.to(torch.uint8),
         "pred": objective.predict(first, second, mask),
         "loss": loss[None],
-        **official_gradients(loss, whole, case, name_of),
+        **official_gradients(loss, model, case, name_of),
     }
     return {name: value.detach() for name, value in outputs.items()}
 

@@ -48,11 +48,11 @@ def _gradients(loss: Tensor, module: nn.Module) -> dict[str, Tensor]:
     return {f"grad/{name}": gradient for name, gradient in zip(parameters, found, strict=True)}
 
 
-def _judged(case: Case, discriminator: nn.Module) -> dict[str, Tensor]:
+def _logits_and_gradients(case: Case, discriminator: nn.Module) -> dict[str, Tensor]:
     """Logits and every adversarial term of a discriminator with the case's weights."""
     load_strictly(discriminator, case.weights, case.system)
     with torch.no_grad():
-        judged = discriminator.eval()(case.inputs["real"])
+        logits = discriminator.eval()(case.inputs["real"])
     discriminator.train()
     real, fake = discriminator(case.inputs["real"]), discriminator(case.inputs["fake"])
     lecam = LeCam()
@@ -60,7 +60,7 @@ def _judged(case: Case, discriminator: nn.Module) -> dict[str, Tensor]:
     penalty, hinge = lecam(real, fake), discriminator_loss("hinge", real, fake)
     loss = hinge + 0.05 * penalty
     outputs = {
-        "eval_logits": judged,
+        "eval_logits": logits,
         "logits_real": real,
         "logits_fake": fake,
         "hinge_d": hinge,
@@ -79,7 +79,7 @@ def _replay(kind: Callable[..., nn.Module], names: Mapping[str, str]) -> Replay:
     """The replay of a discriminator that is built from `config["args"]`."""
 
     def run(case: Case) -> dict[str, Tensor]:
-        return _judged(case, kind(**_arguments(case.config["args"], names)))
+        return _logits_and_gradients(case, kind(**_arguments(case.config["args"], names)))
 
     return run
 
@@ -95,7 +95,7 @@ def replay_stylegan_block(case: Case) -> dict[str, Tensor]:
 
 
 def replay_dino(case: Case) -> dict[str, Tensor]:
-    """Features, logits before and after one power iteration, and the gradient at the pictures."""
+    """Features, logits before and after one power iteration, and the gradient at the images."""
     weights = case.weights
     discriminator = DinoDiscriminator(
         **_arguments(case.config["vit"], VIT),
@@ -106,13 +106,13 @@ def replay_dino(case: Case) -> dict[str, Tensor]:
     image = case.inputs["image"].clone().requires_grad_()
     with torch.no_grad():
         features = discriminator.features(image)
-        judged = discriminator.eval()(image)
+        logits = discriminator.eval()(image)
     trained = discriminator.train()(image)
     loss = -trained.mean()
     (gradient,) = torch.autograd.grad(loss, image)
     return {
         **{f"activation_{number}": value for number, value in enumerate(features)},
-        "eval_logits": judged,
+        "eval_logits": logits,
         "train_logits": trained.detach(),
         "weight_u_after": discriminator.state_dict()["heads.0.0.0.weight_u"],
         "loss": loss.detach(),

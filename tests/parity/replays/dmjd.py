@@ -11,7 +11,7 @@ from mimgen.masking.random import in_units
 from mimgen.methods.dmjd.adapter import arguments, rename
 from mimgen.methods.dmjd.branch import VisibleBranch
 from mimgen.methods.dmjd.encoder import ConvVitEncoder
-from mimgen.methods.dmjd.objective import Distance, JointDistillation
+from mimgen.methods.dmjd.objective import DMJD, Distance
 from mimgen.methods.dmjd.target import WhitenedHog
 from mimgen.pretrained import load_strictly
 from mimgen.types import Mask
@@ -31,14 +31,14 @@ class _Recorded(WhitenedHog):
         self.dim = dim
 
 
-def _objective(case: Case) -> JointDistillation:
+def _objective(case: Case) -> DMJD:
     """The recorded network with the recorded weights."""
     config, built = case.config, arguments(case.config, case.weights)
     eps = config.get("norm_eps", 1e-6)
     decoder, visible = built.pop("decoder"), built.pop("visible")
     stem_eps = config.get("cblock_and_patch_embed_norm_eps", 1e-5)
     encoder = ConvVitEncoder(**built, mean=MEAN, std=STD, eps=eps, stem_eps=stem_eps)
-    objective = JointDistillation(
+    objective = DMJD(
         encoder,
         MaeDecoder(**decoder, eps=eps),
         VisibleBranch(**visible, eps=eps),
@@ -85,23 +85,23 @@ def replay_dmjd(case: Case) -> dict[str, Tensor]:
     objective, images = _objective(case), case.inputs["images_u8"].float() / 255
     encoder = objective.encoder
     assert isinstance(encoder, ConvVitEncoder) and objective.visible is not None
-    hidden, ids = _views(case)
+    masked, ids = _views(case)
     if case.config.get("mask_type", "block") == "block":
         rows, columns = encoder.grid
-        hidden, ids = in_units(hidden, (rows // UNIT, columns // UNIT), UNIT), _patches_of(ids, encoder.grid)
-    mask = Mask(hidden)
+        masked, ids = in_units(masked, (rows // UNIT, columns // UNIT), UNIT), _patches_of(ids, encoder.grid)
+    mask = Mask(masked)
     # where each visible patch, in ascending order, stands in the official order, and the other way round
     pairs = ids.argsort(dim=1)
     back = pairs.argsort(dim=1)[..., None]
     tokens = encoder(images.repeat(2, 1, 1, 1), mask)
-    told = objective.visible(tokens)
+    predicted = objective.visible(tokens)
     loss = objective.losses(images, mask, case.inputs["target"], pairs).total
     outputs = {
         "ids_keep": ids,
-        "mask": mask.hidden.float(),
+        "mask": mask.masked.float(),
         "latent": tokens.patches.gather(1, back.expand_as(tokens.patches)),
         "pred_masked_branch": objective.decoder(tokens, mask),
-        "pred_visible_branch": told.gather(1, back.expand_as(told)),
+        "pred_visible_branch": predicted.gather(1, back.expand_as(predicted)),
         "loss": loss,
         **official_gradients(loss, objective, case, rename),
     }

@@ -83,14 +83,14 @@ def replay_efficient_probing(case: Case) -> dict[str, Tensor]:
     head = _head(case, kind)
     tokens = case.inputs["features"]
     with torch.no_grad():
-        judged = head.eval()(tokens)
-        seen = head.pooling.look(tokens)
+        logits = head.eval()(tokens)
+        pooled = head.pooling.pool_with_maps(tokens)
     trained = head.train()(tokens)
     loss = F.cross_entropy(trained, case.inputs["labels"])
     outputs = {
-        "pooled": seen.vector,
-        "attn": seen.attention,
-        "logits_eval": judged,
+        "pooled": pooled.vector,
+        "attn": pooled.attention,
+        "logits_eval": logits,
         "logits_train": trained.detach(),
         "loss": loss.detach(),
     }

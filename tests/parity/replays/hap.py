@@ -1,7 +1,7 @@
-"""Replay of HAP: masks from recorded draws, two masked views, reconstruction and alignment.
+"""Replay of HAP: masks from recorded random numbers, two masked views, reconstruction and alignment.
 
-The official code draws one number after another, so the streams are read here in its order; which patches a
-part has, what a priority hides and all of the loss are the code that trains.
+The official code samples one number after another, so the streams are read here in its order; which patches a
+part has, what a priority masks and all of the loss are the code that trains.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
+from mimgen.checkpoints.official import OfficialModel
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
 from mimgen.methods.hap.masking import by_priority, part_patches, visible_count
-from mimgen.methods.hap.objective import PartsAndAlignment
+from mimgen.methods.hap.objective import HAP
 from mimgen.methods.mae.adapter import rename
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
@@ -33,10 +33,10 @@ _FIRST = 100.0
 
 @dataclass(frozen=True)
 class Streams:
-    """The recorded draws, in the order of the official calls.
+    """The recorded random numbers, in the order of the official calls.
 
     Where they run out, as for keypoints other than the recorded ones, zeros follow: the masks differ then, which
-    the comparison tells.
+    the comparison predicts.
     """
 
     uniform: Iterator[float]
@@ -50,21 +50,21 @@ class Streams:
 
 def block_priorities(grid: tuple[int, int], count: int, config: Mapping[str, Any], streams: Streams) -> Tensor:
     """[N]: 2 in random rectangles, until `count` patches have it or none fits any more."""
-    area, hidden = torch.zeros(grid), 0
-    while hidden < count:
-        added = _rectangle(area, count - hidden, config, streams)
+    area, masked = torch.zeros(grid), 0
+    while masked < count:
+        added = _rectangle(area, count - masked, config, streams)
         if not added:
             break
-        hidden += added
+        masked += added
     return area.flatten()
 
 
 def _rectangle(area: Tensor, missing: int, config: Mapping[str, Any], streams: Streams) -> int:
     """Try to put one rectangle; returns the patches that it adds to `area`."""
     rows, columns = area.shape
-    least, aspect = config.get("block_min_num_patches", 12), math.log(config.get("block_min_aspect", 0.3))
+    minimum, aspect = config.get("block_min_num_patches", 12), math.log(config.get("block_min_aspect", 0.3))
     for _ in range(TRIES):
-        size = least + (missing - least) * next(streams.uniform, 0.0)
+        size = minimum + (missing - minimum) * next(streams.uniform, 0.0)
         ratio = math.exp(aspect - 2 * aspect * next(streams.uniform, 0.0))
         height, width = round(math.sqrt(size * ratio)), round(math.sqrt(size / ratio))
         if height >= rows or width >= columns:
@@ -83,8 +83,8 @@ def _rectangle(area: Tensor, missing: int, config: Mapping[str, Any], streams: S
 def part_priorities(priority: Tensor, guide: Tensor, bound: int, streams: Streams) -> Tensor:
     """Priorities [B, N] with those of parts [B, P, N] written over them.
 
-    Each picture's number of parts bounds that of the next, a slip of the official code that leaves nearly all of
-    a large batch without parts; `masking.Parts` draws from the original bound.
+    Each image's number of parts bounds that of the next, a slip of the official code that leaves nearly all of
+    a large batch without parts; `masking.Parts` samples from the original bound.
     """
     order = list(range(guide.shape[1]))
     for row, parts in zip(priority, guide, strict=True):
@@ -104,14 +104,14 @@ def recorded_priorities(case: Case, view: int, guide: Tensor, grid: tuple[int, i
     ratio, kinds = config.get("mask_ratio", 0.5), config.get("mask_type", ["block", "parts"])
     priority = case.inputs[f"noise_view{view}"].clone()
     if "block" in kinds:
-        hidden = grid[0] * grid[1] - visible_count(grid[0] * grid[1], ratio)
-        priority = torch.stack([block_priorities(grid, hidden, config, streams) for _ in priority])
+        masked = grid[0] * grid[1] - visible_count(grid[0] * grid[1], ratio)
+        priority = torch.stack([block_priorities(grid, masked, config, streams) for _ in priority])
     if "parts" in kinds:
         priority = part_priorities(priority, guide, config.get("num_parts", PARTS), streams)
     return priority
 
 
-def network(case: Case) -> tuple[PartsAndAlignment, ReleasedParts]:
+def network(case: Case) -> tuple[HAP, OfficialModel]:
     """The objective of a case, its weights loaded strictly."""
     config = case.config
     channels = config.get("in_chans", 3)
@@ -129,28 +129,28 @@ def network(case: Case) -> tuple[PartsAndAlignment, ReleasedParts]:
         mlp_ratio=given["mlp_ratio"],
         eps=given["eps"],
     )
-    whole = ReleasedParts(encoder, decoder)
-    load_strictly(whole, {rename(key): value for key, value in case.weights.items()}, "the case")
+    model = OfficialModel(encoder, decoder)
+    load_strictly(model, {rename(key): value for key, value in case.weights.items()}, "the case")
     target = PixelTarget(given["patch"], normalise=bool(config.get("norm_pix_loss", False)), last=True, **plain)
-    objective = PartsAndAlignment(
+    objective = HAP(
         encoder,
         decoder,
         target,
         alignment_weight=config.get("align_weight", 0.05),
         temperature=config.get("temperature", 0.2),
     )
-    return objective.train(), whole
+    return objective.train(), model
 
 
 def replay_hap(case: Case) -> dict[str, Tensor]:
     """Masks, tokens of both views, prediction, losses and gradients of one step."""
-    objective, whole = network(case)
+    objective, model = network(case)
     encoder, decoder = objective.encoder, objective.decoder
     images, keypoints = case.inputs["images"], case.inputs["keypoints"].clone()
     keypoints[..., 2] = (keypoints[..., 0] > -1000).float()
     guide = part_patches(keypoints, encoder.grid, encoder.patch)
-    drawn = {name.removeprefix("draws_"): case.inputs[name].tolist() for name in case.inputs if "draws_" in name}
-    streams = Streams(*(iter(drawn.get(name, ())) for name in ("uniform", "randint", "shuffle")))
+    recorded = {name.removeprefix("draws_"): case.inputs[name].tolist() for name in case.inputs if "draws_" in name}
+    streams = Streams(*(iter(recorded.get(name, ())) for name in ("uniform", "randint", "shuffle")))
     priorities = [recorded_priorities(case, view, guide, encoder.grid, streams) for view in (1, 2)]
     masks = [by_priority(priority, case.config.get("mask_ratio", 0.5)) for priority in priorities]
     losses = objective.losses(images, *masks)
@@ -160,11 +160,11 @@ def replay_hap(case: Case) -> dict[str, Tensor]:
         "loss_reconstruct": losses.terms["reconstruction"],
         "loss_align": losses.terms.get("alignment", torch.zeros(())),
         "pred_view1": decoder(tokens[0], masks[0]),
-        **official_gradients(losses.total, whole, case, rename),
+        **official_gradients(losses.total, model, case, rename),
     }
     for view, (mask, seen, priority) in enumerate(zip(masks, tokens, priorities, strict=True), start=1):
         order = priority.argsort(dim=1, stable=True)
-        outputs[f"mask_view{view}"] = mask.hidden.float()
+        outputs[f"mask_view{view}"] = mask.masked.float()
         outputs[f"ids_restore_view{view}"] = order.argsort(dim=1)
         outputs[f"latent_view{view}"] = in_order(seen.prefix, seen.patches, mask, order)
     return {name: value.detach() for name, value in outputs.items()}

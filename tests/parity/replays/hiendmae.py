@@ -10,9 +10,9 @@ from mimgen.methods.hiendmae.adapter import arguments, kind, rename
 from mimgen.methods.hiendmae.cells import cut
 from mimgen.methods.hiendmae.decoder import HierarchicalDecoder
 from mimgen.methods.hiendmae.encoder import VolumeTokens, VolumeVit
-from mimgen.methods.hiendmae.objective import HierarchicalModelling
+from mimgen.methods.hiendmae.objective import HiEndMAE
 from mimgen.methods.hiendmae.target import VolumeTarget
-from mimgen.ops.places import rows_at
+from mimgen.ops.positions import gather_tokens
 from mimgen.pretrained import load_strictly
 from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
@@ -22,26 +22,26 @@ from tests.parity.replays.beitv2 import gradients
 def replay_hiendmae(case: Case) -> dict[str, Tensor]:
     """Hidden states, decoder output, reconstruction, loss and gradients of one step."""
     volumes, noise = case.inputs["volume"], case.inputs["noise"]
-    whole = kind(**arguments(case.config, case.weights))
-    load_strictly(whole, {rename(key): value for key, value in case.weights.items()}, "the case")
-    encoder, decoder = whole.encoder, whole.decoder
+    model = kind(**arguments(case.config, case.weights))
+    load_strictly(model, {rename(key): value for key, value in case.weights.items()}, "the case")
+    encoder, decoder = model.encoder, model.decoder
     assert isinstance(encoder, VolumeVit) and isinstance(decoder, HierarchicalDecoder), "a case has both"
     kept = int(noise.shape[1] * (1 - case.config["args"].get("mask_ratio", 0.75)))
     mask, order = Mask(largest(noise, noise.shape[1] - kept)), noise.argsort(dim=1, stable=True)
     target = VolumeTarget(encoder.cell, volumes.shape[1])
-    objective = HierarchicalModelling(encoder, decoder, target, lambda grid, draws: mask).train()
+    objective = HiEndMAE(encoder, decoder, target, lambda grid, rng: mask).train()
     tokens = encoder(volumes, mask, layers=decoder.taps)
-    said, cells = decoder.everything(tokens, mask), cut(volumes, encoder.cell)
+    predicted, cells = decoder.everything(tokens, mask), cut(volumes, encoder.cell)
     loss = objective.losses(volumes, mask).total
     official = [name.removeprefix("grad/") for name in case.outputs if name.startswith("grad/")]
-    found = gradients(loss, whole, [rename(name) for name in official])
+    found = gradients(loss, model, [rename(name) for name in official])
     outputs = {
         "patches": cells,
-        "masked_patches": cells.masked_fill(mask.hidden[..., None], 0),
+        "masked_patches": cells.masked_fill(mask.masked[..., None], 0),
         **_states(tokens, decoder, mask, order[:, :kept]),
         # the official decoder leaves the cells in the order of their noise
-        "decoder_output": torch.cat([said[:, :1], _ordered(said[:, 1:], order)], dim=1),
-        "reconstruction": target.raw(said[:, 1:], volumes, unbiased=True),
+        "decoder_output": torch.cat([predicted[:, :1], _ordered(predicted[:, 1:], order)], dim=1),
+        "reconstruction": target.raw(predicted[:, 1:], volumes, unbiased=True),
         "loss": loss,
         **{f"grad/{name}": found[f"grad/{rename(name)}"] for name in official},
     }
@@ -50,14 +50,14 @@ def replay_hiendmae(case: Case) -> dict[str, Tensor]:
 
 def _states(tokens: VolumeTokens, decoder: HierarchicalDecoder, mask: Mask, kept: Tensor) -> dict[str, Tensor]:
     """Output and taps of the encoder with cells in the official order."""
-    place = torch.searchsorted(mask.keep.contiguous(), kept.contiguous())
+    position = torch.searchsorted(mask.keep.contiguous(), kept.contiguous())
     states = {"latent": torch.cat([tokens.prefix, tokens.patches], dim=1)}
     states |= {f"hidden_{tap}": memory for tap, memory in zip(decoder.taps, tokens.memories, strict=True)}
-    return {name: torch.cat([x[:, :1], _ordered(x[:, 1:], place)], dim=1) for name, x in states.items()}
+    return {name: torch.cat([x[:, :1], _ordered(x[:, 1:], position)], dim=1) for name, x in states.items()}
 
 
 def _ordered(x: Tensor, order: Tensor) -> Tensor:
-    return rows_at(x, order)
+    return gather_tokens(x, order)
 
 
 REPLAYS: dict[str, Replay] = {"hiendmae": replay_hiendmae}

@@ -8,8 +8,8 @@ from torch import Tensor
 from mimgen.encoders.vit import VitEncoder
 from mimgen.methods.hpm.adapter import rename
 from mimgen.methods.hpm.masking import hardest
-from mimgen.methods.hpm.networks import LossPredictor, VeiledMask, VeilingVit
-from mimgen.methods.hpm.objective import HardPatches
+from mimgen.methods.hpm.networks import LossPredictor, MaskedVisibleMask, MaskedVisibleViT
+from mimgen.methods.hpm.objective import HPM
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
 from mimgen.types import Mask
@@ -17,10 +17,10 @@ from tests.parity.cases import Case, Replay
 from tests.parity.replays.mae import official_gradients, vit_arguments
 
 
-def _objective(case: Case) -> HardPatches:
+def _objective(case: Case) -> HPM:
     """The objective of a case, its weights loaded strictly."""
     config, arguments = case.config, vit_arguments(case.config)
-    encoder = (VeilingVit if "vis_mask_token" in case.weights else VitEncoder)(**arguments)
+    encoder = (MaskedVisibleViT if "vis_mask_token" in case.weights else VitEncoder)(**arguments)
     decoder = LossPredictor(
         arguments["image_size"],
         arguments["patch"],
@@ -33,25 +33,27 @@ def _objective(case: Case) -> HardPatches:
     )
     target = PixelTarget(arguments["patch"], normalise=bool(config.get("norm_pix_loss", False)), last=True)
     relative = case.metadata.get("relative", "true").lower() == "true"
-    objective = HardPatches(encoder, decoder, target, relative=relative).train()
+    objective = HPM(encoder, decoder, target, relative=relative).train()
     load_strictly(objective.student, {rename(key): value for key, value in case.weights.items()}, "the case")
     return objective
 
 
-def _veil(mask: Mask, noise: Tensor, ratio: float) -> VeiledMask:
+def _mask_visible(mask: Mask, noise: Tensor, ratio: float) -> MaskedVisibleMask:
     """The visible patches that the official code veils for noise [B, K].
 
     It gathers with the order of the noise where its inverse is meant: still a uniform choice, but another one.
     """
     order = noise.argsort(dim=1)
-    veiled = order >= int(noise.shape[1] * (1 - ratio))
-    return VeiledMask(mask.hidden, veiled=torch.zeros_like(mask.hidden).scatter(1, mask.keep, veiled))
+    masked_visible = order >= int(noise.shape[1] * (1 - ratio))
+    return MaskedVisibleMask(
+        mask.masked, masked_visible=torch.zeros_like(mask.masked).scatter(1, mask.keep, masked_visible)
+    )
 
 
 def _visible_first(values: Tensor, mask: Mask) -> Tensor:
-    """[B, N, ...] in the official order of the decoder: visible patches, then hidden ones."""
+    """[B, N, ...] in the official order of the decoder: visible patches, then masked ones."""
     order = torch.cat([mask.keep, mask.drop], dim=1)
-    return torch.stack([row[places] for row, places in zip(values, order, strict=True)])
+    return torch.stack([row[positions] for row, positions in zip(values, order, strict=True)])
 
 
 def replay_hpm(case: Case) -> dict[str, Tensor]:
@@ -59,16 +61,16 @@ def replay_hpm(case: Case) -> dict[str, Tensor]:
     objective, images = _objective(case), case.inputs["imgs"]
     mask = Mask(case.inputs["mask"].flatten(1).bool())
     if "vis_noise" in case.inputs:
-        mask = _veil(mask, case.inputs["vis_noise"], float(case.config.get("vis_mask_ratio", 0.0)))
+        mask = _mask_visible(mask, case.inputs["vis_noise"], float(case.config.get("vis_mask_ratio", 0.0)))
     tokens = objective.encoder(images, mask)
-    guess = objective.student(images, mask)
+    output = objective.student(images, mask)
     losses = objective.losses(images, mask)
     outputs = {
         "features": torch.cat([tokens.prefix, tokens.patches], dim=1),
-        "pix_pred": _visible_first(guess.patches, mask),
-        "loss_pred": _visible_first(guess.losses, mask),
-        "loss_pred_full_view": objective.student.hardness(images),
-        "loss_matrix": objective.judged(images, guess, mask).distances,
+        "pix_pred": _visible_first(output.patches, mask),
+        "loss_pred": _visible_first(output.losses, mask),
+        "loss_pred_full_view": objective.student.predicted_loss(images),
+        "loss_matrix": objective.per_patch_losses(images, output, mask).distances,
         "loss_rec": losses.terms["reconstruction"][None],
         "loss_learn": losses.terms["predictor"][None],
         "loss": losses.total[None],

@@ -12,7 +12,7 @@ from mimgen.data.transforms.views import MultiCrop, Views
 from mimgen.methods.ibot.adapter import MARGIN, rename
 from mimgen.methods.ibot.encoder import IbotVit
 from mimgen.methods.ibot.head import PrototypeHead
-from mimgen.methods.ibot.objective import Distilled, SelfDistillation
+from mimgen.methods.ibot.objective import IBOT, IBOTNetwork
 from mimgen.methods.ibot.prototypes import Temperature
 from mimgen.pretrained import load_strictly
 from mimgen.types import Mask
@@ -22,7 +22,7 @@ from tests.parity.replays.beitv2 import gradients
 SHARED = "head.last_layer2."
 
 
-def network(config: Mapping[str, Any], official: Mapping[str, Tensor], shared: bool) -> Distilled:
+def network(config: Mapping[str, Any], official: Mapping[str, Tensor], shared: bool) -> IBOTNetwork:
     """Student or teacher, with the weights of the case.
 
     Args:
@@ -47,7 +47,7 @@ def network(config: Mapping[str, Any], official: Mapping[str, Tensor], shared: b
         masks="backbone.masked_embed" in official,
         margin=MARGIN,
         channels=channels,
-        # recorded pictures are normalised already
+        # recorded images are normalised already
         mean=(0.0,) * channels,
         std=(1.0,) * channels,
     )
@@ -62,7 +62,7 @@ def network(config: Mapping[str, Any], official: Mapping[str, Tensor], shared: b
         # the recorded gains are not 1
         fixed_gain=False,
     )
-    made = Distilled(encoder, head)
+    made = IBOTNetwork(encoder, head)
     load_strictly(made, tensors, "the case")
     return made
 
@@ -71,17 +71,17 @@ def _part(case: Case, prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in case.weights.items() if key.startswith(prefix)}
 
 
-def objective_of(case: Case) -> tuple[SelfDistillation, Distilled]:
+def objective_of(case: Case) -> tuple[IBOT, IBOTNetwork]:
     """The objective and its teacher's network before the recorded step, which counts in epochs."""
     config, loss = case.config, case.config.get("loss", {})
     student = network(config, _part(case, "student."), bool(config.get("shared_head", False)))
     teacher = network(config, _part(case, "teacher."), bool(config.get("shared_head_teacher", True)))
     side, rise = case.inputs["global_crops"].shape[-1], loss.get("warmup_teacher_temp_epochs", 30)
-    made = SelfDistillation(
+    made = IBOT(
         student.encoder,
         student.head,
         MultiCrop(side, small=0),
-        lambda grid, draws: None,  # type: ignore[arg-type,return-value]
+        lambda grid, rng: None,  # type: ignore[arg-type,return-value]
         class_temperature=Temperature(loss.get("warmup_teacher_temp", 0.04), loss.get("teacher_temp", 0.04), rise),
         patch_temperature=Temperature(
             loss.get("warmup_teacher_temp2", 0.04),
@@ -108,8 +108,8 @@ def replay_ibot(case: Case) -> dict[str, Tensor]:
     large, nothing = case.inputs["global_crops"], torch.zeros(0)
     views = Views(large, case.inputs.get("local_crops", nothing))
     mask = Mask(case.inputs["masks"].flatten(2).flatten(0, 1).bool())
-    taught = made.teach(large)
-    losses = made.losses(views, taught, mask)
+    teacher_output = made.teach(large)
+    losses = made.losses(views, teacher_output, mask)
     loss = losses.total
     outputs = {
         **_scores("teacher", teacher, large, None),
@@ -127,12 +127,12 @@ def replay_ibot(case: Case) -> dict[str, Tensor]:
     return {name: torch.atleast_1d(value).detach() for name, value in outputs.items()}
 
 
-def _scores(name: str, part: Distilled, large: Tensor, mask: Mask | None) -> dict[str, Tensor]:
-    seen = part(large.flatten(0, 1), mask)
-    return {f"{name}_cls": part.head.classes(seen.classes), f"{name}_patch": part.head.patches(seen.patches)}
+def _scores(name: str, part: IBOTNetwork, large: Tensor, mask: Mask | None) -> dict[str, Tensor]:
+    output = part(large.flatten(0, 1), mask)
+    return {f"{name}_cls": part.head.classes(output.classes), f"{name}_patch": part.head.patches(output.patches)}
 
 
-def _gradients(case: Case, loss: Tensor, made: SelfDistillation) -> dict[str, Tensor]:
+def _gradients(case: Case, loss: Tensor, made: IBOT) -> dict[str, Tensor]:
     """The recorded gradients of the student, under their official names."""
     shared = made.student.head.last_layer2 is None
     ours = {}

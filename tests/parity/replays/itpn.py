@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mimgen.checkpoints.official import ReleasedParts
+from mimgen.checkpoints.official import OfficialModel
 from mimgen.decoders.pyramid import FeatureHeads, PyramidDecoder
 from mimgen.encoders.hivit import HiVitEncoder, PyramidTokens
 from mimgen.encoders.patch_teachers import PatchTeacher
@@ -16,7 +16,7 @@ from mimgen.encoders.teachers import CLIP_MEAN, CLIP_STD, TransformersTeacher
 from mimgen.masking.random import largest
 from mimgen.methods.itpn import adapter as itpn
 from mimgen.methods.itpn import adapter_clip as itpn_clip
-from mimgen.methods.itpn.objective import PyramidDistillation, PyramidModelling
+from mimgen.methods.itpn.objective import ITPN, ITPNDistillation
 from mimgen.methods.itpn.target import StandardisedFeatures
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
@@ -45,16 +45,21 @@ def _encoder(case: Case, **more: Any) -> HiVitEncoder:
     """Our encoder for the official constructor's arguments, and for its weights where they say nothing."""
     config = case.config
     found = itpn.encoder_arguments({"num_heads": config.get("num_heads", 8)}, case.weights)
-    said = {"mlp_ratio": "mlp_ratio", "bridge_mlp_ratio": "bridge_ratio", "img_size": "image_size", "norm_eps": "eps"}
-    found |= {ours: config[name] for name, ours in said.items() if name in config}
-    # recorded pictures are normalised already
+    renamed = {
+        "mlp_ratio": "mlp_ratio",
+        "bridge_mlp_ratio": "bridge_ratio",
+        "img_size": "image_size",
+        "norm_eps": "eps",
+    }
+    found |= {ours: config[name] for name, ours in renamed.items() if name in config}
+    # recorded images are normalised already
     plain = {"mean": (0.0,) * found["channels"], "std": (1.0,) * found["channels"]}
     return HiVitEncoder(**{**found, **plain, **more})
 
 
-def _load(whole: nn.Module, case: Case, rename: Rename) -> None:
+def _load(model: nn.Module, case: Case, rename: Rename) -> None:
     named = {rename(key): value for key, value in case.weights.items()}
-    load_strictly(whole, {key: value for key, value in named.items() if key is not None}, "the case")
+    load_strictly(model, {key: value for key, value in named.items() if key is not None}, "the case")
 
 
 def _shared(case: Case, encoder: HiVitEncoder) -> dict[str, Any]:
@@ -77,33 +82,33 @@ def _pixels(case: Case) -> dict[str, Tensor]:
         heads=config.get("decoder_num_heads", 16),
         output=len(case.weights["decoder_pred.weight"]),
     )
-    whole = ReleasedParts(encoder, decoder)
-    _load(whole, case, itpn.rename)
+    model = OfficialModel(encoder, decoder)
+    _load(model, case, itpn.rename)
     kept = int(noise.shape[1] * (1 - config.get("mask_ratio", 0.75)))
     mask = Mask(largest(noise, noise.shape[1] - kept))
     target = PixelTarget(encoder.patch, mean=encoder.config["mean"], std=encoder.config["std"], last=True)
-    objective = PyramidModelling(encoder, decoder, target, lambda grid, draws: mask).train()
+    objective = ITPN(encoder, decoder, target, lambda grid, rng: mask).train()
     tokens = encoder.pyramid(images, mask)
     return {
         **_levels(tokens, mask, noise.argsort(dim=1, stable=True)[:, :kept]),
         "pred": decoder(tokens, mask),
-        "mask": mask.hidden.float(),
-        **_loss(objective.losses(images, mask).total, whole, case, itpn.rename),
+        "mask": mask.masked.float(),
+        **_loss(objective.losses(images, mask).total, model, case, itpn.rename),
     }
 
 
 def _levels(tokens: PyramidTokens, mask: Mask, kept: Tensor) -> dict[str, Tensor]:
     """The pyramid with patches in the official order, which is that of their noise."""
-    place = torch.searchsorted(mask.keep.contiguous(), kept.contiguous())[..., None, None, None]
+    position = torch.searchsorted(mask.keep.contiguous(), kept.contiguous())[..., None, None, None]
     return {
-        f"pyramid_{number}": level.gather(1, place.expand_as(level)) for number, level in enumerate(tokens.pyramid)
+        f"pyramid_{number}": level.gather(1, position.expand_as(level)) for number, level in enumerate(tokens.pyramid)
     }
 
 
 def _features(case: Case) -> dict[str, Tensor]:
     """Pyramid, predictions, losses and gradients of one step of the CLIP variant."""
     config, images = case.config, case.inputs["images"]
-    hidden, goal = case.inputs["mask"].bool(), case.inputs["teacher_features"]
+    masked, goal = case.inputs["mask"].bool(), case.inputs["teacher_features"]
     encoder = _encoder(case, mask_token=True)
     heads = FeatureHeads(
         **_shared(case, encoder),
@@ -115,24 +120,24 @@ def _features(case: Case) -> dict[str, Tensor]:
         layer_scale=encoder.config["layer_scale"],
         block_eps=config.get("auxiliary_block_norm_eps", 1e-5),
     )
-    whole = ReleasedParts(encoder, heads)
-    _load(whole, case, itpn_clip.rename)
-    target = StandardisedFeatures(_Given(heads.dim, encoder.patch))
-    objective = PyramidDistillation(encoder, heads, target).train()
-    tokens = encoder.pyramid(images, Mask(hidden), layers=(objective.layer,))
-    said, losses = heads(tokens), objective.losses(images, hidden, goal)
+    model = OfficialModel(encoder, heads)
+    _load(model, case, itpn_clip.rename)
+    target = StandardisedFeatures(_FixedTeacher(heads.dim, encoder.patch))
+    objective = ITPNDistillation(encoder, heads, target).train()
+    tokens = encoder.pyramid(images, Mask(masked), layers=(objective.layer,))
+    predicted, losses = heads(tokens), objective.losses(images, masked, goal)
     return {
         **{f"pyramid_{number}": level for number, level in enumerate(tokens.pyramid)},
         "auxiliary": heads.early(tokens.levels[0]),
-        "prediction": said.main,
-        "auxiliary_prediction": said.auxiliary,
+        "prediction": predicted.main,
+        "auxiliary_prediction": predicted.auxiliary,
         "loss_main": losses.terms["features"],
         "loss_auxiliary": losses.terms["auxiliary"],
-        **_loss(losses.total, whole, case, itpn_clip.rename),
+        **_loss(losses.total, model, case, itpn_clip.rename),
     }
 
 
-class _Given(nn.Module):
+class _FixedTeacher(nn.Module):
     """Stands for the teacher where its features are recorded."""
 
     def __init__(self, dim: int, patch: int) -> None:
@@ -143,30 +148,30 @@ class _Given(nn.Module):
         raise NotImplementedError("the features of the teacher are given")
 
 
-def _loss(loss: Tensor, whole: nn.Module, case: Case, rename: Rename) -> dict[str, Tensor]:
+def _loss(loss: Tensor, model: nn.Module, case: Case, rename: Rename) -> dict[str, Tensor]:
     """The loss and the recorded gradients, by the official names of their parameters."""
     official = [name.removeprefix("grad/") for name in case.outputs if name.startswith("grad/")]
     named = {name: rename(name) or "" for name in official}
-    ours = gradients(loss, whole, list(named.values()))
+    ours = gradients(loss, model, list(named.values()))
     return {"loss": loss, **{f"grad/{name}": ours[f"grad/{named[name]}"] for name in official}}
 
 
 def _backbone(case: Case) -> dict[str, Tensor]:
     """Features and logits of the backbone that is fine-tuned."""
     encoder = _encoder(case).eval()
-    _load(ReleasedParts(encoder), case, itpn.rename)
+    _load(OfficialModel(encoder), case, itpn.rename)
     images = case.inputs["images"]
     outputs = {"features": encoder(images).patches}
     return outputs if encoder.head is None else {**outputs, "logits": encoder.classify(images)}
 
 
 def _teacher(case: Case) -> dict[str, Tensor]:
-    """The target of the CLIP variant, with the release's mistake about the range of its pictures."""
+    """The target of the CLIP variant, with the release's mistake about the range of its images."""
     model, projection = vision_tower(case.config, case.weights)
     teacher = TransformersTeacher(model, CLIP_MEAN, CLIP_STD, int(model.config.image_size))
     target = StandardisedFeatures(PatchTeacher(teacher, projection), half_range=True)
     images = case.inputs["images"]
-    return {"scaled_images": (target.shown(images) - teacher.mean) / teacher.std, "target": target(images)}
+    return {"scaled_images": (target.rescaled(images) - teacher.mean) / teacher.std, "target": target(images)}
 
 
 REPLAYS: dict[str, Replay] = {"itpn": replay_itpn}

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
+from mimgen.checkpoints.official import OfficialModel
 from mimgen.errors import UserError
 from mimgen.methods.latentmim.adapter import COPY, name_of, reshape, shapes
 from mimgen.methods.latentmim.gaps import without_gaps
 from mimgen.methods.latentmim.networks import LatentDecoder, LatentVit
-from mimgen.methods.latentmim.objective import LatentModelling
+from mimgen.methods.latentmim.objective import LatentMIM
 from mimgen.methods.moving_average import Momentum
 from mimgen.pretrained import load_strictly
 from mimgen.types import Mask
@@ -23,11 +23,11 @@ from tests.parity.cases import Case, Replay
 from tests.parity.replays.mae import PLAIN, eps_of, in_order, official_gradients
 
 LOSSES = {"infonce_patches": "contrast", "norm_l2": "squared"}
-# of the official constructor, where the tensors do not tell
+# of the official constructor, where the tensors do not predict
 DEFAULTS = {"num_heads": 12, "decoder_num_heads": 16, "tau": 0.2, "num_vis": 20, "mask_target": True}
 
 
-def _objective(case: Case, config: Mapping[str, Any], momentum: float) -> tuple[LatentModelling, ReleasedParts]:
+def _objective(case: Case, config: Mapping[str, Any], momentum: float) -> tuple[LatentMIM, OfficialModel]:
     """The objective with the case's weights, the slow copy's too."""
     if config.get("loss", "infonce_patches") not in LOSSES:
         raise UserError(f"loss {config['loss']!r} is unknown: we have {', '.join(LOSSES)}")
@@ -36,29 +36,29 @@ def _objective(case: Case, config: Mapping[str, Any], momentum: float) -> tuple[
     assert decoder_arguments is not None, "a case of pretraining has a decoder"
     encoder = LatentVit(**{**encoder_arguments, **PLAIN}, eps=eps)
     decoder = LatentDecoder(**decoder_arguments, eps=eps)
-    whole = ReleasedParts(encoder, decoder=decoder)
-    objective = LatentModelling(
+    model = OfficialModel(encoder, decoder=decoder)
+    objective = LatentMIM(
         encoder,
         decoder,
-        lambda grid, draws: None,  # type: ignore[arg-type, return-value]
+        lambda grid, rng: None,  # type: ignore[arg-type, return-value]
         Momentum(end=momentum),
         gap=config.get("patch_gap", 4 if "offset_rows" in case.inputs else 0),
         loss=LOSSES[config.get("loss", "infonce_patches")],  # type: ignore[arg-type]
         temperature=config["tau"],
         similarity_weight=config.get("avg_sim_coeff", 0.0),
-        whole=not config["mask_target"],
+        full_view=not config["mask_target"],
     )
     named = {name_of(key): value for key, value in case.weights.items()}
     named = {key: reshape(key, value) for key, value in named.items()}
-    load_strictly(whole, {key: value for key, value in named.items() if not key.startswith(COPY)}, "the case")
+    load_strictly(model, {key: value for key, value in named.items() if not key.startswith(COPY)}, "the case")
     copied = {key.removeprefix(COPY): value for key, value in named.items() if key.startswith(COPY)}
     load_strictly(objective.target_encoder, copied, "the case")
     for part in (encoder, decoder):
         part.pos_embed.requires_grad_(not config.get("freeze_pe", True))
-    return objective.train(), whole
+    return objective.train(), model
 
 
-def _update(objective: LatentModelling, frozen: bool) -> None:
+def _update(objective: LatentMIM, frozen: bool) -> None:
     """Let the copy follow; official position tables that are frozen are no parameters and stay."""
     assert objective.teacher is not None, "a momentum makes one"
     table = objective.target_encoder.pos_embed
@@ -71,7 +71,7 @@ def _update(objective: LatentModelling, frozen: bool) -> None:
 def replay_latentmim(case: Case) -> dict[str, Tensor]:
     """Patches, the copy after its update, latents, similarities, loss and gradients."""
     config, call = {**DEFAULTS, **case.config}, json.loads(case.metadata.get("call_arguments", "{}"))
-    objective, whole = _objective(case, config, float(call.get("mom", 0.99)))
+    objective, model = _objective(case, config, float(call.get("mom", 0.99)))
     if call.get("update_ema", True):
         _update(objective, bool(config.get("freeze_pe", True)))
     images, patch, gap = case.inputs["imgs"], objective.encoder.patch, objective.gap
@@ -83,27 +83,27 @@ def replay_latentmim(case: Case) -> dict[str, Tensor]:
     mask = Mask(torch.ones_like(order, dtype=torch.bool).scatter(1, visible, False))
     losses = objective.losses(images, mask, float(call.get("sim_trg", 0.75)))
     tokens = objective.encoder.latents(images, mask)
-    asked, rest = Mask(~mask.hidden), order[:, visible.shape[1] :]
+    requested, rest = Mask(~mask.masked), order[:, visible.shape[1] :]
     nothing = tokens.prefix[:, :0]
-    predicted = in_order(nothing, objective.decoder(tokens, mask), asked, rest)
+    predicted = in_order(nothing, objective.decoder(tokens, mask), requested, rest)
     numbers = F.pixel_unshuffle(images, patch).flatten(2).transpose(1, 2).unflatten(2, (3, -1))
     outputs = {
         "patches": numbers.transpose(2, 3).flatten(2)[:, :4],
         "x_vis": in_order(tokens.prefix, tokens.patches, mask, visible),
-        "x_trg": in_order(nothing, objective.targets(images, mask), asked, rest),
+        "x_trg": in_order(nothing, objective.targets(images, mask), requested, rest),
         "x_pred": predicted,
         "avg_sim_pred": losses.metrics["similarity_predicted"][None],
         "avg_sim_vis": losses.metrics["similarity_visible"][None],
         "avg_sim_trg": losses.metrics["similarity_target"][None],
         "loss": losses.total[None],
         **_copied(objective, case),
-        **official_gradients(losses.total, whole, case, name_of),
+        **official_gradients(losses.total, model, case, name_of),
     }
     # our position tables have a batch dimension
     return {name: (value[0] if "pos_embeds" in name else value).detach() for name, value in outputs.items()}
 
 
-def _copied(objective: LatentModelling, case: Case) -> dict[str, Tensor]:
+def _copied(objective: LatentMIM, case: Case) -> dict[str, Tensor]:
     """The recorded weights of the copy after its update."""
     own = objective.target_encoder.state_dict()
     names = [name for name in case.outputs if name.startswith("target_after/")]

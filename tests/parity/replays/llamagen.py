@@ -44,7 +44,7 @@ def gradients(loss: Tensor, model: nn.Module, keys: list[str]) -> dict[str, Tens
 
 
 def _decoded(case: Case, model: LlamaGenVQ) -> dict[str, Tensor]:
-    """Codes to pictures."""
+    """Codes to images."""
     grid = case.config["grid"]
     codes = case.inputs["codes"]
     entries = model.lookup(codes.view(len(codes), grid, -1))
@@ -53,7 +53,7 @@ def _decoded(case: Case, model: LlamaGenVQ) -> dict[str, Tensor]:
 
 
 def _encoded(case: Case, model: LlamaGenVQ) -> dict[str, Tensor]:
-    """Pictures in [-1, 1] to codes with the quantiser's terms, and back where there is a decoder."""
+    """Images in [-1, 1] to codes with the quantiser's terms, and back where there is a decoder."""
     image = case.inputs["image"]
     latent = model.quant_conv(model.encoder(image))
     codes = model.quantize(latent)

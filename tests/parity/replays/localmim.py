@@ -9,7 +9,7 @@ from mimgen.encoders.taps import tap
 from mimgen.encoders.vit import VitEncoder
 from mimgen.methods.localmim.adapter import rename
 from mimgen.methods.localmim.decoders import SCALES, LocalDecoder, at_scale
-from mimgen.methods.localmim.objective import LocalModelling
+from mimgen.methods.localmim.objective import LocalMIM
 from mimgen.methods.localmim.target import SobelTarget
 from mimgen.pretrained import load_strictly
 from tests.parity.cases import Case, Replay
@@ -18,7 +18,7 @@ from tests.parity.replays.mae import in_order, official_gradients, recorded_mask
 SHOWN = 64  # entries of the finest mask that are recorded
 
 
-def objective_of(case: Case) -> LocalModelling:
+def objective_of(case: Case) -> LocalMIM:
     """The recorded network and its targets, with the recorded weights."""
     config, arguments = case.config, vit_arguments(case.config)
     encoder = VitEncoder(**arguments)
@@ -42,11 +42,13 @@ def objective_of(case: Case) -> LocalModelling:
         for scale in scales
     ]
     targets = [SobelTarget(round(encoder.patch / scale), bins=bins, offset=biased) for scale in scales]
-    objective = LocalModelling(encoder, decoders, targets, taps)
+    objective = LocalMIM(encoder, decoders, targets, taps)
     named = {rename(key): value for key, value in case.weights.items()}
     # the official network has no norm after the last block
     named |= {key: value for key, value in objective.state_dict().items() if key.startswith("encoder.norm.")}
-    left_out = tuple(f"{part}.{place}." for part in ("decoders", "targets") for place in range(len(taps), len(SCALES)))
+    left_out = tuple(
+        f"{part}.{number}." for part in ("decoders", "targets") for number in range(len(taps), len(SCALES))
+    )
     fitting = {key: value for key, value in named.items() if key is not None and not key.startswith(left_out)}
     load_strictly(objective, fitting, "the case")
     return objective.train()
@@ -61,18 +63,18 @@ def replay_localmim(case: Case) -> dict[str, Tensor]:
     levels = tap(encoder, images, mask, objective.taps)
     loss = objective.losses(images, mask).total
     outputs = {
-        "mask": mask.hidden.float(),
+        "mask": mask.masked.float(),
         "loss": loss[None],
         **official_gradients(loss, objective, case, lambda key: str(rename(key))),
     }
-    for place, (tokens, decoder, target) in enumerate(zip(levels, objective.decoders, objective.targets, strict=True)):
+    for number, (tokens, decoder, target) in enumerate(zip(levels, objective.decoders, objective.targets, strict=True)):
         assert isinstance(decoder, LocalDecoder)
         prefix, patches = decoder.tap_norm(tokens.prefix), decoder.tap_norm(tokens.patches)
         outputs |= {
-            f"latent_{place}": in_order(prefix, patches, mask, order),
-            f"pred_{place}": decoder(tokens, mask),
-            f"hog_{place}": target(images),
-            f"mask_scale_{place}": at_scale(mask.hidden, tokens.grid, decoder.scale),
+            f"latent_{number}": in_order(prefix, patches, mask, order),
+            f"pred_{number}": decoder(tokens, mask),
+            f"hog_{number}": target(images),
+            f"mask_scale_{number}": at_scale(mask.masked, tokens.grid, decoder.scale),
         }
     outputs["mask_scale_0"] = outputs["mask_scale_0"][:, :SHOWN]
     return {name: value.detach() for name, value in outputs.items() if torch.is_tensor(value)}

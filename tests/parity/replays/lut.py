@@ -11,7 +11,7 @@ from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
 from mimgen.masking.disjoint import second_view
 from mimgen.methods.lut.adapter import rename
-from mimgen.methods.lut.objective import UnmaskedContext
+from mimgen.methods.lut.objective import LUT
 from mimgen.methods.lut.projection import Activation, Norm, projection_head
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
@@ -25,17 +25,17 @@ _ACTIVATIONS: dict[str, Activation] = {"ReLU": "relu", "GELU": "gelu"}
 
 def _heads(config: Mapping[str, Any], width: int) -> tuple[nn.Module, nn.Module]:
     """Head and predictor of a case."""
-    hidden = config.get("head_mlp_dim", 4096)
+    masked = config.get("head_mlp_dim", 4096)
     norm = _NORMS.get(config.get("head_norm_layer", "BN"), "none")
     activation = _ACTIVATIONS[config.get("head_act_layer", "ReLU")]
     head, predictor = (
-        projection_head(width, hidden, None, config.get(depth, 2), norm, activation)
+        projection_head(width, masked, None, config.get(depth, 2), norm, activation)
         for depth in ("depth_head", "depth_pred")
     )
     return head, predictor
 
 
-def _objective(case: Case) -> UnmaskedContext:
+def _objective(case: Case) -> LUT:
     """The objective of a case, its weights loaded strictly."""
     config, arguments = case.config, vit_arguments(case.config)
     decoder = MaeDecoder(
@@ -48,12 +48,12 @@ def _objective(case: Case) -> UnmaskedContext:
         mlp_ratio=arguments["mlp_ratio"],
         eps=arguments["eps"],
     )
-    objective = UnmaskedContext(
+    objective = LUT(
         VitEncoder(**arguments),
         decoder,
         PixelTarget(arguments["patch"], normalise=bool(config.get("norm_pix_loss", False)), last=True),
         *_heads(config, arguments["width"]),
-        lambda images, draws: (images, images),
+        lambda images, rng: (images, images),
         reconstruction_weight=float(case.metadata.get("w_mae", 1.0)),
         context_weight=float(case.metadata.get("w_bc", 0.25)),
     ).train()
@@ -63,12 +63,12 @@ def _objective(case: Case) -> UnmaskedContext:
 
 def _named(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors under our names, without those of the teacher that the loss never uses."""
-    named = {ours: value for key, value in weights.items() if (ours := _place(key)) is not None}
+    named = {ours: value for key, value in weights.items() if (ours := _position(key)) is not None}
     # Scalars are recorded as [1].
     return {name: value.reshape(()) if name.endswith("_tracked") else value for name, value in named.items()}
 
 
-def _place(key: str) -> str | None:
+def _position(key: str) -> str | None:
     """Our name, within the objective, of an official tensor of student or teacher."""
     who, _, name = key.partition(".")
     ours = rename(name, heads=True)
@@ -84,33 +84,33 @@ def replay_lut(case: Case) -> dict[str, Tensor]:
     first, order = recorded_mask(noise, ratio)
     shown = first.keep.shape[1]
     # The next ones of the same order are visible in the second view.
-    masks = first, Mask(second_view(first.hidden, noise, shown))
+    masks = first, Mask(second_view(first.masked, noise, shown))
     views = case.inputs["imgs1"], case.inputs["imgs2"]
-    looks = objective.look(*views, *masks)
-    losses = objective.judged(looks, views[0], first)
+    output = objective.forward_views(*views, *masks)
+    losses = objective.compute_losses(output, views[0], first)
     outputs: dict[str, Tensor] = {}
-    for number, (tokens, mask) in enumerate(zip(looks.tokens, masks, strict=True)):
+    for number, (tokens, mask) in enumerate(zip(output.tokens, masks, strict=True)):
         kept = order[:, number * shown : (number + 1) * shown]
         outputs[f"latent{number + 1}"] = in_order(tokens.prefix, tokens.patches, mask, kept)
-        outputs[f"mask{number + 1}"] = mask.hidden.float()
+        outputs[f"mask{number + 1}"] = mask.masked.float()
     outputs |= {
-        "pred": objective.decoder(looks.tokens[0], masks[0]),
-        "student_output": looks.student.flatten(0, 1),
-        "teacher_output": looks.teacher.flatten(0, 1),
+        "pred": objective.decoder(output.tokens[0], masks[0]),
+        "student_output": output.student.flatten(0, 1),
+        "teacher_output": output.teacher.flatten(0, 1),
         "mae_loss": losses.terms["reconstruction"][None],
         "bc_loss": losses.terms["context"][None],
         "loss": losses.total[None],
     }
     outputs |= _after(objective, case)
-    outputs |= official_gradients(losses.total, objective, case, lambda name: str(_place(name)))
+    outputs |= official_gradients(losses.total, objective, case, lambda name: str(_position(name)))
     return {name: value.detach() for name, value in outputs.items()}
 
 
-def _after(objective: UnmaskedContext, case: Case) -> dict[str, Tensor]:
+def _after(objective: LUT, case: Case) -> dict[str, Tensor]:
     """The recorded statistics of batch norms."""
     state, found = objective.state_dict(), {}
     for name in case.outputs:
-        if name.startswith("buffer_after/") and (ours := _place(name.removeprefix("buffer_after/"))) in state:
+        if name.startswith("buffer_after/") and (ours := _position(name.removeprefix("buffer_after/"))) in state:
             found[name] = state[str(ours)].reshape(case.outputs[name].shape)
     return found
 

@@ -10,19 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.checkpoints.official import ReleasedParts
+from mimgen.checkpoints.official import OfficialModel
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
 from mimgen.masking.random import largest
 from mimgen.methods.mae.adapter import heads_of, rename
-from mimgen.methods.mim import MaskedModelling
+from mimgen.methods.mim import MIM
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
 from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
 from tests.parity.replays.beitv2 import gradients
 
-# recorded pictures are normalised already
+# recorded images are normalised already
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
 
@@ -43,14 +43,14 @@ def vit_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def eps_of(said: str) -> float:
+def eps_of(text: str) -> float:
     """The number after "eps" in a description of the norm; 1e-6, as in all of MAE's models, where none is said."""
-    found = re.search(r"eps\D*?(\d[\d.]*(?:e-?\d+)?)", said)
+    found = re.search(r"eps\D*?(\d[\d.]*(?:e-?\d+)?)", text)
     return float(found[1]) if found else 1e-6
 
 
 def recorded_mask(noise: Tensor, ratio: float) -> tuple[Mask, Tensor]:
-    """The mask that the official code draws from noise [B, N], and its order of the patches [B, N]."""
+    """The mask that the official code samples from noise [B, N], and its order of the patches [B, N]."""
     keep = int(noise.shape[1] * (1 - ratio))
     return Mask(largest(noise, noise.shape[1] - keep)), noise.argsort(dim=1, stable=True)
 
@@ -70,23 +70,23 @@ def replay_mae(case: Case) -> dict[str, Tensor]:
         mlp_ratio=arguments["mlp_ratio"],
         eps=arguments["eps"],
     )
-    whole = ReleasedParts(encoder, decoder)
-    load_strictly(whole, {rename(key): value for key, value in case.weights.items()}, "the case")
+    model = OfficialModel(encoder, decoder)
+    load_strictly(model, {rename(key): value for key, value in case.weights.items()}, "the case")
     target = PixelTarget(arguments["patch"], normalise=bool(config.get("norm_pix_loss", False)), last=True)
     ratio = float(case.metadata.get("mask_ratio", config.get("mask_ratio", 0.75)))
     mask, order = recorded_mask(case.inputs["noise"], ratio)
-    objective = MaskedModelling(encoder, decoder, target, lambda grid, draws: mask).train()
+    objective = MIM(encoder, decoder, target, lambda grid, rng: mask).train()
     tokens = encoder(images, mask)
     predicted = decoder(tokens, mask)
     loss = objective.losses(images, mask).total
     outputs = {
         "latent": in_order(tokens.prefix, tokens.patches, mask, order),
-        "mask": mask.hidden.float(),
+        "mask": mask.masked.float(),
         "ids_restore": order.argsort(dim=1),
         "pred": predicted,
         "target_unpatch_roundtrip": target.images(predicted, tokens.grid),
         "loss": loss[None],
-        **official_gradients(loss, whole, case, rename),
+        **official_gradients(loss, model, case, rename),
     }
     return {name: value.detach() for name, value in outputs.items()}
 
@@ -94,8 +94,8 @@ def replay_mae(case: Case) -> dict[str, Tensor]:
 def in_order(prefix: Tensor, patches: Tensor, mask: Mask, order: Tensor) -> Tensor:
     """Class token and visible tokens, these as the official code keeps them: in the order of their noise."""
     kept = order[:, : patches.shape[1]]
-    place = torch.searchsorted(mask.keep.contiguous(), kept.contiguous())
-    return torch.cat([prefix, patches.gather(1, place[..., None].expand_as(patches))], dim=1)
+    position = torch.searchsorted(mask.keep.contiguous(), kept.contiguous())
+    return torch.cat([prefix, patches.gather(1, position[..., None].expand_as(patches))], dim=1)
 
 
 def replay_mae_vit(case: Case) -> dict[str, Tensor]:

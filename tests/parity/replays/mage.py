@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from mimgen.generators.mage.adapter import arguments, rename, reshape
 from mimgen.generators.mage.masking import TwoLevel
 from mimgen.generators.mage.model import MageTransformer
-from mimgen.generators.mage.objective import TwoLevelTokens
+from mimgen.generators.mage.objective import MAGE
 from mimgen.masking.corruption import with_mask_token
 from mimgen.pretrained import load_strictly
 from mimgen.sampling.sampler import unmask
 from mimgen.sampling.schedules import Cosine
 from mimgen.sampling.temperatures import Falling
 from tests.parity.cases import Case, Replay
-from tests.parity.recorded import RecordedDraws
+from tests.parity.recorded import FixedRNG
 from tests.parity.replays.mae import official_gradients
 
 
@@ -31,15 +31,15 @@ def model_of(case: Case) -> MageTransformer:
 def replay_train(case: Case) -> dict[str, Tensor]:
     """Masks, encoder output, logits, loss and gradients of one step."""
     model, tokens = model_of(case).train(), case.inputs["tokens"]
-    masking = TwoLevel(least=case.config["model"].get("mask_ratio_min", 0.5))
+    masking = TwoLevel(minimum=case.config["model"].get("mask_ratio_min", 0.5))
     masked, dropped = masking.split(case.inputs["mask_noise"], case.inputs["mask_rate"])
-    objective = TwoLevelTokens(model, nn.Identity(), masking=masking)
+    objective = MAGE(model, nn.Identity(), masking=masking)
     loss = objective.losses(tokens, masked, dropped).total
     latent = model.encode(with_mask_token(tokens, masked, model.mask_id), dropped.keep)[-1]
-    states = model.decode(latent, masked.hidden, dropped.keep, slot=True)
+    states = model.decode(latent, masked.masked, dropped.keep, slot=True)
     outputs = {
-        "all_mask": _with_slot(masked.hidden),
-        "drop_mask": _with_slot(dropped.hidden),
+        "all_mask": _with_slot(masked.masked),
+        "drop_mask": _with_slot(dropped.masked),
         "latent": latent,
         "logits_codebook": model.head(states),
         "loss": loss[None],
@@ -48,9 +48,9 @@ def replay_train(case: Case) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in outputs.items()}
 
 
-def _with_slot(hidden: Tensor) -> Tensor:
+def _with_slot(masked: Tensor) -> Tensor:
     """A set of tokens [B, N] as numbers [B, 1 + N], 0 for the class slot."""
-    return nn.functional.pad(hidden.float(), (1, 0))
+    return nn.functional.pad(masked.float(), (1, 0))
 
 
 def replay_sample(case: Case) -> dict[str, Tensor]:
@@ -63,14 +63,14 @@ def replay_sample(case: Case) -> dict[str, Tensor]:
         torch.full((rows, count), model.mask_id),
         mask_id=model.mask_id,
         steps=steps,
-        draws=RecordedDraws(uniform, case.inputs["gumbel_uniform"]),
+        rng=FixedRNG(uniform, case.inputs["gumbel_uniform"]),
         grid=(model.side, model.side),
         schedule=Cosine(precise=True),
         choice_temperature=Falling(call.get("choice_temperature", 4.5)),
     )
-    masked = [sampled.revealed_at > step for step in range(steps)]
+    masked = [sampled.unmasked_at > step for step in range(steps)]
     # behind the last step, too, the official loop masks the least likely of the tokens that came last
-    late = sampled.log_probs.masked_fill(sampled.revealed_at < steps - 1, float("inf"))
+    late = sampled.log_probs.masked_fill(sampled.unmasked_at < steps - 1, float("inf"))
     masked[-1] = late == late.min(1, keepdim=True).values
     return {"final_tokens": sampled.tokens, "masked_after_step": torch.stack(masked)}
 

@@ -33,12 +33,12 @@ def _replay(case: Case, kind: type[MagvitEncoder | MagvitDecoder]) -> dict[str, 
 
 
 def replay_encoder(case: Case) -> dict[str, Tensor]:
-    """Pictures [B, 3, H, W] to latents."""
+    """Images [B, 3, H, W] to latents."""
     return _replay(case, MagvitEncoder)
 
 
 def replay_decoder(case: Case) -> dict[str, Tensor]:
-    """A code map to pictures [B, 3, H, W]."""
+    """A code map to images [B, 3, H, W]."""
     return _replay(case, MagvitDecoder)
 
 

@@ -16,14 +16,14 @@ from mimgen.generators.class_sampling import ClassPredictor
 from mimgen.generators.maskgit.adapter import rename
 from mimgen.generators.maskgit.model import ClassTransformer
 from mimgen.pretrained import load_strictly
-from mimgen.sampling.draw import Draw
 from mimgen.sampling.guidance import Guidance, combine
 from mimgen.sampling.orders import halton_cells
 from mimgen.sampling.sampler import Sampled, unmask
-from mimgen.sampling.schedules import Arccos, Cosine, Known, Linear, Power, Schedule
+from mimgen.sampling.schedules import Arccos, Cosine, CountSchedule, Linear, Power, Schedule
 from mimgen.sampling.temperatures import Ramp, Sharpening
+from mimgen.sampling.token_sampler import TokenSampler
 from tests.parity.cases import Case, Replay
-from tests.parity.recorded import RecordedDraws, RecordedOrder
+from tests.parity.recorded import FixedRNG, RecordedOrder
 from tests.parity.replays.sampler import RELEASED_POINTS
 
 SCHEDULES: Mapping[str, Schedule] = {
@@ -42,7 +42,7 @@ class _Run:
         case: with labels [B] among the inputs.
         guidance: of the sampler.
         sharpening: factor on the logits.
-        top_k: draw among the k likeliest tokens only.
+        top_k: sample among the k likeliest tokens only.
     """
 
     def __init__(self, case: Case, guidance: Guidance, sharpening: Sharpening, top_k: int | None = None) -> None:
@@ -60,7 +60,7 @@ class _Run:
             self.shown[0],
             mask_id=self.model.mask_id,
             steps=self.steps,
-            draws=RecordedDraws(self.uniform, choice),
+            rng=FixedRNG(self.uniform, choice),
             grid=(self.side, self.side),
             logit_temperature=self.sharpening,
             top_k=self.top_k,
@@ -78,20 +78,20 @@ class _Run:
         return answer if isinstance(answer, Tensor) else torch.cat(answer)
 
     def outputs(self) -> dict[str, Tensor]:
-        """Logits of the first and the last step, the codes drawn in each, and the tokens at the end."""
+        """Logits of the first and the last step, the codes sampled in each, and the tokens at the end."""
         logits = [self.logits(tokens) for tokens in self.shown[: self.steps]]
         return {
             "model_logits_first": logits[0],
             "model_logits_last": logits[-1],
-            "predicted_codes": self.maps([self._drawn(step, each) for step, each in enumerate(logits)]),
+            "predicted_codes": self.maps([self._sampled(step, each) for step, each in enumerate(logits)]),
             "final_codes": self.maps([self.shown[-1].clamp(max=self.model.codebook_size - 1)])[0],
         }
 
-    def _drawn(self, step: int, logits: Tensor) -> Tensor:
+    def _sampled(self, step: int, logits: Tensor) -> Tensor:
         halves = logits.split(len(self.labels))
         weight = self.guidance.weight(step, self.steps)
         guided = combine(halves[0], halves[-1], weight) / self.sharpening.at(step, self.steps)
-        return Draw().tokens(guided, self.uniform[step], top_k=self.top_k).tokens
+        return TokenSampler().tokens(guided, self.uniform[step], top_k=self.top_k).tokens
 
     def maps(self, flat: list[Tensor]) -> Tensor:
         """S tensors [B, N] as one [S, B, h, w]."""
@@ -137,10 +137,10 @@ def replay_halton(case: Case) -> dict[str, Tensor]:
     ranks = cells.argsort().expand(len(run.labels), -1)
     if "roll" in case.inputs:
         ranks = (ranks + case.inputs["roll"][:, None]) % ranks.shape[1]
-    sampled = run.sample(order=RecordedOrder(ranks), schedule=Known(Arccos()))
+    sampled = run.sample(order=RecordedOrder(ranks), schedule=CountSchedule(Arccos()))
     return {
         **run.outputs(),
-        "revealed_mask": run.maps([sampled.revealed_at == step for step in range(run.steps)]).float(),
+        "revealed_mask": run.maps([sampled.unmasked_at == step for step in range(run.steps)]).float(),
         "halton_order": torch.stack([cells // run.side, cells % run.side], dim=1),
     }
 
@@ -148,17 +148,17 @@ def replay_halton(case: Case) -> dict[str, Tensor]:
 def replay_confidence(case: Case) -> dict[str, Tensor]:
     """The confidence sampler: logits, codes of every step, what is masked after each, and the schedule."""
     config = case.config["sampler"]
-    randomize, heat = config.get("randomize", "linear"), config.get("r_temp", 4.5)
+    randomize, heatmap = config.get("randomize", "linear"), config.get("r_temp", 4.5)
     if randomize not in ("linear", "no"):
         raise UserError(f"randomize={randomize!r}: known are 'linear' and 'no'")
     factor = config.get("sm_temp", 1.0)
     run = _Run(case, Guidance(1 + config.get("w", 3), rule="ramp"), Sharpening(factor, factor))
-    schedule = Known(SCHEDULES[config.get("sched_mode", "arccos")], from_start=True)
+    schedule = CountSchedule(SCHEDULES[config.get("sched_mode", "arccos")], from_start=True)
     run.sample(
         case.inputs.get("gumbel_uniform"),
         schedule=schedule,
-        choice_temperature=Ramp(heat if randomize == "linear" else 0.0, 0.0),
-        redraw=True,
+        choice_temperature=Ramp(heatmap if randomize == "linear" else 0.0, 0.0),
+        resample=True,
     )
     count = torch.tensor(run.side**2)
     masked = [tokens == run.model.mask_id for tokens in run.shown[1:]]

@@ -20,11 +20,11 @@ from mimgen.sampling.guidance import combine
 from mimgen.tokenizers import DiffusersVQ
 from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
-from tests.parity.recorded import RecordedDraws
+from tests.parity.recorded import FixedRNG
 from tests.parity.replays.llamagen import gradients
 from tests.parity.replays.titok_maskgit import released_mask
 
-TOLD = 1000.0  # factor on the rate in the released training
+OFFICIAL_TIMESTEP_SCALE = 1000.0  # factor on the rate in the released training
 STEPS = 48  # default of the released pipeline
 SCHEDULES: Mapping[str, Schedule] = {"cosine": Cosine(), "linear": Linear()}
 
@@ -33,35 +33,35 @@ def replay_transformer(case: Case) -> dict[str, Tensor]:
     """Logits [B, K, H, W] of the released class from token ids, text, time step and micro-conditions."""
     transformer = MeissonicTransformer(**case.config["transformer"]).eval()
     transformer.load_state_dict(case.weights)
-    given = case.inputs
+    recorded = case.inputs
     with torch.no_grad():
         logits = transformer(
-            given["input_ids"],
-            given["encoder_hidden_states"],
-            given["pooled_projections"],
-            given["timestep"],
-            given["micro_conds"],
-            image_ids=given["img_ids"],
+            recorded["input_ids"],
+            recorded["encoder_hidden_states"],
+            recorded["pooled_projections"],
+            recorded["timestep"],
+            recorded["micro_conds"],
+            image_ids=recorded["img_ids"],
         )
-    return {"logits": logits.transpose(1, 2).unflatten(2, tuple(given["input_ids"].shape[1:]))}
+    return {"logits": logits.transpose(1, 2).unflatten(2, tuple(recorded["input_ids"].shape[1:]))}
 
 
 def replay_train(case: Case) -> dict[str, Tensor]:
     """Mask, logits, loss and gradients of one step, by the objective that trains."""
     transformer = MeissonicTransformer(**case.config["transformer"]).train()
     load_strictly(transformer, case.weights, "the case")
-    given, least = case.inputs, case.config.get("min_masking_rate", 0.0)
-    side = math.isqrt(given["image_tokens"].shape[1])
-    tokens = given["image_tokens"].unflatten(1, (side, side))
-    rates = torch.cos(given["time_uniform"] * math.pi * 0.5).clamp(min=least)
-    mask = Mask(released_mask(given["mask_uniform"], rates))
-    text = TextStates(given["encoder_hidden_states"], given["cond_embeds"])
-    objective = MaskedTokens(transformer, nn.Identity(), nn.Identity(), told=TOLD)
-    loss = objective.losses(tokens, mask, rates, text, given["micro_conds"]).total
-    shown = with_mask_token(given["image_tokens"], mask, transformer.mask_id).view_as(tokens)
+    recorded, minimum = case.inputs, case.config.get("min_masking_rate", 0.0)
+    side = math.isqrt(recorded["image_tokens"].shape[1])
+    tokens = recorded["image_tokens"].unflatten(1, (side, side))
+    rates = torch.cos(recorded["time_uniform"] * math.pi * 0.5).clamp(min=minimum)
+    mask = Mask(released_mask(recorded["mask_uniform"], rates))
+    text = TextStates(recorded["encoder_hidden_states"], recorded["cond_embeds"])
+    objective = MaskedTokens(transformer, nn.Identity(), nn.Identity(), timestep_scale=OFFICIAL_TIMESTEP_SCALE)
+    loss = objective.losses(tokens, mask, rates, text, recorded["micro_conds"]).total
+    shown = with_mask_token(recorded["image_tokens"], mask, transformer.mask_id).view_as(tokens)
     with torch.no_grad():
-        logits = transformer(shown, text.states, text.pooled, TOLD * rates, given["micro_conds"])
-    outputs = {"mask_prob": rates, "mask": mask.hidden, "logits": logits.flatten(0, 1), "loss": loss[None]}
+        logits = transformer(shown, text.states, text.pooled, OFFICIAL_TIMESTEP_SCALE * rates, recorded["micro_conds"])
+    outputs = {"mask_prob": rates, "mask": mask.masked, "logits": logits.flatten(0, 1), "loss": loss[None]}
     outputs |= gradients(loss, transformer, case.config.get("grads", []))
     return {name: value.detach() for name, value in outputs.items()}
 
@@ -70,7 +70,7 @@ def _predictor(case: Case) -> tuple[TextPredictor, DiffusersVQ]:
     """The generator with the captions of the case, and the tokenizer."""
     from diffusers import VQModel
 
-    config, given, call = case.config, case.inputs, case.config["call"]
+    config, recorded, call = case.config, case.inputs, case.config["call"]
     transformer = MeissonicTransformer(**config["transformer"])
     load_strictly(transformer, _within(case.weights, "transformer."), "the case")
     vqvae = VQModel(**config["vqvae"])
@@ -82,8 +82,8 @@ def _predictor(case: Case) -> tuple[TextPredictor, DiffusersVQ]:
     predict = TextPredictor(
         transformer.eval(),
         (height // tokenizer.downsample, width // tokenizer.downsample),
-        TextStates(given["encoder_hidden_states"], given["prompt_embeds"]),
-        TextStates(given["negative_encoder_hidden_states"], given["negative_prompt_embeds"]),
+        TextStates(recorded["encoder_hidden_states"], recorded["prompt_embeds"]),
+        TextStates(recorded["negative_encoder_hidden_states"], recorded["negative_prompt_embeds"]),
         (width, height, left, top, call.get("aesthetic", RELEASED["score"])),
         call.get("num_inference_steps", STEPS),
         "steps",
@@ -96,7 +96,7 @@ def _within(weights: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
 
 
 def replay_t2i(case: Case) -> dict[str, Tensor]:
-    """The whole sampling loop from encoded captions, and the picture."""
+    """The whole sampling loop from encoded captions, and the image."""
     (predict, tokenizer), call = _predictor(case), case.config["call"]
     mask_id, schedule = predict.transformer.mask_id, case.config["scheduler"].get("masking_schedule", "cosine")
     check_scheduler(case.config["scheduler"], predict.transformer)
@@ -105,7 +105,7 @@ def replay_t2i(case: Case) -> dict[str, Tensor]:
     seen = [torch.full_like(choice[0], mask_id, dtype=torch.int64)]
     result = sample_text(
         predict,
-        RecordedDraws(case.inputs["categorical_uniform"].view_as(choice), choice),
+        FixedRNG(case.inputs["categorical_uniform"].view_as(choice), choice),
         schedule=SCHEDULES[schedule],
         choice_temperature=call.get("temperature", RELEASED["choice_temperature"]),
         guidance=Guidance(scale),

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mimgen.layers.merging import spread
-from mimgen.layers.removals import removals
+from mimgen.layers.merge_schedule import merge_schedule
+from mimgen.layers.merging import unmerge_by_source
 from mimgen.pretrained import load_strictly
-from mimgen.tokenizers.losses import enlargement
+from mimgen.tokenizers.losses import entropy_weight
 from mimgen.tokenizers.mergevq import MergeVQ
 from mimgen.tokenizers.mergevq.adapter import arguments, candidates, decoder_arguments, encoder_arguments
 from mimgen.tokenizers.mergevq.decoder import MergingDecoder
@@ -22,19 +22,19 @@ from mimgen.tokenizers.mergevq.encoder import MergingEncoder
 from mimgen.tokenizers.mergevq.recovery import SourceRecovery, hard_source
 from mimgen.tokenizers.mergevq.schedule import (
     KeepCounts,
-    base_removal,
+    base_merge_count,
     keep_counts,
-    official_removals,
+    official_merge_schedule,
 )
 from tests.parity.cases import Case, Replay
 from tests.parity.replays.magvit import gradients
 
 
 @dataclass
-class OfficialDraws:
+class OfficialKeepCount:
     """The keep count as the released module holds it, its fault included.
 
-    A draw takes effect only if its base removal differs from that of the current keep count; two candidates of
+    A sample takes effect only if its base removal differs from that of the current keep count; two candidates of
     one base removal therefore leave the former count in place. Our own tokenizer has no such state.
     """
 
@@ -45,18 +45,18 @@ class OfficialDraws:
 
     def base(self, keep: int) -> int:
         """Base removal of a keep count."""
-        return base_removal(self.full - keep, self.layers)
+        return base_merge_count(self.full - keep, self.layers)
 
-    def draw(self, uniform: float) -> int:
-        """The keep count after a draw."""
-        drawn = self.candidates.draw(uniform)
-        if self.base(drawn) != self.base(self.keep):
-            self.keep = drawn
+    def sample(self, uniform: float) -> int:
+        """The keep count after a sample."""
+        counts = self.candidates.sample(uniform)
+        if self.base(counts) != self.base(self.keep):
+            self.keep = counts
         return self.keep
 
-    def removals(self) -> tuple[int, ...]:
+    def merge_schedule(self) -> tuple[int, ...]:
         """Removal of each layer at the current keep count."""
-        return official_removals(self.full - self.keep, self.layers)
+        return official_merge_schedule(self.full - self.keep, self.layers)
 
 
 def replay_schedule(case: Case) -> dict[str, Tensor]:
@@ -66,27 +66,27 @@ def replay_schedule(case: Case) -> dict[str, Tensor]:
     for index, full in enumerate(config["full"]):
         layers, name = config["layers"][index], config["cand"][index]
         centre = full - config["merge_num"][index]
-        drawn = keep_counts(centre, candidates({"cand_distribution": name}))
-        state = OfficialDraws(full, layers, drawn, centre)
-        found: dict[str, Any] = {"default_base_r": state.base(centre), "default_r_per_layer": state.removals()}
+        counts = keep_counts(centre, candidates({"cand_distribution": name}))
+        state = OfficialKeepCount(full, layers, counts, centre)
+        found: dict[str, Any] = {"default_base_r": state.base(centre), "default_r_per_layer": state.merge_schedule()}
         if name is not None:
             found |= {
-                "keep": drawn.counts,
-                "base_r": [state.base(keep) for keep in drawn.counts],
-                "r_per_layer": [official_removals(full - keep, layers) for keep in drawn.counts],
-                "cumulative_probability": drawn.cumulative,
-                "keep_for_rand": [state.draw(float(uniform)) for uniform in case.inputs["rand"].double()],
+                "keep": counts.counts,
+                "base_r": [state.base(keep) for keep in counts.counts],
+                "r_per_layer": [official_merge_schedule(full - keep, layers) for keep in counts.counts],
+                "cumulative_probability": counts.cumulative,
+                "keep_for_rand": [state.sample(float(uniform)) for uniform in case.inputs["rand"].double()],
             }
         outputs |= {f"{index}/{key}": torch.tensor(value) for key, value in found.items()}
-    pairs = [removals(12, (int(r), float(inflection))) for r, inflection in config["pairs"]]
+    pairs = [merge_schedule(12, (int(r), float(inflection))) for r, inflection in config["pairs"]]
     return {**outputs, "parse_r": torch.tensor(pairs)}
 
 
-def _draws(options: Mapping[str, Any], layers: int) -> OfficialDraws:
+def _keep_count(options: Mapping[str, Any], layers: int) -> OfficialKeepCount:
     """The state of a freshly built encoder."""
     full = (options["resolution"] // 2 ** (len(options["ch_mult"]) - 1)) ** 2
     centre = full - (options.get("merge_num") or 0)
-    return OfficialDraws(full, layers, keep_counts(centre, candidates(options)), centre)
+    return OfficialKeepCount(full, layers, keep_counts(centre, candidates(options)), centre)
 
 
 def _square(latents: Tensor) -> Tensor:
@@ -101,12 +101,12 @@ def _encoder(options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Mergi
     return encoder
 
 
-def _state(encoder: MergingEncoder, draws: OfficialDraws, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _state(encoder: MergingEncoder, keep_count: OfficialKeepCount, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What the encoder gives at the current keep count."""
-    counts = draws.removals()
+    counts = keep_count.merge_schedule()
     encoded = encoder(inputs["image"], counts)
     outputs = {
-        "keep": torch.tensor(draws.keep),
+        "keep": torch.tensor(keep_count.keep),
         "r_per_layer": torch.tensor(counts),
         "latent": _square(encoder.latents(encoded)),
     }
@@ -118,14 +118,14 @@ def _state(encoder: MergingEncoder, draws: OfficialDraws, inputs: Mapping[str, T
 
 
 def replay_encoder(case: Case) -> dict[str, Tensor]:
-    """Latents, source matrices, sizes and head outputs after each draw."""
+    """Latents, source matrices, sizes and head outputs after each sample."""
     encoder = _encoder(case.config["encoder"], case.weights).eval()
-    draws = _draws(case.config["encoder"], encoder.depth)
-    last = _state(encoder, draws, case.inputs)
+    keep_count = _keep_count(case.config["encoder"], encoder.depth)
+    last = _state(encoder, keep_count, case.inputs)
     outputs = {f"default/{name}": value for name, value in last.items()}
     for index, uniform in enumerate(case.inputs.get("rand", torch.zeros(0)).double()):
-        draws.draw(float(uniform))
-        last = _state(encoder, draws, case.inputs)
+        keep_count.sample(float(uniform))
+        last = _state(encoder, keep_count, case.inputs)
         outputs |= {f"draw{index}/{name}": value for name, value in last.items()}
     loss = last["latent"].square().mean()
     if "rep" in last:
@@ -135,7 +135,7 @@ def replay_encoder(case: Case) -> dict[str, Tensor]:
 
 
 def replay_decoder(case: Case) -> dict[str, Tensor]:
-    """A picture from codes on the full grid."""
+    """An image from codes on the full grid."""
     decoder = MergingDecoder(**decoder_arguments(case.config["decoder"], case.weights))
     load_strictly(decoder, case.weights, "the case")
     image = decoder.eval()(case.inputs["quant"])
@@ -146,9 +146,9 @@ def replay_decoder(case: Case) -> dict[str, Tensor]:
 def replay_recovery(case: Case) -> dict[str, Tensor]:
     """Given and learned recovery of the full grid."""
     options, tokens, assign = case.config["recovery"], case.inputs["tokens"], case.inputs["assign"]
-    places = torch.arange(tokens.shape[1])[:, None]
-    source = assign[:, None] == places
-    outputs = {"unmerged_given": spread(source, tokens)}
+    positions = torch.arange(tokens.shape[1])[:, None]
+    source = assign[:, None] == positions
+    outputs = {"unmerged_given": unmerge_by_source(source, tokens)}
     if options.get("learn_source"):
         recovery = SourceRecovery(
             options["embed_dim"],
@@ -165,7 +165,7 @@ def replay_recovery(case: Case) -> dict[str, Tensor]:
         outputs |= {
             "source_probability": probability,
             "source_argmax": logits.argmax(1),
-            "unmerged_predicted": spread(hard_source(logits), tokens),
+            "unmerged_predicted": unmerge_by_source(hard_source(logits), tokens),
             "loss": loss,
             **gradients(loss, recovery, case.config["grads"]),
         }
@@ -208,13 +208,13 @@ def _quantised(case: Case, tokenizer: MergeVQ, before: Tensor) -> tuple[dict[str
 
 
 def replay_full(case: Case) -> dict[str, Tensor]:
-    """The whole tokenizer in training mode: codes, picture, every loss term, gradients."""
+    """The whole tokenizer in training mode: codes, image, every loss term, gradients."""
     config, inputs, tokenizer = case.config, case.inputs, _tokenizer(case)
     encoder = tokenizer.encoder
-    draws = _draws(config["ddconfig"], encoder.depth)
+    keep_count = _keep_count(config["ddconfig"], encoder.depth)
     if "rand" in inputs:
-        draws.draw(float(inputs["rand"].double()))
-    encoded = encoder(inputs["image"], draws.removals())
+        keep_count.sample(float(inputs["rand"].double()))
+    encoded = encoder(inputs["image"], keep_count.merge_schedule())
     before = encoder.latents(encoded)
     terms, quant = _quantised(case, tokenizer, before)
     full = tokenizer.unmerge(quant, encoded.source, encoded.grid)
@@ -231,7 +231,7 @@ def replay_full(case: Case) -> dict[str, Tensor]:
     }
     loss = fidelity + _weighted(config, terms)
     if encoder.dist_head is not None:
-        rep = encoder.represent(encoder(inputs["image_aug"], draws.removals()))
+        rep = encoder.represent(encoder(inputs["image_aug"], keep_count.merge_schedule()))
         aligned = _alignment(config["cls_loss_type"], rep, inputs)
         loss = loss + config["loss"].get("cls_loss_weight", 1.0) * aligned
         outputs |= {"rep": rep, "cls_loss": aligned}
@@ -242,7 +242,7 @@ def replay_full(case: Case) -> dict[str, Tensor]:
 def _weighted(config: Mapping[str, Any], terms: Mapping[str, Tensor]) -> Tensor:
     """The quantiser's part of the generator loss."""
     options = config["loss"]
-    boost = enlargement(
+    boost = entropy_weight(
         config["global_step"], options.get("codebook_enlarge_ratio", 3), options.get("codebook_enlarge_steps", 2000)
     )
     entropy = options.get("codebook_weight", 1.0) * boost * terms["entropy_loss"]

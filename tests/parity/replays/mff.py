@@ -12,7 +12,7 @@ from mimgen.encoders.vit import VitEncoder
 from mimgen.methods.mae.adapter import heads_of
 from mimgen.methods.mff.adapter import rename, reshape
 from mimgen.methods.mff.fusion import LayerFusion
-from mimgen.methods.mff.objective import FusedModelling
+from mimgen.methods.mff.objective import MFF
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
 from mimgen.types import Mask
@@ -44,9 +44,9 @@ def _count(weights: Mapping[str, Tensor], prefix: str) -> int:
     return 1 + max(int(key.removeprefix(prefix).split(".")[0]) for key in weights if key.startswith(prefix))
 
 
-def objective_of(case: Case, mask: Mask) -> FusedModelling:
+def objective_of(case: Case, mask: Mask) -> MFF:
     """The recorded network with the recorded weights."""
-    config, sizes, told = case.config, _sizes(case.config, case.weights), case.config.get("decoder", {})
+    config, sizes, options = case.config, _sizes(case.config, case.weights), case.config.get("decoder", {})
     inner = len(case.weights["neck.decoder_embed.weight"])
     decoder = MaeDecoder(
         sizes["image_size"],
@@ -54,14 +54,14 @@ def objective_of(case: Case, mask: Mask) -> FusedModelling:
         sizes["width"],
         inner,
         _count(case.weights, "neck.decoder_blocks."),
-        told.get("decoder_num_heads", 16),
+        options.get("decoder_num_heads", 16),
         mlp_ratio=len(case.weights["neck.decoder_blocks.0.ffn.layers.0.0.weight"]) / inner,
         eps=EPS,
     )
     taps = tuple(layer % sizes["depth"] for layer in config.get("out_indices", TAPS))
     target = PixelTarget(sizes["patch"], normalise=bool(config.get("norm_pix", False)), last=True)
     fusion = LayerFusion(sizes["width"], len(taps))
-    objective = FusedModelling(VitEncoder(**sizes), decoder, target, lambda grid, draws: mask, fusion, taps)
+    objective = MFF(VitEncoder(**sizes), decoder, target, lambda grid, rng: mask, fusion, taps)
     named = {rename(key): reshape(rename(key), value) for key, value in case.weights.items()}
     load_strictly(objective, named, "the case")
     return objective.train()
@@ -78,7 +78,7 @@ def replay_mff(case: Case) -> dict[str, Tensor]:
     outputs = {
         "fusion_weights": objective.fusion.shares,
         "latent": in_order(tokens.prefix, tokens.patches, mask, order),
-        "mask": mask.hidden.float(),
+        "mask": mask.masked.float(),
         "pred": objective.decoder(tokens, mask),
         "loss": loss[None],
         **official_gradients(loss, objective, case, rename),

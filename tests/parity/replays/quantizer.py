@@ -29,8 +29,8 @@ def _magvit(case: Case) -> dict[str, Tensor]:
     latent = case.inputs["latent"].clone().requires_grad_()
     codes = quantizer(latent)
     entropies = quantizer.entropies(_rows(latent))
-    sharp, spread = config["sample_minimization_weight"], config["batch_maximization_weight"]
-    entropy = sharp * entropies.sample - spread * entropies.codebook
+    sharp, diversity = config["sample_minimization_weight"], config["batch_maximization_weight"]
+    entropy = sharp * entropies.sample - diversity * entropies.codebook
     commitment = codes.losses["commitment"]
     loss = 0.1 * entropy + 0.25 * commitment + (codes.latents * case.inputs["cotangent"]).mean()
     (gradient,) = torch.autograd.grad(loss, latent)
@@ -107,14 +107,14 @@ def replay_ibq(case: Case) -> dict[str, Tensor]:
     """Index backpropagation, with its entropy term where the case has one."""
     options = case.config["args"]
     sharp = options.get("sample_minimization_weight", 1.0)
-    spread = options.get("batch_maximization_weight", 1.0)
+    diversity = options.get("batch_maximization_weight", 1.0)
     quantizer = IndexBackpropQuantizer(
         options["e_dim"],
         options["n_e"],
         commitment=options.get("beta", 0.25),
         entropy=0.05 if options.get("use_entropy_loss", False) else 0.0,
         sharpness=sharp,
-        diversity=spread,
+        diversity=diversity,
         temperature=options.get("entropy_temperature", 0.01),
         cosine=options.get("cosine_similarity", False),
     )
@@ -133,7 +133,7 @@ def replay_ibq(case: Case) -> dict[str, Tensor]:
         "quant_loss": codes.losses["codebook"],
         "per_sample_entropy": entropies.sample,
         "codebook_entropy": entropies.codebook,
-        "entropy_loss": sharp * entropies.sample - spread * entropies.codebook,
+        "entropy_loss": sharp * entropies.sample - diversity * entropies.codebook,
         "loss": loss,
         "grad_latent": gradient,
         "grad/embedding.weight": codebook_gradient,

@@ -1,4 +1,4 @@
-"""Replay of SatVision-TOA: bands are scaled, squares of them hidden, and Swin v2 tells their values."""
+"""Replay of SatVision-TOA: bands are scaled, squares of them masked, and Swin v2 predicts their values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mimgen.data.builtin.band_scaling import MODIS_TOA
 from mimgen.decoders.mae import LinearDecoder
 from mimgen.encoders.swin_v2 import SwinV2Encoder
 from mimgen.masking.random import in_units
-from mimgen.methods.mim import MaskedModelling
+from mimgen.methods.mim import MIM
 from mimgen.methods.satvision_toa.adapter import COMPUTED, rename, swin_arguments
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
@@ -41,7 +41,7 @@ def replay_satvision(case: Case) -> dict[str, Tensor]:
     grid = (bands.shape[2] // patch, bands.shape[3] // patch)
     unit = config.get("mask_patch_size", 8) // patch
     mask = recorded_mask(case.inputs["permutations"], config.get("mask_ratio", 0.6), grid, unit)
-    objective = MaskedModelling(encoder, decoder, target, lambda grid, draws: mask).train()
+    objective = MIM(encoder, decoder, target, lambda grid, rng: mask).train()
     named = {str(rename(key)): value for key, value in case.weights.items() if not key.endswith(COMPUTED)}
     load_strictly(objective, named, "the case")
     tokens = encoder(bands, mask)
@@ -50,7 +50,7 @@ def replay_satvision(case: Case) -> dict[str, Tensor]:
     found = gradients(loss, objective, [str(rename(name)) for name in official])
     outputs = {
         "scaled_images": bands,
-        "mask": mask.hidden.unflatten(1, grid).to(torch.uint8),
+        "mask": mask.masked.unflatten(1, grid).to(torch.uint8),
         "features": tokens.patches.transpose(1, 2).unflatten(2, tokens.grid),
         "reconstruction": decoder.images(tokens),
         "loss": loss,

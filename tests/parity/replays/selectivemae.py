@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mimgen.checkpoints.official import ReleasedParts
+from mimgen.checkpoints.official import OfficialModel
 from mimgen.decoders.cross_attention import SubsetDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD, VitEncoder
 from mimgen.methods.selectivemae.adapter import arguments, name_of, rename
-from mimgen.methods.selectivemae.masking import Chosen, Numbers, Selective
-from mimgen.methods.selectivemae.objective import SelectiveModelling, descriptors
+from mimgen.methods.selectivemae.masking import Chosen, RandomNumbers, Selective
+from mimgen.methods.selectivemae.objective import SelectiveMAE, descriptors
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
 from mimgen.types import Mask, Tokens
@@ -37,51 +37,51 @@ def _selection(config: Mapping[str, Any]) -> Selective:
     )
 
 
-def _objective(case: Case, config: Mapping[str, Any]) -> tuple[SelectiveModelling, ReleasedParts]:
+def _objective(case: Case, config: Mapping[str, Any]) -> tuple[SelectiveMAE, OfficialModel]:
     """The objective with the case's weights."""
     eps = float(config.get("norm_eps", eps_of(config.get("norm_layer", ""))))
     found = arguments(config, case.weights)
     inner = found.pop("decoder")
     encoder, decoder = VitEncoder(**found, eps=eps), SubsetDecoder(**inner, eps=eps)
-    whole = ReleasedParts(encoder, decoder=decoder)
+    model = OfficialModel(encoder, decoder=decoder)
     weights = {rename(key): value for key, value in case.weights.items()}
     # the official encoder adds no position to the class token, so whatever the table says of it is void
     weights["encoder.pos_embed"] = weights["encoder.pos_embed"].index_fill(1, torch.tensor(0), 0)
-    load_strictly(whole, {key: value for key, value in weights.items() if key is not None}, "the case")
+    load_strictly(model, {key: value for key, value in weights.items() if key is not None}, "the case")
     normalise = bool(config.get("norm_pix_loss", False))
     target = PixelTarget(encoder.patch, normalise=normalise, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True)
-    objective = SelectiveModelling(encoder, decoder, target, _selection(config), score="released")
-    return objective.train(), whole
+    objective = SelectiveMAE(encoder, decoder, target, _selection(config), score="released")
+    return objective.train(), model
 
 
-def _numbers(case: Case, config: Mapping[str, Any]) -> Numbers:
-    """The recorded draws; a permutation holds for all rows."""
+def _numbers(case: Case, config: Mapping[str, Any]) -> RandomNumbers:
+    """The recorded random numbers; a permutation holds for all rows."""
     first = case.inputs["exponential_select"]
     rounds = range(1, int(config.get("expansion_multiple_stage", 2)) + 1)
     orders = [case.inputs.get(f"randperm_{number}", torch.empty(0, dtype=torch.int64)) for number in rounds]
     expanded = tuple(order.expand(len(first), -1) for order in orders)
-    return Numbers(first, case.inputs["exponential_reconstruct"], expanded)
+    return RandomNumbers(first, case.inputs["exponential_reconstruct"], expanded)
 
 
 def _latent(tokens: Tokens, mask: Mask, chosen: Chosen) -> Tensor:
-    """Class token and seen tokens, these in the order of their choice."""
-    place = torch.searchsorted(mask.keep.contiguous(), chosen.kept.contiguous())[..., None]
-    return torch.cat([tokens.prefix, tokens.patches.gather(1, place.expand_as(tokens.patches))], dim=1)
+    """Class token and visible tokens, these in the order of their choice."""
+    position = torch.searchsorted(mask.keep.contiguous(), chosen.kept.contiguous())[..., None]
+    return torch.cat([tokens.prefix, tokens.patches.gather(1, position.expand_as(tokens.patches))], dim=1)
 
 
 def replay_selectivemae(case: Case) -> dict[str, Tensor]:
     """Descriptors, chosen patches, encoding, prediction, loss and gradients."""
     config = {**DEFAULTS, **case.config}
     images = case.inputs["images_u8"].float() / 255
-    objective, whole = _objective(case, config)
+    objective, model = _objective(case, config)
     encoder, selection = objective.encoder, objective.masking
     assert isinstance(selection, Selective), "built above"
     probabilities = objective.guide(images).softmax(1)
     with torch.no_grad():
         tokens, _ = objective.tokens(images)
     chosen = selection.choose(probabilities, tokens, float(config.get("epoch", 0)), _numbers(case, config))
-    hidden = torch.ones_like(probabilities, dtype=torch.bool).scatter(1, chosen.kept, False)
-    mask = Mask(hidden, torch.zeros_like(hidden).scatter(1, chosen.scored, True))
+    masked = torch.ones_like(probabilities, dtype=torch.bool).scatter(1, chosen.kept, False)
+    mask = Mask(masked, torch.zeros_like(masked).scatter(1, chosen.scored, True))
     distances = objective.distances(images, mask)
     loss = objective.losses(images, mask).total
     count = chosen.scored.shape[1]
@@ -95,7 +95,7 @@ def replay_selectivemae(case: Case) -> dict[str, Tensor]:
         "pred": objective.predict(images, mask)[mask.predict].unflatten(0, (-1, count)),
         "loss_per_sample": distances.sum(1) / count,
         "loss": loss,
-        **official_gradients(loss, whole, case, name_of),
+        **official_gradients(loss, model, case, name_of),
     }
     return {name: value.detach() for name, value in outputs.items()}
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mimgen.decoders.mae import LinearDecoder
 from mimgen.encoders.swin import SwinEncoder
-from mimgen.methods.mim import MaskedModelling
+from mimgen.methods.mim import MIM
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
 from mimgen.types import Mask
@@ -32,7 +32,7 @@ _PLACES = (
 
 
 def rename(key: str) -> str:
-    """Our name, within `MaskedModelling`, of a tensor of MMPretrain's SimMIM."""
+    """Our name, within `MIM`, of a tensor of MMPretrain's SimMIM."""
     for old, new in _PLACES:
         key = re.sub(old, new, key)
     return key
@@ -65,7 +65,7 @@ def replay_simmim(case: Case) -> dict[str, Tensor]:
     decoder = LinearDecoder(encoder.dim, config.get("encoder_stride", 32), patch)
     target = PixelTarget(patch, normalise=False, distance="absolute")
     mask = Mask(case.inputs["mask"].flatten(1).bool())
-    objective = MaskedModelling(encoder, decoder, target, lambda grid, draws: mask).train()
+    objective = MIM(encoder, decoder, target, lambda grid, rng: mask).train()
     # the index of offsets is computed, not learned; we keep it out of checkpoints
     named = {rename(key): value for key, value in case.weights.items() if not key.endswith("relative_position_index")}
     load_strictly(objective, named, "the case")

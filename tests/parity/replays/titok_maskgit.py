@@ -15,14 +15,14 @@ from mimgen.generators.titok_maskgit.model import TiTokMaskGit, released_samplin
 from mimgen.pretrained import load_strictly
 from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
-from tests.parity.recorded import RecordedDraws
+from tests.parity.recorded import FixedRNG
 from tests.parity.replays.llamagen import gradients
 
-LEAST = 1e-6  # of the masking rate
+MINIMUM = 1e-6  # of the masking rate
 
 
 def released_mask(uniform: Tensor, rates: Tensor) -> Tensor:
-    """[B, N] boolean, as the releases of TiTok and Meissonic draw it: round(N * rate) positions, at least 1.
+    """[B, N] boolean, as the releases of TiTok and Meissonic sample it: round(N * rate) positions, at least 1.
 
     They compare the values of an argsort with the count where ranks are meant: by chance alike, but not for
     given numbers.
@@ -43,7 +43,7 @@ def _generator(case: Case) -> TiTokMaskGit:
 
 def replay_train(case: Case) -> dict[str, Tensor]:
     """Mask, logits, loss and gradients of one step, by the objective that trains."""
-    generator, given, config = _generator(case).train(), case.inputs, case.config
+    generator, recorded, config = _generator(case).train(), case.inputs, case.config
     losses: dict[str, float] = config.get("losses", {})
     objective = ClassTokens(
         generator,
@@ -51,14 +51,14 @@ def replay_train(case: Case) -> dict[str, Tensor]:
         label_smoothing=losses.get("label_smoothing", 0.1),
         visible_weight=losses.get("loss_weight_unmasked_token", 0.1),
     )
-    rates = (torch.arccos(given["time_uniform"]) / (math.pi / 2)).clamp(LEAST, 1.0)
-    hidden = released_mask(given["mask_uniform"], rates)
-    drop = given["drop_uniform"] < config.get("cond_drop_prob", 0.1)
+    rates = (torch.arccos(recorded["time_uniform"]) / (math.pi / 2)).clamp(MINIMUM, 1.0)
+    masked = released_mask(recorded["mask_uniform"], rates)
+    drop = recorded["drop_uniform"] < config.get("cond_drop_prob", 0.1)
     heard: list[Tensor] = []
     handle = generator.register_forward_hook(lambda module, inputs, output: heard.append(output))
-    loss = objective.losses(given["tokens"], given["condition"], Mask(hidden), drop).total
+    loss = objective.losses(recorded["tokens"], recorded["condition"], Mask(masked), drop).total
     handle.remove()
-    outputs = {"mask": hidden, "logits": heard[0], "loss": loss[None]}
+    outputs = {"mask": masked, "logits": heard[0], "loss": loss[None]}
     outputs |= gradients(loss, generator, config.get("grads", []))
     return {name: value.detach() for name, value in outputs.items()}
 
@@ -66,24 +66,24 @@ def replay_train(case: Case) -> dict[str, Tensor]:
 def replay_sample(case: Case) -> dict[str, Tensor]:
     """Tokens before every step and at the end, logits of the very first and the very last pass."""
     generator, labels = _generator(case).eval(), case.inputs["condition"]
-    asked: dict[str, Any] = case.config.get("call", {})
-    steps, decay = int(asked.get("num_sample_steps", 8)), asked.get("guidance_decay", "constant")
+    requested: dict[str, Any] = case.config.get("call", {})
+    steps, decay = int(requested.get("num_sample_steps", 8)), requested.get("guidance_decay", "constant")
     options = released_sampling(
         steps,
-        guidance_scale=asked.get("guidance_scale", 3.0),
+        guidance_scale=requested.get("guidance_scale", 3.0),
         decay=decay,
-        power=asked.get("guidance_scale_pow", 3.0),
-        temperature=asked.get("randomize_temperature", 4.5),
-        annealed=asked.get("softmax_temperature_annealing", False),
+        power=requested.get("guidance_scale_pow", 3.0),
+        temperature=requested.get("randomize_temperature", 4.5),
+        annealed=requested.get("softmax_temperature_annealing", False),
         gumbel_codes=generator.codebook_size,
     )
     choice = case.inputs["confidence_uniform"]
-    draws = RecordedDraws(torch.zeros_like(choice), choice, case.inputs["token_uniform"])
+    rng = FixedRNG(torch.zeros_like(choice), choice, case.inputs["token_uniform"])
     seen = [torch.full((len(labels), generator.length), generator.mask_id)]
     result = sample_classes(
         generator,
         labels,
-        draws,
+        rng,
         (1, generator.length),
         on_step=lambda step, tokens: seen.append(tokens),
         **options,

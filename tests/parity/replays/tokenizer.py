@@ -13,7 +13,7 @@ from mimgen.tokenizers.losses import (
     LeCam,
     adaptive_weight,
     discriminator_loss,
-    enlargement,
+    entropy_weight,
     generator_loss,
 )
 from tests.parity.cases import Case
@@ -57,7 +57,7 @@ def replay_vqgan_loss(case: Case) -> dict[str, Tensor]:
     else:
         weight = torch.tensor(float(fixed))
     factor = options.get("disc_factor", 1.0) if step >= options["disc_start"] else 0.0
-    boost = enlargement(
+    boost = entropy_weight(
         step, options.get("codebook_enlarge_ratio", 3), options.get("codebook_enlarge_steps", 2000)
     )
     loss = (
@@ -70,18 +70,18 @@ def replay_vqgan_loss(case: Case) -> dict[str, Tensor]:
 
     real, fake = discriminator(image), discriminator(reconstruction.detach())
     penalty = lecam(real, fake)
-    judged = discriminator_loss(options.get("disc_loss", "hinge"), real, fake)
-    judge_loss = factor * (judged + (options.get("lecam_loss_weight") or 0.0) * penalty)
-    judge = {prefix + name: parameter for name, parameter in discriminator.named_parameters()}
+    real_fake_loss = discriminator_loss(options.get("disc_loss", "hinge"), real, fake)
+    discriminator_total = factor * (real_fake_loss + (options.get("lecam_loss_weight") or 0.0) * penalty)
+    discriminator_parameters = {prefix + name: parameter for name, parameter in discriminator.named_parameters()}
     outputs = {
         "reconstruction": reconstruction,
         "d_weight": weight,
         "g_loss": weight * factor * adversarial,
         "generator_loss": loss,
         "lecam": penalty,
-        "discriminator_loss": judge_loss,
+        "discriminator_loss": discriminator_total,
         **_gradients(loss, {"gen.weight": kernel, "gen.bias": bias}),
-        **_gradients(judge_loss, judge),
+        **_gradients(discriminator_total, discriminator_parameters),
     }
     return {name: value.detach() for name, value in outputs.items()}
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mimgen.encoders.merging import Merging
 from mimgen.encoders.vit import VitEncoder
+from mimgen.layers.merge_schedule import MergeSchedule, merge_schedule
 from mimgen.layers.merging import (
     Matching,
     Merged,
@@ -18,11 +19,10 @@ from mimgen.layers.merging import (
     match,
     match_every,
     match_random,
+    max_mergeable,
     merge,
-    most_removable,
     unmerge,
 )
-from mimgen.layers.removals import Removal, removals
 from mimgen.pretrained import load_strictly
 from tests.parity.cases import Case, Replay
 
@@ -33,19 +33,19 @@ def _merge(case: Case) -> Mapping[str, Tensor]:
     for name, protected in (("plain", 0), ("cls", 1), ("cls_distill", 2)):
         chosen = _official(metric, r, protected)
         found |= {f"{name}/{key}": value for key, value in _through(chosen, case).items()}
-    cap = match(metric, most_removable(metric.shape[1]))
+    cap = match(metric, max_mergeable(metric.shape[1]))
     found["cap/merged"] = merge(tokens, cap)[0]
     kth = match_every(metric, int(case.config["k"]))
-    whole = tokens[:, : kth.group.shape[1]]
-    found |= {f"kth/{key}": value for key, value in _once(kth, whole).items()}
-    draw = match_random(metric, r, case.inputs["random_scores"][..., 0])
-    found |= {f"random/{key}": value for key, value in _once(draw, tokens).items()}
+    tokens_kept = tokens[:, : kth.group.shape[1]]
+    found |= {f"kth/{key}": value for key, value in _once(kth, tokens_kept).items()}
+    sample = match_random(metric, r, case.inputs["random_scores"][..., 0])
+    found |= {f"random/{key}": value for key, value in _once(sample, tokens).items()}
     return found | {f"two_step/{key}": value for key, value in _two_steps(case).items()}
 
 
 def _official(metric: Tensor, remove: int, protected: int) -> Matching:
     """Ours raises where more is asked than a layer can remove; the official code does what it can."""
-    return match(metric, min(remove, most_removable(metric.shape[1], protected)), protected=protected)
+    return match(metric, min(remove, max_mergeable(metric.shape[1], protected)), protected=protected)
 
 
 def _once(chosen: Matching, tokens: Tensor) -> dict[str, Tensor]:
@@ -96,7 +96,7 @@ def _encoder(case: Case, **options: Any) -> VitEncoder:
     return encoder.eval()
 
 
-def _wanted(config: Mapping[str, Any]) -> Removal:
+def _wanted(config: Mapping[str, Any]) -> MergeSchedule:
     r, kind = config["r"], config.get("r_kind")
     if isinstance(r, int):
         return r
@@ -105,7 +105,7 @@ def _wanted(config: Mapping[str, Any]) -> Removal:
 
 def _vit(case: Case) -> Mapping[str, Tensor]:
     encoder, wanted = _encoder(case), _wanted(case.config)
-    found = {"r_per_layer": torch.tensor(removals(encoder.depth, wanted))}
+    found = {"r_per_layer": torch.tensor(merge_schedule(encoder.depth, wanted))}
     for name, proportional in (("prop", True), ("noprop", False)):
         run = _classified(case, encoder, Merging(remove=wanted, proportional=proportional, strict=False))
         loss = F.cross_entropy(run["logits"], case.inputs["label"])

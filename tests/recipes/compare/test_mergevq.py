@@ -13,12 +13,12 @@ import torch
 from mimgen.cli import configs
 from mimgen.errors import UserError
 from mimgen.methods import Reconstruction
-from mimgen.recipes import Pictures, TrainTokenizer
+from mimgen.recipes import DataConfig, TrainTokenizer
 from mimgen.recipes.compare import mergevq as study_mergevq
 from mimgen.recipes.compare.keeping import kept
-from mimgen.recipes.compare.mergevq import Options, given, trained
+from mimgen.recipes.compare.mergevq import Options, measure_model, trained
 from mimgen.recipes.compare.scores import labelled
-from mimgen.recipes.compare.verdicts import rank_correlation, verdicts
+from mimgen.recipes.compare.verdicts import outcomes, rank_correlation
 from mimgen.tokenizers.grid_merging import GridBlocks
 from mimgen.tokenizers.mergevq import MergeVQ
 from mimgen.training import Settings
@@ -34,11 +34,11 @@ def toy(seed: int = 0) -> MergeVQ:
 
 def experiment(size: str = "toy", data: str = "emoji", align: str = "auto", seed: int = 0) -> TrainTokenizer:
     settings = Settings(steps=9, batch_size=8, base_lr=1e-2, seed=seed)
-    return TrainTokenizer("mergevq", size, lambda: Reconstruction(toy(seed)), Pictures(data, 16), settings)
+    return TrainTokenizer("mergevq", size, lambda: Reconstruction(toy(seed)), DataConfig(data, 16), settings)
 
 
 def options(folder: Path, **more: Any) -> Options:
-    return replace(Options(size="toy", pictures=16, limit=100, out=folder), **more)
+    return replace(Options(size="toy", images=16, limit=100, out=folder), **more)
 
 
 @pytest.fixture(autouse=True)
@@ -70,9 +70,9 @@ def test_the_baseline_differs_in_the_grid_only(tmp_path: Path) -> None:
     assert isinstance(objective.tokenizer.encoder.attn, GridBlocks)
     states = objective.state_dict(), plain.state_dict()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
-    assert run.pictures.split == "train"
+    assert run.data_config.split == "train"
     row = trained(wanted, "grid", 0)
-    assert row["kind"] == "grid" and row["steps"] == 2 and row["pictures"] == 16
+    assert row["kind"] == "grid" and row["steps"] == 2 and row["images"] == 16
     assert [each["keep"] for each in row["keeps"]] == [9, 16]
     # the cells of a square grid are what the square container says
     assert row["keeps"][0]["nearest"]["agreement"] == pytest.approx(1)
@@ -85,13 +85,13 @@ def test_a_given_model_is_measured_and_reported(
 ) -> None:
     toy().save_pretrained(tmp_path / "model" / "tokenizer")
     wanted = options(tmp_path, models=str(tmp_path / "model"))
-    row = given(wanted, str(tmp_path / "model"), 0)
+    row = measure_model(wanted, str(tmp_path / "model"), 0)
     assert [each["keep"] for each in row["keeps"]] == [9, 16] and row["trained_keeps"] == [9, 16]
     monkeypatch.setattr(study_mergevq, "made_once", lambda path, work, *arguments: work(*arguments))
     words = f"--models {tmp_path / 'model'} --limit 60 --out {tmp_path / 'out'}".split()
     assert study_mergevq.main(words) == 0
     result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
-    assert result["study"] == "mergevq" and len(result["verdicts"]) == 5 and "versions" in result
+    assert result["study"] == "mergevq" and len(result["outcomes"]) == 5 and "versions" in result
     text = (tmp_path / "out" / "result.md").read_text("utf-8")
     assert "| 9 |" in text and "## Claims" in text and "lab-hog" in text
     with pytest.raises(UserError, match="choose another --out"):
@@ -111,23 +111,23 @@ def curve(seed: int, psnr: list[float], probe: list[float], learned: float = -0.
     return {"seed": seed, "keeps": keeps}
 
 
-def outcomes(merging: list[dict[str, Any]], grid: list[dict[str, Any]]) -> dict[str, str]:
-    return {verdict.claim: verdict.outcome for verdict in verdicts(merging, grid)}
+def found_outcomes(merging: list[dict[str, Any]], grid: list[dict[str, Any]]) -> dict[str, str]:
+    return {outcome.hypothesis: outcome.outcome for outcome in outcomes(merging, grid)}
 
 
 def test_verdicts_follow_their_rules() -> None:
     good = [curve(seed, [20, 22, 24], [0.5, 0.4, 0.3]) for seed in range(3)]
     grid = [curve(seed, [19, 21, 24], [0.3, 0.3, 0.3]) for seed in range(3)]
-    assert set(outcomes(good, grid).values()) == {"confirmed"}
+    assert set(found_outcomes(good, grid).values()) == {"confirmed"}
     bad = [curve(seed, [24, 22, 20], [0.3, 0.4, 0.5], learned=-4) for seed in range(3)]
-    found = outcomes(bad, [curve(seed, [25, 23, 20], [0, 0, 0]) for seed in range(3)])
+    found = found_outcomes(bad, [curve(seed, [25, 23, 20], [0, 0, 0]) for seed in range(3)])
     assert set(found.values()) == {"refuted"}
-    mixed = outcomes([good[0], bad[1]], [])
+    mixed = found_outcomes([good[0], bad[1]], [])
     assert mixed["fewer tokens, better probe (class token)"] == "undecided"
     assert mixed["learned source recovery restores detail"] == "undecided"
     nothing = [{"seed": 0, "keeps": [{**row, "learned": None, "probe_class": None} for row in good[0]["keeps"]]}]
-    assert outcomes(nothing, [])["recovered sources are as good as true ones"] == "undecided"
-    assert outcomes(nothing, [])["fewer tokens, better probe (class token)"] == "undecided"
+    assert found_outcomes(nothing, [])["recovered sources are as good as true ones"] == "undecided"
+    assert found_outcomes(nothing, [])["fewer tokens, better probe (class token)"] == "undecided"
 
 
 def test_rank_correlation_is_spearmans() -> None:
@@ -141,4 +141,4 @@ def test_other_tokenizers_are_refused(tmp_path: Path) -> None:
 
     ConvTokenizer(8, (1,), 1, 4, 4).save_pretrained(tmp_path / "tokenizer")
     with pytest.raises(UserError, match="holds a ConvTokenizer, no MergeVQ"):
-        given(options(tmp_path), str(tmp_path), 0)
+        measure_model(options(tmp_path), str(tmp_path), 0)

@@ -25,7 +25,7 @@ def one(model: str, seed: int, accuracy: float, training: dict | None = None) ->
 
 
 def test_the_table_has_mean_and_spread_of_seeds():
-    seen = {"pictures": 64_000}
+    seen = {"images": 64_000}
     heads, lines = _table([one("hog", 0, 0.5), one("hog", 1, 0.6), one("train:mae", 0, 0.25, seen)], ["knn"])
     assert heads[:2] == ["encoder", "knn %"]
     assert lines[0] == ["hog", "55.0 (50.0 to 60.0)", "3", "1,024", "12,000", "-"]
@@ -56,9 +56,9 @@ def test_rows_are_kept_and_gathered(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_row_is_measured(tmp_path: Path):
-    from mimgen.recipes.compare.probes_row import Asked, row
+    from mimgen.recipes.compare.probes_row import ProbeRequest, row
 
-    found = row(Asked("hog", "emoji", 32, ("linear", "abmilp"), 0, 40, tmp_path))
+    found = row(ProbeRequest("hog", "emoji", 32, ("linear", "abmilp"), 0, 40, tmp_path))
     assert set(found["accuracy"]) == {"linear", "abmilp"} and found["n"] == 40
     assert found["layer"] == "output" and found["label"] == "subgroup"
     assert found["encoder"]["source"] == "hog" and len(found["encoder"]["digest"]) == 16

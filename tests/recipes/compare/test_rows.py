@@ -9,9 +9,9 @@ import pytest
 
 from mimgen.cli.compare import main
 from mimgen.errors import UserError
-from mimgen.recipes.compare.rows import made_once, numbers, spread, table
+from mimgen.recipes.compare.rows import made_once, mean_range, numbers, table
 from mimgen.recipes.compare.tokenizers import Options, baseline
-from mimgen.report.run_folder import claim
+from mimgen.report.run_folder import check_same_settings
 
 
 def test_a_row_is_made_in_another_process_and_kept(tmp_path: Path) -> None:
@@ -32,11 +32,11 @@ def test_an_interrupted_row_ends_the_study(tmp_path: Path) -> None:
 
 
 def test_two_studies_do_not_share_a_folder(tmp_path: Path) -> None:
-    asked = {"size": "tiny", "pictures": 100}
-    claim(tmp_path, asked, "study")
-    claim(tmp_path, asked, "study")
-    with pytest.raises(UserError, match=r"pictures 100; go on with these, or choose another --out"):
-        claim(tmp_path, {**asked, "pictures": 200}, "study")
+    requested = {"size": "tiny", "images": 100}
+    check_same_settings(tmp_path, requested, "study")
+    check_same_settings(tmp_path, requested, "study")
+    with pytest.raises(UserError, match=r"images 100; continue with these, or choose another --out"):
+        check_same_settings(tmp_path, {**requested, "images": 200}, "study")
 
 
 def test_numbers_come_with_commas() -> None:
@@ -47,8 +47,8 @@ def test_numbers_come_with_commas() -> None:
 
 
 def test_cells_show_mean_and_range() -> None:
-    assert spread([1.0]) == "1.00" and spread([None, None]) == "-"
-    assert spread([1.0, 2.0, None], 1) == "1.5 (1.0 to 2.0)"
+    assert mean_range([1.0]) == "1.00" and mean_range([None, None]) == "-"
+    assert mean_range([1.0, 2.0, None], 1) == "1.5 (1.0 to 2.0)"
     assert table(["a", "b"], [["x", "1"]]).splitlines() == ["| a | b |", "| --- | ---: |", "| x | 1 |"]
 
 

@@ -5,7 +5,7 @@ import torch
 
 from mimgen.checkpoints.release import convert
 from mimgen.errors import UserError
-from mimgen.tokenizers.llamagen.adapter import RELEASE
+from mimgen.tokenizers.llamagen.adapter import ADAPTER
 from mimgen.tokenizers.llamagen.model import LlamaGenVQ
 
 SIZES = {
@@ -26,7 +26,7 @@ def release(options):
 def test_sizes_are_read_from_the_tensors(name, tmp_path):
     model, checkpoint = release(SIZES[name])
     torch.save(checkpoint, tmp_path / "vq.pt")
-    made = LlamaGenVQ.from_pretrained(convert(RELEASE, tmp_path / "vq.pt", tmp_path / "made"))
+    made = LlamaGenVQ.from_pretrained(convert(ADAPTER, tmp_path / "vq.pt", tmp_path / "made"))
     assert made.downsample == model.downsample
     images = torch.rand(1, 3, 16, 16)
     codes = model.encode(images)
@@ -37,7 +37,7 @@ def test_sizes_are_read_from_the_tensors(name, tmp_path):
 def test_a_file_of_something_else_is_named(tmp_path):
     torch.save({"model": {"decoder.weight": torch.zeros(2)}}, tmp_path / "vq.pt")
     with pytest.raises(UserError, match="llamagen"):
-        convert(RELEASE, tmp_path / "vq.pt", tmp_path / "made")
+        convert(ADAPTER, tmp_path / "vq.pt", tmp_path / "made")
 
 
 def test_missing_keys_are_listed(tmp_path):
@@ -45,5 +45,5 @@ def test_missing_keys_are_listed(tmp_path):
     del checkpoint["model"]["quant_conv.bias"]
     torch.save(checkpoint, tmp_path / "vq.pt")
     with pytest.raises(UserError, match=r"missing quant_conv\.bias"):
-        convert(RELEASE, tmp_path / "vq.pt", tmp_path / "made")
+        convert(ADAPTER, tmp_path / "vq.pt", tmp_path / "made")
     assert not (tmp_path / "made").exists()

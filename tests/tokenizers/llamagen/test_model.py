@@ -9,7 +9,7 @@ from mimgen.methods import Reconstruction
 from mimgen.tokenizers import Tokenizer
 from mimgen.tokenizers.codebook import GradientCodebook
 from mimgen.tokenizers.llamagen.model import LlamaGenVQ
-from mimgen.types import Batch, Draws
+from mimgen.types import Batch, SampleRNG
 
 
 def tiny(**options):
@@ -19,7 +19,7 @@ def tiny(**options):
     return LlamaGenVQ(**{**defaults, **options})
 
 
-def pictures(height=16, width=24, seed=0):
+def make_images(height=16, width=24, seed=0):
     return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
@@ -31,7 +31,7 @@ def tokenizer():
 @torch.no_grad()
 def test_round_trip(tokenizer):
     assert isinstance(tokenizer, Tokenizer) and tokenizer.downsample == 4
-    codes = tokenizer.encode(pictures())
+    codes = tokenizer.encode(make_images())
     assert codes.indices.shape == (2, 4, 6) and codes.indices.dtype == torch.int64 and not codes.losses
     made = tokenizer.decode(codes)
     assert made.shape == (2, 3, 16, 24) and made.min() >= 0 and made.max() <= 1
@@ -40,14 +40,14 @@ def test_round_trip(tokenizer):
 
 
 @torch.no_grad()
-def test_a_picture_does_not_depend_on_its_batch(tokenizer):
-    images = pictures()
+def test_an_image_does_not_depend_on_its_batch(tokenizer):
+    images = make_images()
     torch.testing.assert_close(tokenizer.encode(images).latents[1:], tokenizer.encode(images[1:]).latents)
 
 
 def test_wrong_input_is_named(tokenizer):
     with pytest.raises(UserError, match="multiples of 4"):
-        tokenizer.encode(pictures(18, 24))
+        tokenizer.encode(make_images(18, 24))
     with pytest.raises(UserError, match="RGB"):
         tokenizer.encode(torch.rand(2, 1, 16, 16))
     with pytest.raises(UserError, match="another tokenizer"):
@@ -64,10 +64,10 @@ def test_wrong_input_is_named(tokenizer):
 def test_only_training_counts_usage():
     tokenizer = tiny(usage_window=100).eval()
     before = {name: value.clone() for name, value in tokenizer.state_dict().items()}
-    tokenizer.decode(tokenizer.encode(pictures()))
+    tokenizer.decode(tokenizer.encode(make_images()))
     assert all(torch.equal(value, before[name]) for name, value in tokenizer.state_dict().items())
     assert tokenizer.quantize.usage() == 0
-    ids = tokenizer.train().encode(pictures()).indices
+    ids = tokenizer.train().encode(make_images()).indices
     assert tokenizer.quantize.usage() == len(ids.unique()) / 32
     assert torch.equal(tokenizer.quantize.codebook_used[-48:].long(), ids.flatten())
 
@@ -84,12 +84,12 @@ def test_a_window_keeps_the_latest_ids():
 def test_saving_keeps_every_number(tmp_path, tokenizer):
     tokenizer.save_pretrained(tmp_path)
     loaded = LlamaGenVQ.from_pretrained(tmp_path)
-    assert torch.equal(loaded.decode(pictures_codes := tokenizer.encode(pictures())), tokenizer.decode(pictures_codes))
+    assert torch.equal(loaded.decode(images_codes := tokenizer.encode(make_images())), tokenizer.decode(images_codes))
 
 
 def test_reconstruction_trains_every_parameter():
     objective = Reconstruction(tiny(entropy=0.1), l2=1.0, l1=0.0)
-    batch = Batch(pictures(16, 16), ("",) * 2, ("",) * 2, Draws(range(2)))
+    batch = Batch(make_images(16, 16), ("",) * 2, ("",) * 2, SampleRNG(range(2)))
     losses = objective(batch)
     assert set(losses.terms) == {"l2", "codebook", "commitment", "entropy"}
     losses.total.backward()

@@ -15,14 +15,14 @@ def tokenizer() -> OpenMagvit2:
     return OpenMagvit2(channels=8, multipliers=(1, 2, 2), blocks=(1, 1, 0), bits=5).eval()
 
 
-def pictures(height: int = 16, width: int = 24) -> torch.Tensor:
+def make_images(height: int = 16, width: int = 24) -> torch.Tensor:
     return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(1))
 
 
 @torch.no_grad()
 def test_round_trip(tokenizer: OpenMagvit2) -> None:
     assert isinstance(tokenizer, Tokenizer) and tokenizer.codebook_size == 32 and tokenizer.downsample == 4
-    codes = tokenizer.encode(pictures())
+    codes = tokenizer.encode(make_images())
     assert codes.indices is not None and codes.indices.shape == (2, 4, 6)
     made = tokenizer.decode(codes.indices)
     assert made.shape == (2, 3, 16, 24) and made.min() >= 0 and made.max() <= 1
@@ -31,7 +31,7 @@ def test_round_trip(tokenizer: OpenMagvit2) -> None:
 
 @torch.no_grad()
 def test_channel_j_is_bit_j(tokenizer: OpenMagvit2) -> None:
-    codes = tokenizer.encode(pictures())
+    codes = tokenizer.encode(make_images())
     bits = 2 ** torch.arange(5)[:, None, None]
     assert torch.equal(((codes.latents > 0) * bits).sum(1), codes.indices)
 
@@ -54,7 +54,7 @@ def test_adaptive_norm_is_finite_on_one_position() -> None:
 
 def test_training_reaches_every_weight(tokenizer: OpenMagvit2) -> None:
     tokenizer.train()
-    made, codes = tokenizer(pictures())
+    made, codes = tokenizer(make_images())
     (made.square().mean() + sum(codes.losses.values())).backward()
     assert tokenizer.last_layer.grad is not None
     assert not [name for name, p in tokenizer.named_parameters() if p.grad is None]
@@ -63,7 +63,7 @@ def test_training_reaches_every_weight(tokenizer: OpenMagvit2) -> None:
 
 def test_wrong_input_names_the_fix(tokenizer: OpenMagvit2) -> None:
     with pytest.raises(UserError, match="multiples of 4"):
-        tokenizer.encode(pictures(18))
+        tokenizer.encode(make_images(18))
     with pytest.raises(UserError, match="another tokenizer"):
         tokenizer.decode(torch.full((1, 2, 2), 32))
     with pytest.raises(UserError, match="one of each level"):

@@ -14,7 +14,7 @@ from mimgen.tokenizers.magvit2 import adapter as open_magvit2
 from mimgen.tokenizers.magvit2.model import OpenMagvit2
 from mimgen.tokenizers.mergevq import MergeVQ, keep_counts
 from mimgen.tokenizers.mergevq import adapter as mergevq
-from tests.parity.replays.mergevq import OfficialDraws
+from tests.parity.replays.mergevq import OfficialKeepCount
 
 EXTRA = {"loss.discriminator.main.0.weight": torch.zeros(1), "quantize.codebook": torch.zeros(1)}
 SIZES: dict[str, Any] = {
@@ -45,7 +45,7 @@ def test_a_mergevq_release_loads_as_it_is(name: str, tmp_path: Path) -> None:
     heads = {"num_heads": 2} if name != "patches" else {"num_heads": 2, "head_dim": 8}
     config = {"resolution": 16, "ch": 8, "merge_num": 28, "cand_distribution": "gaussian-3", **heads}
     source = checkpoint(tmp_path / "in", model, config)
-    made = MergeVQ.from_pretrained(convert(mergevq.RELEASE, source, tmp_path / "out"))
+    made = MergeVQ.from_pretrained(convert(mergevq.ADAPTER, source, tmp_path / "out"))
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         codes = model.encode(images)
@@ -57,7 +57,7 @@ def test_a_mergevq_release_loads_as_it_is(name: str, tmp_path: Path) -> None:
 def test_open_magvit2_follows_from_its_tensors(tmp_path: Path) -> None:
     model = OpenMagvit2(8, (1, 2, 2), (1, 1, 0), bits=5).eval()
     source = checkpoint(tmp_path / "in", model)
-    made = OpenMagvit2.from_pretrained(convert(open_magvit2.RELEASE, source, tmp_path / "out"))
+    made = OpenMagvit2.from_pretrained(convert(open_magvit2.ADAPTER, source, tmp_path / "out"))
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(made.decode(made.encode(images)), model.decode(model.encode(images)))
@@ -69,9 +69,9 @@ def test_without_configuration_the_variant_is_recognised() -> None:
         "G+R": (MergeVQ(256, 32, (1, 1, 1, 1, 2), 1, layers=6, heads=1, candidates=None), (144, 256)),
         "R": (MergeVQ(256, 32, (1, 1, 1, 1, 2), 1, layers=6, heads=1, patch_width=64, candidates=None), (64, 144)),
     }
-    for model, (keep, most) in official.values():
+    for model, (keep, maximum) in official.values():
         made = MergeVQ(**mergevq.arguments({}, model.state_dict()))
-        assert (made.keep, made.schedule.counts[-1]) == (keep, most)
+        assert (made.keep, made.schedule.counts[-1]) == (keep, maximum)
         assert {k: v.shape for k, v in made.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
 
 
@@ -85,17 +85,17 @@ def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:
     model = OpenMagvit2(8, (1, 2), 1, bits=5)
     del model.decoder.conv_out.bias
     with pytest.raises(UserError, match=r"missing decoder\.conv_out\.bias"):
-        convert(open_magvit2.RELEASE, checkpoint(tmp_path / "in", model), tmp_path / "out")
+        convert(open_magvit2.ADAPTER, checkpoint(tmp_path / "in", model), tmp_path / "out")
     with pytest.raises(UserError, match="is not mergevq"):
-        convert(mergevq.RELEASE, checkpoint(tmp_path / "other", nn.Linear(2, 2)), tmp_path / "out")
+        convert(mergevq.ADAPTER, checkpoint(tmp_path / "other", nn.Linear(2, 2)), tmp_path / "out")
 
 
 def test_a_draw_of_the_same_base_removal_is_lost_as_in_the_release() -> None:
     counts = keep_counts(9, "exponential-2")
-    assert counts.draw(0.99) == 16
-    # over 24 layers neither 7 nor 0 tokens are worth one a layer
-    assert OfficialDraws(16, 24, counts, keep=9).draw(0.99) == 9
-    assert OfficialDraws(16, 2, counts, keep=9).draw(0.99) == 16
+    assert counts.sample(0.99) == 16
+    # over 24 layers neither 7 nor 0 tokens are worth one per layer
+    assert OfficialKeepCount(16, 24, counts, keep=9).sample(0.99) == 9
+    assert OfficialKeepCount(16, 2, counts, keep=9).sample(0.99) == 16
 
 
 def test_unknown_candidates_are_drawn_alike() -> None:

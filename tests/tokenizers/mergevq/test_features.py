@@ -16,42 +16,42 @@ def tokenizer(request: pytest.FixtureRequest) -> MergeVQ:
     ).eval()
 
 
-def pictures(height: int = 16, width: int = 16) -> torch.Tensor:
+def make_images(height: int = 16, width: int = 16) -> torch.Tensor:
     return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(1))
 
 
 @torch.no_grad()
 def test_all_tokens_without_merging(tokenizer: MergeVQ) -> None:
     encoder = MergeVQEncoder(tokenizer)
-    tokens = encoder(pictures(12, 16), layers=(0, 2))
+    tokens = encoder(make_images(12, 16), layers=(0, 2))
     assert (encoder.depth, encoder.patch) == (3, 2)
     assert tokens.grid == (6, 8) and tokens.patches.shape == (2, 48, encoder.dim)
     assert tokens.prefix.shape == (2, 1, encoder.dim)
     assert torch.equal(tokens.levels[1], tokens.patches) and tokens.levels[0].shape == tokens.patches.shape
-    merging = tokenizer.encoder(pictures(12, 16) * 2 - 1)
+    merging = tokenizer.encoder(make_images(12, 16) * 2 - 1)
     assert torch.equal(tokens.prefix[:, 0], merging.class_token)
 
 
 @torch.no_grad()
 def test_merged_tokens_and_spread_ones(tokenizer: MergeVQ) -> None:
-    few = MergeVQEncoder(tokenizer, 16)(pictures(), layers=(0, 2))
+    few = MergeVQEncoder(tokenizer, 16)(make_images(), layers=(0, 2))
     assert few.patches.shape[1] == 16 and few.levels[0].shape[1] > 16 and few.levels[1].shape[1] == 16
-    full = MergeVQEncoder(tokenizer, 16, spread=True)(pictures(), layers=(0,))
+    full = MergeVQEncoder(tokenizer, 16, unmerge=True)(make_images(), layers=(0,))
     assert full.patches.shape[1] == full.levels[0].shape[1] == 64
-    sizes = tokenizer.merge(pictures(), 16).encoded.sizes[..., None]
+    sizes = tokenizer.merge(make_images(), 16).encoded.sizes[..., None]
     torch.testing.assert_close(full.patches.mean(1), (few.patches * sizes).sum(1) / 64, atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
 def test_nothing_is_merged_when_all_are_kept(tokenizer: MergeVQ) -> None:
-    plain, kept = MergeVQEncoder(tokenizer)(pictures()), MergeVQEncoder(tokenizer, 64)(pictures())
+    plain, kept = MergeVQEncoder(tokenizer)(make_images()), MergeVQEncoder(tokenizer, 64)(make_images())
     assert torch.equal(plain.patches, kept.patches)
 
 
 def test_wrong_input_names_the_fix(tokenizer: MergeVQ) -> None:
     with pytest.raises(UserError, match="blocks are 0 to 2"):
-        MergeVQEncoder(tokenizer)(pictures(), layers=(3,))
+        MergeVQEncoder(tokenizer)(make_images(), layers=(3,))
     with pytest.raises(UserError, match="keep one of"):
-        MergeVQEncoder(tokenizer, 20)(pictures())
+        MergeVQEncoder(tokenizer, 20)(make_images())
     with pytest.raises(UserError, match="RGB"):
         MergeVQEncoder(tokenizer)(torch.rand(1, 1, 16, 16))

@@ -24,7 +24,7 @@ def tokenizer() -> MergeVQ:
     return build()
 
 
-def pictures(height: int = 16, width: int = 16) -> torch.Tensor:
+def make_images(height: int = 16, width: int = 16) -> torch.Tensor:
     return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(1))
 
 
@@ -32,7 +32,7 @@ def pictures(height: int = 16, width: int = 16) -> torch.Tensor:
 def test_every_position_has_one_group_and_sizes_add_up(tokenizer: MergeVQ) -> None:
     assert tokenizer.keep_counts == (9, 16, 25, 36, 49, 64)
     for keep in tokenizer.keep_counts:
-        merged = tokenizer.merge(pictures(), keep)
+        merged = tokenizer.merge(make_images(), keep)
         assert merged.source.shape == (2, keep, 64) and merged.indices.shape == (2, keep)
         assert (merged.source.sum(1) == 1).all()
         assert torch.equal(merged.encoded.sizes, merged.source.sum(2).float())
@@ -41,7 +41,7 @@ def test_every_position_has_one_group_and_sizes_add_up(tokenizer: MergeVQ) -> No
 
 @torch.no_grad()
 def test_the_class_token_is_never_merged(tokenizer: MergeVQ) -> None:
-    merged = tokenizer.merge(pictures(), 9).encoded.merged
+    merged = tokenizer.merge(make_images(), 9).encoded.merged
     alone = torch.zeros(2, 65, dtype=torch.bool)
     alone[:, 0] = True
     assert torch.equal(merged.source[:, 0], alone) and torch.equal(merged.source[:, :, 0], alone[:, :10])
@@ -49,7 +49,7 @@ def test_the_class_token_is_never_merged(tokenizer: MergeVQ) -> None:
 
 @torch.no_grad()
 def test_spread_codes_are_the_group_codes(tokenizer: MergeVQ) -> None:
-    merged = tokenizer.merge(pictures(), 16)
+    merged = tokenizer.merge(make_images(), 16)
     group = merged.source.int().argmax(1)
     assert torch.equal(merged.codes.indices.flatten(1), merged.indices.gather(1, group))
     expected = merged.latents.gather(2, group[:, None].expand(-1, 6, -1)).unflatten(2, (8, 8))
@@ -63,11 +63,11 @@ def test_spread_codes_are_the_group_codes(tokenizer: MergeVQ) -> None:
 @torch.no_grad()
 def test_one_tokenizer_serves_all_keep_counts_and_remembers_none(tokenizer: MergeVQ) -> None:
     assert isinstance(tokenizer, Tokenizer)
-    first = tokenizer.encode(pictures(), 25)
+    first = tokenizer.encode(make_images(), 25)
     before = tokenizer.decode(first.indices)
-    tokenizer.encode(pictures().flip(3), 9)
+    tokenizer.encode(make_images().flip(3), 9)
     assert torch.equal(tokenizer.decode(first.indices), before)
-    assert torch.equal(tokenizer.encode(pictures()).indices, first.indices)
+    assert torch.equal(tokenizer.encode(make_images()).indices, first.indices)
     torch.testing.assert_close(tokenizer.decode(first), before)
 
 
@@ -79,28 +79,28 @@ def test_the_state_dict_does_not_depend_on_the_keep_count() -> None:
 
 @torch.no_grad()
 def test_other_grids_keep_the_same_share(tokenizer: MergeVQ) -> None:
-    codes = tokenizer.encode(pictures(32, 16))
+    codes = tokenizer.encode(make_images(32, 16))
     assert codes.indices is not None and codes.indices.shape == (2, 16, 8)
     assert codes.source is not None and codes.source.shape == (2, 49, 128)
-    assert tokenizer.represent(pictures(12, 12), 9).shape == (2, 5)
+    assert tokenizer.represent(make_images(12, 12), 9).shape == (2, 5)
 
 
 @torch.no_grad()
 def test_kept_codes_decode_with_their_source(tokenizer: MergeVQ) -> None:
-    merged = tokenizer.merge(pictures(), 25)
+    merged = tokenizer.merge(make_images(), 25)
     expected = tokenizer.decode(merged.codes)
     torch.testing.assert_close(tokenizer.decode_merged(merged.indices, merged.source), expected)
     torch.testing.assert_close(tokenizer.decode_merged(merged.latents, merged.source, (8, 8)), expected)
     recovered = tokenizer.decode_merged(merged.indices)
-    guess = hard_source(tokenizer.recover(merged.latents))
-    assert (guess.sum(1) == 1).all()
-    torch.testing.assert_close(recovered, tokenizer.decode_merged(merged.indices, guess))
+    predicted = hard_source(tokenizer.recover(merged.latents))
+    assert (predicted.sum(1) == 1).all()
+    torch.testing.assert_close(recovered, tokenizer.decode_merged(merged.indices, predicted))
 
 
 @pytest.mark.parametrize("form", ["binary", "categorical"])
 def test_recovery_learns_the_source(tokenizer: MergeVQ, form: str) -> None:
     with torch.no_grad():
-        merged = tokenizer.merge(pictures(), 9)
+        merged = tokenizer.merge(make_images(), 9)
     recovery = build().recovery
     assert recovery is not None
     # from the paper's start value of the queries, 1e-6, learning takes longer than a test may
@@ -148,10 +148,10 @@ def test_sizes_are_those_of_the_paper() -> None:
 
 def test_gradients_reach_every_half() -> None:
     tokenizer = build(head="layer2", rep_layers=1, recovery_layers=0).train()
-    made, codes = tokenizer(pictures(), 16)
+    made, codes = tokenizer(make_images(), 16)
     assert set(codes.losses) == {"commitment", "entropy"}
-    loss = (made - pictures()).square().mean() + sum(codes.losses.values())
-    (loss + tokenizer.represent(pictures()).square().mean()).backward()
+    loss = (made - make_images()).square().mean() + sum(codes.losses.values())
+    (loss + tokenizer.represent(make_images()).square().mean()).backward()
     missing = [name for name, p in tokenizer.named_parameters() if p.grad is None]
     assert not missing
 
@@ -159,13 +159,13 @@ def test_gradients_reach_every_half() -> None:
 @torch.no_grad()
 def test_wrong_input_names_the_fix(tokenizer: MergeVQ) -> None:
     with pytest.raises(UserError, match=r"only 64 tokens.*keep one of 9, 16"):
-        tokenizer.encode(pictures(), 81)
+        tokenizer.encode(make_images(), 81)
     with pytest.raises(UserError, match="square; keep one of 9, 16"):
-        tokenizer.encode(pictures(), 20)
+        tokenizer.encode(make_images(), 20)
     with pytest.raises(UserError, match=r"halves.*keep one of 9, 16"):
-        tokenizer.encode(pictures(), 4)
+        tokenizer.encode(make_images(), 4)
     with pytest.raises(UserError, match="multiples of 2"):
-        tokenizer.encode(pictures(15, 16))
+        tokenizer.encode(make_images(15, 16))
     with pytest.raises(UserError, match="another tokenizer"):
         tokenizer.decode_merged(torch.full((1, 9), 64), torch.ones(1, 9, 64))
     with pytest.raises(UserError, match="give the source of these codes and the grid"):
@@ -194,6 +194,6 @@ def test_options_that_do_not_fit_are_named(options: dict[str, object], message: 
 def test_without_head_or_recovery_the_message_says_how_to_get_one() -> None:
     tokenizer = build(head=None, recovery_layers=0)
     with pytest.raises(UserError, match="layer3"):
-        tokenizer.represent(pictures())
+        tokenizer.represent(make_images())
     with pytest.raises(UserError, match="recovery_layers=2"):
         tokenizer.decode_merged(torch.zeros(1, 9, dtype=torch.int64))

@@ -8,7 +8,7 @@ import torch
 
 from mimgen.checkpoints.release import convert
 from mimgen.errors import UserError
-from mimgen.tokenizers.vqkd.adapter import RELEASE
+from mimgen.tokenizers.vqkd.adapter import ADAPTER
 from mimgen.tokenizers.vqkd.model import VqKd
 
 
@@ -35,7 +35,7 @@ def test_sizes_are_read_from_the_tensors(tmp_path):
         width=128, depth=2, heads=2, decoder_width=64, decoder_depth=1, decoder_heads=1, feature_dim=10
     )
     torch.save(checkpoint, tmp_path / "vqkd.pth")
-    made = same(model, convert(RELEASE, tmp_path / "vqkd.pth", tmp_path / "made"))
+    made = same(model, convert(ADAPTER, tmp_path / "vqkd.pth", tmp_path / "made"))
     assert made.config["commitment"] == 1.0
     assert bool(made.quantize.embedding.initted)
 
@@ -45,7 +45,7 @@ def test_heads_of_a_configuration(tmp_path):
     torch.save({"model": checkpoint["model"]}, tmp_path / "vqkd.pth")
     official = {"n_embed": 16, "decay": 0.9, "encoder": {"num_heads": 4}, "decoder": {"num_heads": 4}}
     (tmp_path / "config.json").write_text(json.dumps(official))
-    made = same(model, convert(RELEASE, tmp_path / "vqkd.pth", tmp_path / "made", tmp_path / "config.json"))
+    made = same(model, convert(ADAPTER, tmp_path / "vqkd.pth", tmp_path / "made", tmp_path / "config.json"))
     assert made.config["decay"] == 0.9
 
 
@@ -53,8 +53,8 @@ def test_a_file_of_something_else_is_named(tmp_path):
     _, checkpoint = release(width=64, depth=1, heads=1, decoder_depth=1, feature_dim=10)
     torch.save({"model": {"decoder.weight": torch.zeros(2)}}, tmp_path / "other.pth")
     with pytest.raises(UserError, match="VQ-KD"):
-        convert(RELEASE, tmp_path / "other.pth", tmp_path / "made")
+        convert(ADAPTER, tmp_path / "other.pth", tmp_path / "made")
     checkpoint["model"]["encoder.rel_pos_bias.relative_position_bias_table"] = torch.zeros(52, 1)
     torch.save(checkpoint, tmp_path / "vqkd.pth")
     with pytest.raises(UserError, match=r"unexpected encoder\.rel_pos_bias"):
-        convert(RELEASE, tmp_path / "vqkd.pth", tmp_path / "made")
+        convert(ADAPTER, tmp_path / "vqkd.pth", tmp_path / "made")

@@ -1,21 +1,21 @@
-"""Drawing tokens: two ways of one distribution, temperature, top-k, scores."""
+"""Sampling tokens: two ways of one distribution, temperature, top-k, scores."""
 
 import pytest
 import torch
 
 from mimgen.errors import UserError
 from mimgen.sampling import unmask
-from mimgen.sampling.draw import Draw
-from mimgen.types import Draws
+from mimgen.sampling.token_sampler import TokenSampler
+from mimgen.types import SampleRNG
 
 LOGITS = torch.tensor([1.0, 2.0, 0.0, -1.0])
 
 
-def shares(draw: Draw, temperature: float, top_k: int | None = None) -> torch.Tensor:
+def shares(token_sampler: TokenSampler, temperature: float, top_k: int | None = None) -> torch.Tensor:
     count, generator = 20_000, torch.Generator().manual_seed(0)
-    uniform = torch.rand(1, count, *([4] if draw.gumbel_codes else []), generator=generator)
-    drawn = draw.tokens(LOGITS.expand(1, count, 4), uniform, temperature, top_k)
-    return drawn.tokens[0].bincount(minlength=4) / count
+    uniform = torch.rand(1, count, *([4] if token_sampler.gumbel_codes else []), generator=generator)
+    sampled = token_sampler.tokens(LOGITS.expand(1, count, 4), uniform, temperature, top_k)
+    return sampled.tokens[0].bincount(minlength=4) / count
 
 
 @pytest.mark.parametrize("codes", [0, 4])
@@ -26,13 +26,13 @@ def test_both_ways_follow_the_distribution(codes: int, temperature: float, top_k
     else:
         kept = LOGITS if top_k is None else LOGITS.masked_fill(LOGITS < 1, float("-inf"))
         expected = (kept / temperature).softmax(-1)
-    assert torch.allclose(shares(Draw(gumbel_codes=codes), temperature, top_k), expected, atol=0.015)
+    assert torch.allclose(shares(TokenSampler(gumbel_codes=codes), temperature, top_k), expected, atol=0.015)
 
 
 def test_scores() -> None:
     uniform = torch.full((1, 1), 0.5)
-    plain = Draw().tokens(LOGITS.view(1, 1, 4), uniform, 0.0)
-    raw = Draw("logit").tokens(LOGITS.view(1, 1, 4), uniform, 0.0)
+    plain = TokenSampler().tokens(LOGITS.view(1, 1, 4), uniform, 0.0)
+    raw = TokenSampler("logit").tokens(LOGITS.view(1, 1, 4), uniform, 0.0)
     assert plain.scores.item() == pytest.approx(LOGITS.log_softmax(-1)[1].item())
     assert raw.scores.item() == 2.0
     assert torch.equal(raw.log_probs, plain.log_probs)
@@ -40,9 +40,9 @@ def test_scores() -> None:
 
 def test_mistakes_are_named() -> None:
     with pytest.raises(UserError, match="'logit'"):
-        Draw("entropy")
+        TokenSampler("entropy")
     with pytest.raises(UserError, match="make them equal"):
-        Draw(gumbel_codes=5).tokens(LOGITS.view(1, 1, 4), torch.rand(1, 1, 4))
+        TokenSampler(gumbel_codes=5).tokens(LOGITS.view(1, 1, 4), torch.rand(1, 1, 4))
 
 
 def revealed_first(logit_temperature: float, score: str) -> int:
@@ -52,10 +52,10 @@ def revealed_first(logit_temperature: float, score: str) -> int:
         return logits[positions]
 
     result = unmask(
-        predict, torch.full((1, 2), 3), mask_id=3, steps=2, draws=Draws([0]), grid=(1, 2), token_temperature=0.0,
-        choice_temperature=(0.0, 0.0), logit_temperature=logit_temperature, draw=Draw(score),
+        predict, torch.full((1, 2), 3), mask_id=3, steps=2, rng=SampleRNG([0]), grid=(1, 2), token_temperature=0.0,
+        choice_temperature=(0.0, 0.0), logit_temperature=logit_temperature, token_sampler=TokenSampler(score),
     )  # fmt: skip
-    return int(result.revealed_at[0].argmin())
+    return int(result.unmasked_at[0].argmin())
 
 
 def test_the_score_decides_who_stays() -> None:
@@ -67,7 +67,7 @@ def test_logit_temperature_reaches_the_log_probs() -> None:
     def predict(tokens: torch.Tensor, positions: torch.Tensor, step: int, guided: bool) -> torch.Tensor:
         return LOGITS.expand(*positions.shape, 4)
 
-    options = {"mask_id": 4, "steps": 1, "draws": Draws([0]), "grid": (1, 1), "token_temperature": 0.0}
+    options = {"mask_id": 4, "steps": 1, "rng": SampleRNG([0]), "grid": (1, 1), "token_temperature": 0.0}
     result = unmask(predict, torch.full((1, 1), 4), logit_temperature=0.5, **options)
     assert result.log_probs.item() == pytest.approx((2 * LOGITS).log_softmax(-1)[1].item())
     with pytest.raises(UserError, match="logit temperature"):

@@ -1,4 +1,4 @@
-"""A listing whose pictures are decoded when they are read."""
+"""A listing whose images are decoded when they are read."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import torch
 from torch import Tensor
 
 from mimgen.data.contract import Sample
-from mimgen.data.sources.decode import CorruptPicture, decode_picture
+from mimgen.data.sources.decode import CorruptImage, decode_image
 from mimgen.data.sources.listing import Listing, digest
 from mimgen.data.transforms.resize import Cut, Square, Transform
 from mimgen.errors import UserError
 
-__all__ = ["PictureDataset"]
+__all__ = ["ImageDataset"]
 
-# After so many corrupt pictures in a row the set is given up instead of read to its end.
+# After so many corrupt images in a row the set is given up instead of read to its end.
 GIVE_UP = 1000
 
 logger = logging.getLogger(__name__)
 
 
-class PictureDataset:
-    """One's own pictures; see `contract.Dataset`.
+class ImageDataset:
+    """One's own images; see `contract.Dataset`.
 
-    A corrupt picture is logged once by name, counted in `corrupt`, and the next good one stands in
-    for it, so the number of samples and their order never change. `scored` says whether the source tells
+    A corrupt image is logged once by name, counted in `corrupt`, and the next good one stands in
+    for it, so the number of samples and their order never change. `has_scores` says whether the source tells
     preference scores, which are the last of the micro-conditions; else that is the usual score.
 
     Args:
@@ -33,7 +33,7 @@ class PictureDataset:
         transform: how it becomes a square.
 
     Raises:
-        UserError: no picture of the listing decodes.
+        UserError: no image of the listing decodes.
     """
 
     def __init__(self, listing: Listing, transform: Transform) -> None:
@@ -42,7 +42,7 @@ class PictureDataset:
         self.label_names = listing.label_names
         self.fingerprint = digest([listing.digest, transform])
         self.augments = transform.augments
-        self.scored = listing.scores is not None
+        self.has_scores = listing.scores is not None
         self.corrupt: dict[str, str] = {}
         self._square(0, None)
 
@@ -52,8 +52,8 @@ class PictureDataset:
     def __getitem__(self, index: int) -> Sample:
         return self._sample(index, None)
 
-    def draw(self, index: int, generator: torch.Generator) -> Sample:
-        """Picture `index`, cropped and flipped at random as the transform allows."""
+    def sample(self, index: int, generator: torch.Generator) -> Sample:
+        """Image `index`, cropped and flipped at random as the transform allows."""
         return self._sample(index, generator)
 
     @property
@@ -62,12 +62,12 @@ class PictureDataset:
         return {name: torch.tensor(ids) for name, ids in self.listing.labels.items()}
 
     def check(self, index: int) -> bool:
-        """Whether picture `index` decodes; a corrupt one is counted and logged."""
+        """Whether image `index` decodes; a corrupt one is counted and logged."""
         return self._decode(index, self._transform(index), None) is not None
 
     def _sample(self, index: int, generator: torch.Generator | None) -> Sample:
         if not 0 <= index < len(self):
-            raise IndexError(f"{self.name} holds {len(self)} pictures; there is no number {index}")
+            raise IndexError(f"{self.name} holds {len(self)} images; there is no number {index}")
         found, square = self._square(index, generator)
         labels = {name: ids[found] for name, ids in self.listing.labels.items()}
         conditions = square.conditions
@@ -76,7 +76,7 @@ class PictureDataset:
         return Sample(square.image, self.captions[found], labels, self.keys[found], conditions)
 
     def _square(self, index: int, generator: torch.Generator | None) -> tuple[int, Square]:
-        """The first picture from `index` on that decodes, and where it lies."""
+        """The first image from `index` on that decodes, and where it lies."""
         tries, transform = min(len(self), GIVE_UP), self._transform(index)
         for candidate in range(index, index + tries):
             found = candidate % len(self)
@@ -84,10 +84,10 @@ class PictureDataset:
             if square is not None:
                 return found, square
         reason = self.corrupt[self.keys[index]]
-        raise UserError(f"{self.name}: none of {tries} pictures can be read; {self.keys[index]}: {reason}")
+        raise UserError(f"{self.name}: none of {tries} images can be read; {self.keys[index]}: {reason}")
 
     def _transform(self, index: int) -> Cut:
-        """How picture `index`, or the one that stands in for it, is cut."""
+        """How image `index`, or the one that stands in for it, is cut."""
         return self.transform
 
     def _decode(self, index: int, transform: Cut, generator: torch.Generator | None) -> Square | None:
@@ -95,9 +95,9 @@ class PictureDataset:
         if key in self.corrupt:
             return None
         try:
-            return transform(decode_picture(self.listing.read(index)), generator)
-        except (CorruptPicture, OSError) as error:
+            return transform(decode_image(self.listing.read(index)), generator)
+        except (CorruptImage, OSError) as error:
             self.corrupt[key] = str(error)
-            logger.warning("%s: corrupt picture %s skipped (%d so far): %s",
+            logger.warning("%s: corrupt image %s skipped (%d so far): %s",
                            self.name, key, len(self.corrupt), error)  # fmt: skip
             return None

@@ -1,4 +1,4 @@
-"""What a text-conditional generator computes once a picture."""
+"""What a text-conditional generator computes once per image."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from mimgen.generators.meissonic.cells import CellGrid
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What of the conditions is the same in every step of a picture.
+class ConditionCache:
+    """What of the conditions is the same in every step of an image.
 
     Attributes:
         text: [B, T, D] embedded text states.
         vector: [B, D] embedded pooled text and micro-conditions: the conditioning vector without the progress.
         table: cosines and sines [T + n, D / H] of the text and of the n trunk cells.
         grid: the tokens and the cells that they lie in.
-        places: [1, D, h, w] learned places of the tokens, or None.
+        positions: [1, D, h, w] learned positions of the tokens, or None.
     """
 
     text: Tensor
@@ -27,6 +27,6 @@ class Prepared:
     grid: CellGrid
     places: Tensor | None = None
 
-    def head(self, rows: int) -> Prepared:
+    def head(self, rows: int) -> ConditionCache:
         """The first rows of the batch."""
         return replace(self, text=self.text[:rows], vector=self.vector[:rows])

@@ -1,4 +1,4 @@
-"""Pictures of Pillow to tensors and back."""
+"""Images of Pillow to tensors and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from mimgen.errors import UserError
-from mimgen.pipelines.pictures import fitted, to_mask, to_pil, to_tensor
+from mimgen.pipelines.images import fitted, to_mask, to_pil, to_tensor
 
 
 def noise(width: int = 6, height: int = 4) -> Image.Image:
@@ -16,11 +16,11 @@ def noise(width: int = 6, height: int = 4) -> Image.Image:
 
 
 def test_there_and_back_is_bit_identical():
-    picture = noise()
-    tensor = to_tensor(picture)
+    image = noise()
+    tensor = to_tensor(image)
     assert tensor.shape == (1, 3, 4, 6) and tensor.dtype == torch.float32
-    assert np.array_equal(np.asarray(to_pil(tensor)[0]), np.asarray(picture))
-    assert len(to_tensor([picture, picture])) == 2
+    assert np.array_equal(np.asarray(to_pil(tensor)[0]), np.asarray(image))
+    assert len(to_tensor([image, image])) == 2
     assert to_tensor(tensor) is tensor
 
 
@@ -33,19 +33,19 @@ def test_masks_are_white_or_transparent():
 
 
 def test_fitting_covers_and_cuts_at_the_centre():
-    picture = Image.new("RGB", (40, 20), "white")
-    picture.paste((255, 0, 0), (10, 0, 30, 20))
-    small = np.asarray(fitted(picture, 10, 10))
+    image = Image.new("RGB", (40, 20), "white")
+    image.paste((255, 0, 0), (10, 0, 30, 20))
+    small = np.asarray(fitted(image, 10, 10))
     assert small.shape == (10, 10, 3)
     assert int(small[..., 0].min()) > 250 and int(small[..., 1].max()) < 30  # hardly any of the white beside the cut
-    assert fitted(picture, 20, 40) is picture
+    assert fitted(image, 20, 40) is image
     mask = Image.new("L", (40, 20))
     mask.paste(255, (0, 0, 20, 20))
     assert set(np.unique(np.asarray(fitted(mask, 10, 10, mask=True)))) == {0, 255}
 
 
 def test_mistakes():
-    with pytest.raises(UserError, match="give a picture"):
+    with pytest.raises(UserError, match="give an image"):
         to_tensor(["a.png"])
     with pytest.raises(UserError, match="different sizes"):
         to_tensor([noise(), noise(4)])

@@ -20,13 +20,13 @@ from mimgen.pipelines.text_to_image import read_index
 from mimgen.pretrained import load_strictly
 from mimgen.training.lora import Layers, Lora
 
-__all__ = ["Start", "adapters", "open_frozen", "open_text_encoder"]
+__all__ = ["InitFrom", "adapters", "open_frozen", "open_text_encoder"]
 
 NEW = ("down_block.", "up_block.")  # what a stage adds whose blocks see half of the grid (Meissonic, section 3)
 
 
 @dataclass(frozen=True)
-class Start:
+class InitFrom:
     """The pipeline whose weights a run begins with.
 
     Attributes:
@@ -39,7 +39,7 @@ class Start:
     compress: bool = False
 
     @classmethod
-    def at(cls, init: str, *, compress: bool) -> Start:
+    def at(cls, init: str, *, compress: bool) -> InitFrom:
         """From what the user names: "bundled", a run folder or a pipeline folder.
 
         Raises:
@@ -64,7 +64,7 @@ class Start:
 
     @property
     def preset(self) -> Preset:
-        """How the pipeline samples; its clock is that of its own training, not of one that goes on from it."""
+        """How the pipeline samples; its clock is that of its own training, not of one that resumes from it."""
         return Preset.read(RELEASED if is_released(self.folder) else read_index(self.folder))
 
     @cached_property
@@ -85,7 +85,7 @@ class Start:
         return self.compress and not self.compressed
 
     def transformer(self) -> MeissonicTransformer:
-        """The pipeline's generator; where the run `grows`, with compression layers drawn at random.
+        """The pipeline's generator; where the run `grows`, with compression layers sampled at random.
 
         Raises:
             UserError: a weight besides those has no counterpart of its name and shape.
@@ -98,13 +98,13 @@ class Start:
         load_strictly(grown, {**fresh, **old.state_dict()}, str(self.folder))
         return grown
 
-    def says(self) -> str:
+    def summary(self) -> str:
         """One line on what is carried over and what is new."""
-        new = f"; new, drawn at random: {', '.join(name.rstrip('.') for name in NEW)}" if self.grows else ""
+        new = f"; new, sampled at random: {', '.join(name.rstrip('.') for name in NEW)}" if self.grows else ""
         return f"starting with the weights of {self.folder}{new}"
 
 
-def adapters(start: Start | None, rank: int | None, alpha: float | None, layers: Layers) -> Lora | None:
+def adapters(init_from: InitFrom | None, rank: int | None, alpha: float | None, layers: Layers) -> Lora | None:
     """The adapters that a run trains in the place of the weights of its start; None without a rank.
 
     Raises:
@@ -112,11 +112,12 @@ def adapters(start: Start | None, rank: int | None, alpha: float | None, layers:
     """
     if rank is None:
         return None
-    if start is None:
+    if init_from is None:
         raise UserError("--lora trains adapters on weights that are there: pass --init, such as --init bundled")
-    if start.grows:
+    if init_from.grows:
         raise UserError(
-            f"compression would be new to {start.folder}, and adapters cannot learn it: choose a --size without it, "
+            f"compression would be new to {init_from.folder}, and adapters cannot learn it: choose a --size "
+            f"without it, "
             "or train without --lora"
         )
     return Lora(rank, alpha, layers)

@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 Objective = TypeVar("Objective", bound=nn.Module)
 
 
-def start_from(objective: Objective, run: str | Path | None) -> Objective:
+def load_initial_weights(objective: Objective, run: str | Path | None) -> Objective:
     """Give `objective.tokenizer`, and `objective.discriminator` where there is one, the weights of a run.
 
-    A run without a discriminator leaves that of the objective as it is, which the log tells.
+    A run without a discriminator leaves that of the objective as it is, which the log predicts.
 
     Args:
         objective: built with the sizes of the run; changed in place.

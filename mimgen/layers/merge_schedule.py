@@ -6,25 +6,25 @@ from collections.abc import Sequence
 
 from mimgen.errors import UserError
 
-Removal = int | tuple[int, float] | Sequence[int]
+MergeSchedule = int | tuple[int, float] | Sequence[int]
 
 
-def most_removable(tokens: int, protected: int = 1) -> int:
+def max_mergeable(tokens: int, protected: int = 1) -> int:
     """The most tokens that one matching can remove: half of those not protected."""
     return max(0, (tokens - protected) // 2)
 
 
-def check_removal(tokens: int, remove: int, protected: int = 1) -> None:
+def check_merge_count(tokens: int, remove: int, protected: int = 1) -> None:
     """Raise a `UserError` unless one matching can remove `remove` of `tokens` tokens."""
-    most = most_removable(tokens, protected)
-    if not 0 <= remove <= most:
+    maximum = max_mergeable(tokens, protected)
+    if not 0 <= remove <= maximum:
         raise UserError(
             f"cannot merge away {remove} of {tokens} tokens ({protected} protected) in one layer: "
-            f"a layer removes 0 to {most}; spread the removal over more layers or keep more tokens"
+            f"a layer removes 0 to {maximum}; spread the removal over more layers or keep more tokens"
         )
 
 
-def removals(layers: int, wanted: Removal) -> tuple[int, ...]:
+def merge_schedule(layers: int, wanted: MergeSchedule) -> tuple[int, ...]:
     """Tokens to remove in each layer, as asked; what a layer can do is not looked at.
 
     Args:
@@ -41,7 +41,7 @@ def removals(layers: int, wanted: Removal) -> tuple[int, ...]:
     if is_tilted(wanted):
         return _tilted(layers, int(wanted[0]), float(wanted[1]))
     if len(wanted) > layers:
-        raise UserError(f"{len(wanted)} removals for {layers} layers: give at most one a layer")
+        raise UserError(f"{len(wanted)} removals for {layers} layers: give at most one per layer")
     counts = tuple(int(count) for count in wanted) + (0,) * (layers - len(wanted))
     if any(count < 0 for count in counts):
         raise UserError(f"a layer cannot remove a negative number of tokens: {counts}")
@@ -49,7 +49,7 @@ def removals(layers: int, wanted: Removal) -> tuple[int, ...]:
 
 
 def is_tilted(wanted: Sequence[float]) -> bool:
-    """Whether this is (number, inflection) and not one number a layer: an inflection is a float."""
+    """Whether this is (number, inflection) and not one number per layer: an inflection is a float."""
     return len(wanted) == 2 and isinstance(wanted[1], float)
 
 
@@ -71,12 +71,12 @@ def possible(counts: Sequence[int], tokens: int, protected: int = 1) -> tuple[in
     """
     done = []
     for count in counts:
-        done.append(min(count, most_removable(tokens, protected)))
+        done.append(min(count, max_mergeable(tokens, protected)))
         tokens -= done[-1]
     return tuple(done)
 
 
-def removals_to_keep(
+def merge_schedule_to_keep(
     keep: int | float, tokens: int, layers: int, *, protected: int = 1, inflection: float = 0.0
 ) -> tuple[int, ...]:
     """Removals after which exactly `keep` unprotected tokens are left.
@@ -89,7 +89,7 @@ def removals_to_keep(
         tokens: number of unprotected tokens before the first layer.
         layers: number of layers.
         protected: leading tokens that never merge; they are not counted in `keep`.
-        inflection: see `removals`.
+        inflection: see `merge_schedule`.
 
     Raises:
         UserError: more tokens wanted than there are, none, or fewer than halving in each layer leaves.

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from mimgen.generators.meissonic.blocks import Table
 from mimgen.generators.meissonic.compiled import called
 from mimgen.layers.kv_cache import KeyValues, Slots
-from mimgen.ops.places import rows_at
+from mimgen.ops.positions import gather_tokens
 
 
 @dataclass(frozen=True)
-class Blocks:
+class BlockRunner:
     """The blocks of a transformer.
 
     Attributes:
@@ -31,14 +31,14 @@ class Blocks:
     def __len__(self) -> int:
         return len(self.joint) + len(self.single)
 
-    def whole(
+    def all_cells(
         self,
         x: Tensor,
         text: Tensor,
         condition: Tensor,
         table: Table,
         *,
-        asked: Tensor | None = None,
+        wanted: Tensor | None = None,
         stores: Sequence[KeyValues] | None = None,
     ) -> Tensor:
         """All cells.
@@ -48,7 +48,7 @@ class Blocks:
             text: [B, T, D].
             condition: [B, D].
             table: two [T + n, D / H].
-            asked: [B, m] cells whose output is wanted: the last single block computes no others. None for all.
+            wanted: [B, m] cells whose output is wanted: the last single block computes no others. None for all.
             stores: keep the keys and values of each block.
 
         Returns:
@@ -60,12 +60,12 @@ class Blocks:
         length, last = text.shape[1], len(self.single) - 1
         x = torch.cat([text, x], dim=1)
         for index, (block, store) in enumerate(zip(self.single, kept[len(self.joint) :])):
-            if index == last and asked is not None:
+            if index == last and wanted is not None:
                 # as many cells as are asked for: another number in every step, not worth compiling
-                return block(x, condition, table, store, length + asked)
+                return block(x, condition, table, store, length + wanted)
             x = called(block, self.compile)(x, condition, table, store)
         x = x[:, length:]
-        return x if asked is None else rows_at(x, asked)
+        return x if wanted is None else gather_tokens(x, wanted)
 
     def levels(
         self, x: Tensor, text: Tensor, condition: Tensor, table: Table, layers: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""What every run shares: its pictures, its size, its loader."""
+"""What every run shares: its images, its size, its loader."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from mimgen.data import (
     open_data,
     training_split,
 )
-from mimgen.data.transforms.buckets import BucketedCodes, BucketedPictures, BucketLoader
+from mimgen.data.transforms.buckets import BucketedCodes, BucketedImages, BucketLoader
 from mimgen.errors import UserError
 from mimgen.training import Settings
 
-SHOWN = 8  # pictures in the grids that a run logs
+N_PREVIEWS = 8  # images in the grids that a run logs
 
 Size = TypeVar("Size")
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Where a run's pictures come from.
+class DataConfig:
+    """Where a run's images come from.
 
     Attributes:
         spec: "emoji", "photos", a folder, shards or a saved dataset; see `mimgen.data.open_data`.
@@ -46,14 +46,14 @@ class Pictures:
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise UserError(f"pictures of {self.size} pixels a side: give at least 1, such as 64")
+            raise UserError(f"images of {self.size} pixels per side: give at least 1, such as 64")
 
     def open(self) -> Dataset | StreamedDataset:
         """Open the data."""
         return open_data(self.spec, size=self.size, split=self.split or training_split(self.spec))
 
 
-def rarer_shown_more(dataset: Dataset | StreamedDataset, label: str) -> Subset:
+def class_balanced(dataset: Dataset | StreamedDataset, label: str) -> Subset:
     """The data balanced by the classes of `label`.
 
     Raises:
@@ -64,7 +64,7 @@ def rarer_shown_more(dataset: Dataset | StreamedDataset, label: str) -> Subset:
     return balanced(dataset, label)
 
 
-def given(value: Value | None, default: Value) -> Value:
+def value_or(value: Value | None, default: Value) -> Value:
     """`value`, or `default` where it was left out; 0 is a value, which its reader may refuse."""
     return default if value is None else value
 
@@ -76,21 +76,21 @@ def choose_size(sizes: Mapping[str, Size], name: str) -> Size:
     return sizes[name]
 
 
-def record(name: str, size: str, pictures: Pictures, options: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """What the checkpoints say about a run: facts that must not change while it goes on."""
-    return {**options, "name": name, "size": size, "data": pictures.spec, "pixels": pictures.size, **more}
+def record(name: str, size: str, data_config: DataConfig, options: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """What the checkpoints say about a run: facts that must not change while it resumes."""
+    return {**options, "name": name, "size": size, "data": data_config.spec, "pixels": data_config.size, **more}
 
 
 def loader(dataset: Dataset | StreamedDataset, settings: Settings) -> Loader | StreamLoader:
     """The batches of a run."""
-    if isinstance(dataset, BucketedPictures | BucketedCodes):
+    if isinstance(dataset, BucketedImages | BucketedCodes):
         return BucketLoader(dataset, settings.batch_size, settings.seed)
     if isinstance(dataset, Dataset):
         return Loader(dataset, settings.batch_size, settings.seed)
     return StreamLoader(dataset, settings.batch_size, settings.seed)
 
 
-def first(dataset: Dataset | StreamedDataset, count: int = SHOWN) -> list[Sample]:
+def preview_samples(dataset: Dataset | StreamedDataset, count: int = N_PREVIEWS) -> list[Sample]:
     """Up to `count` samples, spread over the set where that is possible.
 
     Raises:
@@ -99,11 +99,11 @@ def first(dataset: Dataset | StreamedDataset, count: int = SHOWN) -> list[Sample
     if not isinstance(dataset, Dataset):
         return [sample for sample, _ in zip(dataset.samples(0, 0), range(count))]
     if not len(dataset):
-        raise UserError(f"{dataset.name} holds no pictures; check the split and the folder")
+        raise UserError(f"{dataset.name} holds no images; check the split and the folder")
     step = max(1, len(dataset) // count)
     return [dataset[index] for index in range(0, len(dataset), step)][:count]
 
 
-def images_of(samples: list[Sample]) -> Tensor:
+def stack_images(samples: list[Sample]) -> Tensor:
     """[n, 3, S, S] float32 in [0, 1]."""
     return torch.stack([sample.image for sample in samples]).float() / 255

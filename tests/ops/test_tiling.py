@@ -1,13 +1,13 @@
-"""Pictures side by side."""
+"""Images side by side."""
 
 import torch
 
-from mimgen.ops.pictures import tile
+from mimgen.ops.tiling import tile
 
 
 def test_tile_is_row_by_row() -> None:
-    pictures = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 3, 2, 2) / 4
-    grid = tile(pictures)
+    images = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 3, 2, 2) / 4
+    grid = tile(images)
     assert grid.shape == (3, 4, 4)
     assert grid[0, ::2, ::2].tolist() == [[0.0, 0.25], [0.5, 1.0]]
 

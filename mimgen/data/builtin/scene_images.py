@@ -1,6 +1,6 @@
-"""The pictures of the scene set: coloured shapes on a plain ground, drawn from their definitions.
+"""The images of the scene set: coloured shapes on a plain ground, sampled from their definitions.
 
-Geometry is in shares of the picture's side: x to the right, y downwards, both in [0, 1].
+Geometry is in shares of the image's side: x to the right, y downwards, both in [0, 1].
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["COLOURS", "GROUNDS", "SHAPES", "SMALLEST", "Form", "Scene", "Thing",
 SMALLEST = 32  # pixels; below this the hole of a ring is gone
 _FINE = 8  # samples of a pixel in each direction
 
-# colours whose directions from every ground differ, so that a pixel half covered tells its colour too
+# colours whose directions from every ground differ, so that a pixel half covered predicts its colour too
 COLOURS = {
     "red": (0.85, 0.12, 0.12),
     "yellow": (0.95, 0.80, 0.05),
@@ -86,41 +86,41 @@ def coverage(shape: str, x: float, y: float, radius: float, size: int) -> Tensor
 
     Args:
         shape: a name of `SHAPES`.
-        x: centre, as a share of the side; the shape may leave the picture.
+        x: centre, as a share of the side; the shape may leave the image.
         y: centre, downwards.
         radius: as a share of the side, positive.
-        size: side of the picture in pixels.
+        size: side of the image in pixels.
     """
-    picture = torch.zeros(size, size)
+    image = torch.zeros(size, size)
     first_x, last_x = _pixels(x - radius, x + radius, size)
     first_y, last_y = _pixels(y - radius, y + radius, size)
     if first_x >= last_x or first_y >= last_y:
-        return picture
+        return image
     columns = (_samples(first_x, last_x) / size - x) / radius
     rows = (_samples(first_y, last_y) / size - y) / radius
     inside = SHAPES[shape].covers(columns[None, :], rows[:, None]).float()
     blocks = inside.reshape(last_y - first_y, _FINE, last_x - first_x, _FINE)
-    picture[first_y:last_y, first_x:last_x] = blocks.mean((1, 3))
-    return picture
+    image[first_y:last_y, first_x:last_x] = blocks.mean((1, 3))
+    return image
 
 
 def render(scene: Scene, size: int) -> Tensor:
-    """[3, size, size] uint8: the picture of a scene.
+    """[3, size, size] uint8: the image of a scene.
 
     Args:
-        scene: what to draw.
+        scene: what to sample.
         size: side in pixels, at least 32.
 
     Raises:
-        UserError: the picture would be too small for its shapes to be told apart.
+        UserError: the image would be too small for its shapes to be told apart.
     """
     if size < SMALLEST:
         raise UserError(f"size {size}: shapes of the scene set need {SMALLEST} pixels or more")
-    picture = torch.tensor(GROUNDS[scene.ground])[:, None, None].expand(3, size, size)
+    image = torch.tensor(GROUNDS[scene.ground])[:, None, None].expand(3, size, size)
     for thing in scene.things:
         share = coverage(thing.shape, thing.x, thing.y, thing.radius, size)
-        picture = picture + share * (torch.tensor(COLOURS[thing.colour])[:, None, None] - picture)
-    return (picture * 255).round().byte()
+        image = image + share * (torch.tensor(COLOURS[thing.colour])[:, None, None] - image)
+    return (image * 255).round().byte()
 
 
 def segmentation(scene: Scene, size: int) -> Tensor:
@@ -139,5 +139,5 @@ def _pixels(low: float, high: float, size: int) -> tuple[int, int]:
 
 
 def _samples(first: int, last: int) -> Tensor:
-    """Places of the samples of pixels first .. last - 1, in pixels."""
+    """Positions of the samples of pixels first .. last - 1, in pixels."""
     return first + (torch.arange((last - first) * _FINE, dtype=torch.float64) + 0.5) / _FINE

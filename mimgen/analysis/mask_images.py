@@ -1,4 +1,4 @@
-"""Pictures of masks: what is hidden, what was told in its place, and guides that masks may follow."""
+"""Images of masks: what is masked, what was predicted in its place, and guides that masks may follow."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from mimgen.targets import PixelTarget
 from mimgen.targets.pixels import EPSILON
 from mimgen.types import Mask
 
-__all__ = ["centredness", "edge_energy", "masked", "pixels_told", "reconstructed"]
+__all__ = ["centredness", "edge_energy", "masked_images", "predicted_pixels", "reconstructed"]
 
-SCORED, IGNORED = 0.5, 0.15  # grey of hidden patches that are scored, and of those that are not
+SCORED, IGNORED = 0.5, 0.15  # grey of masked patches that are scored, and of those that are not
 
 
-def masked(images: Tensor, mask: Mask, patch: int) -> Tensor:
-    """Pictures with hidden patches in grey, and nearly black where they are hidden but not scored.
+def masked_images(images: Tensor, mask: Mask, patch: int) -> Tensor:
+    """Images with masked patches in grey, and nearly black where they are masked but not scored.
 
     Args:
         images: [B, 3, H, W] in [0, 1].
-        mask: of their patches, row-major; rows may hide different numbers.
+        mask: of their patches, row-major; rows may mask different numbers.
         patch: side of a patch in pixels.
 
     Returns:
@@ -34,40 +34,40 @@ def masked(images: Tensor, mask: Mask, patch: int) -> Tensor:
     Raises:
         UserError: a mask of another grid.
     """
-    _grid(images, mask.hidden, patch)
-    hidden, scored = mask.hidden.cpu(), mask.predict.cpu()
-    shown = paste(images, torch.full_like(images, IGNORED), hidden, patch)
-    return paste(shown, torch.full_like(images, SCORED), hidden & scored, patch)
+    _grid(images, mask.masked, patch)
+    masked, scored = mask.masked.cpu(), mask.predict.cpu()
+    shown = paste(images, torch.full_like(images, IGNORED), masked, patch)
+    return paste(shown, torch.full_like(images, SCORED), masked & scored, patch)
 
 
-def pixels_told(target: PixelTarget, predicted: Tensor, images: Tensor) -> Tensor:
-    """Predictions as pictures [B, 3, H, W] in [0, 1].
+def predicted_pixels(target: PixelTarget, predicted: Tensor, images: Tensor) -> Tensor:
+    """Predictions as images [B, 3, H, W] in [0, 1].
 
     Where the target is normalised by patch, the mean and the variance of the true patch are put back: these a
-    prediction does not tell, so colours and contrast of the picture are borrowed.
+    prediction does not predict, so colours and contrast of the image are borrowed.
 
     Args:
         target: what was to be predicted.
         predicted: [B, N, D].
-        images: [B, 3, H, W] in [0, 1], the true pictures.
+        images: [B, 3, H, W] in [0, 1], the true images.
     """
-    told = predicted.float()
+    pixels = predicted.float()
     if target.normalise:
         plain = copy.copy(target)
         plain.normalise = False
         variance, mean = torch.var_mean(plain(images), dim=-1, keepdim=True)
-        told = told * (variance + EPSILON).sqrt() + mean
+        pixels = pixels * (variance + EPSILON).sqrt() + mean
     grid = (images.shape[-2] // target.patch, images.shape[-1] // target.patch)
-    return target.images(told, grid).clamp(0, 1)
+    return target.images(pixels, grid).clamp(0, 1)
 
 
-def reconstructed(images: Tensor, told: Tensor, mask: Mask, patch: int) -> Tensor:
-    """Pictures [B, 3, H, W] whose scored patches are those of `told`; visible patches are pasted as they are.
+def reconstructed(images: Tensor, predicted: Tensor, mask: Mask, patch: int) -> Tensor:
+    """Images [B, 3, H, W] whose scored patches are those of `predicted`; visible patches are pasted as they are.
 
-    Patches that are hidden and not scored stay nearly black: nothing was told of them.
+    Patches that are masked and not scored stay nearly black: nothing was predicted of them.
     """
-    _grid(images, mask.hidden, patch)
-    return paste(masked(images, mask, patch), told, mask.predict.cpu(), patch)
+    _grid(images, mask.masked, patch)
+    return paste(masked_images(images, mask, patch), predicted, mask.predict.cpu(), patch)
 
 
 def edge_energy(images: Tensor, patch: int) -> Tensor:
@@ -81,7 +81,7 @@ def edge_energy(images: Tensor, patch: int) -> Tensor:
 
 
 def centredness(grid: tuple[int, int]) -> Tensor:
-    """1 in the centre of the picture and 0 in its corners [N], falling with the distance.
+    """1 in the centre of the image and 0 in its corners [N], falling with the distance.
 
     Args:
         grid: rows and columns.
@@ -91,17 +91,17 @@ def centredness(grid: tuple[int, int]) -> Tensor:
     return 1 - distance / distance.amax().clamp(min=1e-12)
 
 
-def guide_picture(guide: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
+def guide_image(guide: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
     """A guide [N] in grey [3, h patch, w patch]: its smallest value black, its largest white."""
     low, high = guide.amin(), guide.amax()
     plane = ((guide - low) / (high - low).clamp(min=1e-12)).reshape(1, 1, *grid)
     return F.interpolate(plane.float(), scale_factor=float(patch))[0].expand(3, -1, -1)
 
 
-def _grid(images: Tensor, hidden: Tensor, patch: int) -> None:
+def _grid(images: Tensor, masked: Tensor, patch: int) -> None:
     rows, columns = images.shape[-2] // patch, images.shape[-1] // patch
-    if hidden.shape != (len(images), rows * columns):
+    if masked.shape != (len(images), rows * columns):
         raise UserError(
-            f"a mask {list(hidden.shape)} does not fit {len(images)} pictures of {rows} x {columns} patches of "
+            f"a mask {list(masked.shape)} does not fit {len(images)} images of {rows} x {columns} patches of "
             f"{patch} pixels: give the patch that the mask was made for"
         )

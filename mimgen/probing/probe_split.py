@@ -21,22 +21,22 @@ class ProbeResult:
     """Outcome of a probe.
 
     Attributes:
-        accuracy: share of test pictures whose label is predicted.
-        balanced: mean over the classes in test of the share that is predicted.
+        accuracy: share of test images whose label is predicted.
+        balanced_accuracy: mean over the classes in test of the share that is predicted.
         majority: accuracy of always saying the most frequent training label.
-        n: training pictures.
-        test_n: test pictures.
+        n: training images.
+        test_n: test images.
         classes: labels that occur in training.
         features: length of a feature vector (width of a token for attentive probes).
         regularisation: the chosen lambda, None for a probe without one.
         validation: accuracy on a part of train, which chose the settings; None where nothing was chosen.
         probe: which probe it was.
         details: the probe's own settings and findings, JSON values only.
-        hits: [m] float64, 1 where the test picture's label is predicted; not part of the JSON form.
+        correct: [m] float64, 1 where the test image's label is predicted; not part of the JSON form.
     """
 
     accuracy: float
-    balanced: float
+    balanced_accuracy: float
     majority: float
     n: int
     test_n: int
@@ -46,20 +46,20 @@ class ProbeResult:
     validation: float | None = None
     probe: str = "linear"
     details: Mapping[str, Any] = field(default_factory=dict)
-    hits: Tensor | None = field(default=None, compare=False, repr=False)
+    correct: Tensor | None = field(default=None, compare=False, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "hits"}
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "correct"}
 
 
 @dataclass(frozen=True)
-class Problem:
+class ProbeSplit:
     """Labels of train and test, checked and counted from 0.
 
     Attributes:
         labels: [C] int64, the labels that occur in train, ascending.
-        train: [n] int64 classes: places in `labels`.
+        train: [n] int64 classes: positions in `labels`.
         test: [m] int64 classes, -1 where train lacks the label.
         test_labels: [m] int64 labels as given.
         width: length of a feature vector.
@@ -73,8 +73,8 @@ class Problem:
 
     @classmethod
     def check(
-        cls, train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, *, tokens: bool = False, least: int = 5
-    ) -> Problem:
+        cls, train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, *, tokens: bool = False, minimum: int = 5
+    ) -> ProbeSplit:
         """Look for everything that would make an accuracy mean nothing.
 
         Args:
@@ -82,8 +82,8 @@ class Problem:
             train_y: [n] integer labels, none negative.
             test_x: [m, F] or [m, N, D].
             test_y: [m]; labels that train lacks count as wrong, with a warning.
-            tokens: features are all tokens of a picture, for attentive probes.
-            least: fewest training pictures that the probe can use.
+            tokens: features are all tokens of an image, for attentive probes.
+            minimum: fewest training images that the probe can use.
 
         Raises:
             UserError: shapes do not fit, features are not finite or all the same, labels are missing
@@ -93,11 +93,11 @@ class Problem:
             _check(x, y, what, tokens)
         if train_x.shape[1:] != test_x.shape[1:]:
             raise UserError(
-                f"probe: train has {_size(train_x)} features a picture, test {_size(test_x)}; "
-                "they come from different encoders, layers, poolings or picture sizes"
+                f"probe: train has {_size(train_x)} features per image, test {_size(test_x)}; "
+                "they come from different encoders, layers, poolings or image sizes"
             )
         labels, classes, counts = train_y.cpu().unique(return_inverse=True, return_counts=True)
-        _check_classes(labels, counts, test_y.cpu(), least)
+        _check_classes(labels, counts, test_y.cpu(), minimum)
         if all(bool((rows == train_x[:1]).all()) for rows in train_x.split(_ROWS)):
             raise UserError("probe: all training features are the same; the encoder has collapsed")
         test = torch.searchsorted(labels, test_y.cpu().contiguous()).clamp(max=len(labels) - 1)
@@ -109,14 +109,14 @@ class Problem:
         """Number of classes C."""
         return len(self.labels)
 
-    def part(self, seed: int, share: float = 0.2, most: int | None = None) -> tuple[Tensor, Tensor]:
-        """(held, kept): positions in train, a random `share` of it (at most `most`) and the rest."""
+    def holdout(self, seed: int, share: float = 0.2, maximum: int | None = None) -> tuple[Tensor, Tensor]:
+        """(held, kept): positions in train, a random `share` of it (at most `maximum`) and the rest."""
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
         cut = max(1, int(share * len(order)))
-        cut = cut if most is None else min(cut, most)
+        cut = cut if maximum is None else min(cut, maximum)
         return order[:cut], order[cut:]
 
-    def grade(
+    def score(
         self,
         predicted: Tensor,
         probe: str,
@@ -125,12 +125,12 @@ class Problem:
         validation: float | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> ProbeResult:
-        """Count how many of the classes `predicted` [m] for the test pictures are right."""
-        hits = (predicted.cpu() == self.test).double()
+        """Count how many of the classes `predicted` [m] for the test images are right."""
+        correct = (predicted.cpu() == self.test).double()
         majority = self.train.bincount().argmax()
         return ProbeResult(
-            accuracy=float(hits.mean()),
-            balanced=balanced(hits, self.test_labels),
+            accuracy=float(correct.mean()),
+            balanced_accuracy=balanced_accuracy(correct, self.test_labels),
             majority=float((self.test == majority).double().mean()),
             n=len(self.train),
             test_n=len(self.test),
@@ -140,14 +140,14 @@ class Problem:
             validation=validation,
             probe=probe,
             details=dict(details or {}),
-            hits=hits,
+            correct=correct,
         )
 
 
-def balanced(hits: Tensor, labels: Tensor) -> float:
-    """Mean over the classes of `labels` [m] of the share of `hits` [m]."""
+def balanced_accuracy(correct: Tensor, labels: Tensor) -> float:
+    """Mean over the classes of `labels` [m] of the share of `correct` [m]."""
     _, classes, counts = labels.unique(return_inverse=True, return_counts=True)
-    right = torch.zeros(len(counts), dtype=torch.float64).index_add_(0, classes, hits.double())
+    right = torch.zeros(len(counts), dtype=torch.float64).index_add_(0, classes, correct.double())
     return float((right / counts).mean())
 
 
@@ -179,23 +179,23 @@ def _check(x: Tensor, y: Tensor, what: str, tokens: bool) -> None:
         raise UserError(f"probe: {what} labels must be integers, got {y.dtype}")
     missing = int((y < 0).sum())
     if missing:
-        raise UserError(f"probe: {missing} of {len(y)} {what} pictures have no label; leave them out")
+        raise UserError(f"probe: {missing} of {len(y)} {what} images have no label; leave them out")
 
 
-def _check_classes(labels: Tensor, counts: Tensor, test_y: Tensor, least: int) -> None:
+def _check_classes(labels: Tensor, counts: Tensor, test_y: Tensor, minimum: int) -> None:
     if len(labels) < 2:
         raise UserError("probe: train holds a single class, nothing to tell apart; choose another label")
-    if int(counts.sum()) < least:
+    if int(counts.sum()) < minimum:
         raise UserError(
-            f"probe: {int(counts.sum())} training pictures are too few; at least {least} are needed"
+            f"probe: {int(counts.sum())} training images are too few; at least {minimum} are needed"
         )
     rare = int((counts < 2).sum())
-    if rare and least > 2:
+    if rare and minimum > 2:
         warnings.warn(
-            f"probe: {rare} of {len(labels)} classes have fewer than 2 training pictures", stacklevel=4
+            f"probe: {rare} of {len(labels)} classes have fewer than 2 training images", stacklevel=4
         )
-    unseen = int((~torch.isin(test_y, labels)).sum())
-    if unseen:
+    held_out = int((~torch.isin(test_y, labels)).sum())
+    if held_out:
         warnings.warn(
-            f"probe: {unseen} test pictures have a label that train lacks and count as wrong", stacklevel=4
+            f"probe: {held_out} test images have a label that train lacks and count as wrong", stacklevel=4
         )

@@ -1,4 +1,4 @@
-"""Pictures of what an encoder looks at: attention over the picture, alike patches, tables as heat."""
+"""Images of what an encoder attends to: attention over the image, alike patches, tables as heat."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 from mimgen.errors import UserError
 from mimgen.ops.attention_maps import patch_attention
 
-__all__ = ["alike", "components", "heat", "heat_table", "looked_at", "overlay"]
+__all__ = ["alike", "attention_heatmap", "components", "heatmap", "heatmap_table", "overlay"]
 
 # Dark to bright and from cool to warm, so that it reads without colour too.
-_HEAT = ((0.05, 0.03, 0.20), (0.45, 0.10, 0.45), (0.85, 0.30, 0.25), (0.98, 0.65, 0.15), (1.0, 1.0, 0.75))
+_COLOUR_MAP = ((0.05, 0.03, 0.20), (0.45, 0.10, 0.45), (0.85, 0.30, 0.25), (0.98, 0.65, 0.15), (1.0, 1.0, 0.75))
 
 
-def looked_at(maps: Tensor, prefix: int) -> Tensor:
+def attention_heatmap(maps: Tensor, prefix: int) -> Tensor:
     """How much every patch is looked at.
 
     Args:
@@ -32,25 +32,25 @@ def looked_at(maps: Tensor, prefix: int) -> Tensor:
     return row / row.sum(-1, keepdim=True).clamp(min=torch.finfo(row.dtype).tiny)
 
 
-def alike(tokens: Tensor, place: int) -> Tensor:
-    """Cosine of every patch [..., N, D] to the one at `place`: [..., N], negative ones as 0."""
+def alike(tokens: Tensor, position: int) -> Tensor:
+    """Cosine of every patch [..., N, D] to the one at `position`: [..., N], negative ones as 0."""
     unit = F.normalize(tokens.double(), dim=-1)
-    return (unit * unit[..., place : place + 1, :]).sum(-1).clamp(min=0)
+    return (unit * unit[..., position : position + 1, :]).sum(-1).clamp(min=0)
 
 
-def heat(values: Tensor) -> Tensor:
+def heatmap(values: Tensor) -> Tensor:
     """Numbers [h, w] in [0, 1] as colours [3, h, w]; NaN is grey."""
-    stops = torch.tensor(_HEAT)
-    place = values.float().nan_to_num(0).clamp(0, 1) * (len(stops) - 1)
-    below = place.floor().long().clamp(max=len(stops) - 2)
-    share = (place - below)[..., None]
+    stops = torch.tensor(_COLOUR_MAP)
+    position = values.float().nan_to_num(0).clamp(0, 1) * (len(stops) - 1)
+    below = position.floor().long().clamp(max=len(stops) - 2)
+    share = (position - below)[..., None]
     colours = stops[below] * (1 - share) + stops[below + 1] * share
     colours[values.isnan()] = 0.5
     return colours.movedim(-1, 0)
 
 
 def overlay(image: Tensor, values: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Weights of patches as heat over the greyed picture.
+    """Weights of patches as heat over the greyed image.
 
     Args:
         image: [3, H, W] in [0, 1].
@@ -67,18 +67,18 @@ def overlay(image: Tensor, values: Tensor, grid: tuple[int, int]) -> Tensor:
         raise UserError(f"{values.numel()} values do not fit a grid of {grid[0]} x {grid[1]}")
     image, values = image.detach().float().cpu(), values.detach().float().cpu()
     plane = (values / values.amax().clamp(min=1e-12)).reshape(1, 1, *grid)
-    colours = heat(F.interpolate(plane, image.shape[-2:], mode="nearest")[0, 0])
+    colours = heatmap(F.interpolate(plane, image.shape[-2:], mode="nearest")[0, 0])
     grey = image.mean(0, keepdim=True)
     return (0.35 * grey + 0.65 * colours).clamp(0, 1)
 
 
 def components(tokens: Tensor, grid: tuple[int, int], side: int) -> Tensor:
-    """The three main directions of patch tokens as red, green and blue, common to all pictures.
+    """The three main directions of patch tokens as red, green and blue, common to all images.
 
     Args:
         tokens: [B, N, D].
         grid: rows and columns.
-        side: height in pixels of the pictures.
+        side: height in pixels of the images.
 
     Returns:
         [B, 3, side, side * columns / rows] in [0, 1]; patches of one colour have alike tokens.
@@ -96,6 +96,6 @@ def components(tokens: Tensor, grid: tuple[int, int], side: int) -> Tensor:
     return F.interpolate(plane, (side, side * grid[1] // grid[0]), mode="nearest")
 
 
-def heat_table(table: Tensor, cell: int = 18) -> Tensor:
-    """A table [L, M] of numbers in [0, 1] as a picture [3, L * cell, M * cell], first row on top."""
-    return heat(table.float()).repeat_interleave(cell, 1).repeat_interleave(cell, 2)
+def heatmap_table(table: Tensor, cell: int = 18) -> Tensor:
+    """A table [L, M] of numbers in [0, 1] as an image [3, L * cell, M * cell], first row on top."""
+    return heatmap(table.float()).repeat_interleave(cell, 1).repeat_interleave(cell, 2)

@@ -86,19 +86,28 @@ class Batch:
         extras: what else some data have, one row an image: "second" [B, 3, H, W], another view of the same scene;
             "keypoints" [B, J, 3], column and row in pixels and 1 where the joint was seen, else 0;
             "segmentation" [B, H, W], class of each pixel, or of each voxel of a volume.
+        step: the optimiser step under way, counted from 1; the training loop sets it.
+        steps: of the run; 0 outside a run.
     """
 
     images: Tensor
-    captions: tuple[str, ...]
-    keys: tuple[str, ...]
-    rng: SampleRNG
+    captions: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    rng: SampleRNG = field(default_factory=lambda: SampleRNG(()))
     labels: Mapping[str, Tensor] = field(default_factory=dict)
     codes: Tensor | None = None
     sizes: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    step: int = 1
+    steps: int = 0
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that was done before this step, in [0, 1]; 0 outside a run."""
+        return min((self.step - 1) / self.steps, 1.0) if self.steps else 0.0
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,10 @@ class Mask:
     def predict(self) -> Tensor:
         """[B, N] boolean, the masked tokens that enter the loss."""
         return self.masked if self.scored is None else self.scored
+
+    def to(self, device: torch.device | str) -> Mask:
+        """The same mask with its tensors on `device`."""
+        return Mask(self.masked.to(device), None if self.scored is None else self.scored.to(device))
 
     @cached_property
     def _order(self) -> Tensor:

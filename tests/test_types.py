@@ -1,9 +1,11 @@
 """The records that travel: random streams, masks, losses."""
 
+import dataclasses
+
 import pytest
 import torch
 
-from mimgen.types import Losses, Mask, SampleRNG, mix_seed
+from mimgen.types import Batch, Losses, Mask, SampleRNG, mix_seed
 
 
 def test_rows_do_not_depend_on_the_batch() -> None:
@@ -45,3 +47,10 @@ def test_ragged_mask_has_no_index_form() -> None:
 def test_losses_total_is_weighted() -> None:
     losses = Losses({"a": torch.tensor(2.0), "b": torch.tensor(3.0)}, {"b": 0.5}, {"note": torch.tensor(9.0)})
     assert losses.total.item() == pytest.approx(3.5)
+
+
+def test_progress_is_the_share_of_the_run_that_is_done() -> None:
+    batch = Batch(torch.zeros(1, 3, 4, 4))
+    assert batch.progress == 0
+    assert dataclasses.replace(batch, step=1, steps=4).progress == 0
+    assert dataclasses.replace(batch, step=4, steps=4).progress == 0.75

@@ -17,10 +17,11 @@ from mimgen.errors import UserError
 from mimgen.masking import with_mask_token
 from mimgen.masking.rate import ArccosRate, CosineRate
 from mimgen.ops.distributed import distributed_mean
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask
 
 
-class ClassTokens(nn.Module):
+class ClassTokens(Trainable):
     """Objective: predict masked token ids from the visible ones and the class.
 
     Args:
@@ -108,6 +109,3 @@ class ClassTokens(nn.Module):
             return batch.codes
         with torch.no_grad():
             return self.tokenizer.encode(batch.images).indices
-
-    def after_step(self, step: int) -> None:
-        """Nothing to move."""

@@ -12,12 +12,13 @@ from mimgen.errors import UserError
 from mimgen.methods.alignment import AlignmentKind, distillation_loss, label_loss
 from mimgen.methods.reconstruction import Reconstruction
 from mimgen.tokenizers.mergevq import MergedCodes, MergeVQ, recovery_loss
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, mix_seed
 
 SWEEP = 100  # steps in which the released code runs through the keep counts once
 
 
-class MergeVQTraining(nn.Module):
+class MergeVQTraining(Trainable):
     """Objective: reconstruction, source recovery and alignment, with a new keep count at every step.
 
     total = reconstruction (pixels, perception, adversary, codes) + w_s * recovery + w_a * alignment

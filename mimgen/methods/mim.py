@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mimgen.errors import UserError
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask, SampleRNG, Tokens
 
 Masking = Callable[[tuple[int, int], SampleRNG], Mask]
@@ -37,7 +38,7 @@ class Decoder(Protocol):
         ...
 
 
-class MIM(nn.Module):
+class MIM(Trainable):
     """Objective: mean over all scored patches of the target's distance (MAE, section 3; SimMIM, equation 1).
 
     Args:

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from mimgen.errors import UserError
 from mimgen.tokenizers.usage import CodeUsage
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses
 
 
-class ProxyCodes(nn.Module):
+class ProxyCodes(Trainable):
     """Objective: from a few tokens, predict which codes another tokenizer gives the image.
 
     Args:
@@ -80,6 +81,3 @@ class ProxyCodes(nn.Module):
     def clip_groups(self) -> list[list[nn.Parameter]]:
         """Parameters whose gradients are clipped together: the tokenizer's."""
         return [[p for p in self.tokenizer.parameters() if p.requires_grad]]
-
-    def after_step(self, step: int) -> None:
-        """Nothing to move."""

@@ -18,10 +18,11 @@ from mimgen.tokenizers.losses import (
     generator_loss,
 )
 from mimgen.tokenizers.usage import CodeUsage
+from mimgen.training import Trainable
 from mimgen.types import Batch, Codes, Losses, SampleRNG
 
 
-class Reconstruction(nn.Module):
+class Reconstruction(Trainable):
     """Objective: the tokenizer gives the image back (VQGAN, equations 4 to 7).
 
     One backward pass of the sum trains both networks: the generator's adversarial term sees the

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.targets import Target
 from mimgen.tokenizers.usage import CodeUsage
 from mimgen.tokenizers.vqkd.model import VqKd
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses
 
 
-class FeatureReconstruction(nn.Module):
+class FeatureReconstruction(Trainable):
     """Objective: loss = mean(1 - cos(decoded, teacher)) + mean (z_q - z)^2 (BEiT v2, equation 3).
 
     Args:

@@ -62,15 +62,20 @@ class PixelTarget(nn.Module):
         Raises:
             UserError: another number of channels, or sides that are no multiples of the patch.
         """
-        self._check(images)
-        pixels = (images.float() - self.mean) / self.std
-        patches = F.pixel_unshuffle(pixels, self.patch).flatten(2).transpose(1, 2)
-        if self.last:
-            patches = patches.unflatten(2, (self.channels, -1)).transpose(2, 3).flatten(2)
+        patches = self._patches(images)
         if not self.normalise:
             return patches
         variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
         return (patches - mean) / (variance + EPSILON).sqrt()
+
+    def _patches(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] in [0, 1] to patches [B, N, C patch^2] in the target's channel units, not normalised."""
+        self._check(images)
+        pixels = (images.float() - self.mean) / self.std
+        patches = F.pixel_unshuffle(pixels, self.patch).flatten(2).transpose(1, 2)  # [B, N, C patch^2]
+        if self.last:
+            patches = patches.unflatten(2, (self.channels, -1)).transpose(2, 3).flatten(2)
+        return patches
 
     def loss(self, predicted: Tensor, goal: Tensor) -> Tensor:
         """Mean squared or absolute error [M] of [M, D] and [M, D]."""
@@ -83,6 +88,26 @@ class PixelTarget(nn.Module):
             patches = patches.unflatten(2, (-1, self.channels)).transpose(2, 3).flatten(2)
         pixels = F.pixel_shuffle(patches.transpose(1, 2).unflatten(2, grid), self.patch)
         return pixels * self.std + self.mean
+
+    def unnormalised(self, predicted: Tensor, images: Tensor) -> Tensor:
+        """Predictions as images in [0, 1].
+
+        Where the target is normalised per patch, the mean and the variance of the true patch are put back: a
+        prediction does not contain them, so colours and contrast are borrowed.
+
+        Args:
+            predicted: [B, N, C patch^2].
+            images: [B, C, H, W] in [0, 1], the true ones.
+
+        Returns:
+            [B, C, H, W].
+        """
+        predicted = predicted.float()
+        if self.normalise:
+            variance, mean = torch.var_mean(self._patches(images), dim=-1, keepdim=True)
+            predicted = predicted * (variance + EPSILON).sqrt() + mean
+        grid = (images.shape[-2] // self.patch, images.shape[-1] // self.patch)
+        return self.images(predicted, grid).clamp(0, 1)
 
     def _check(self, images: Tensor) -> None:
         if images.ndim != 4 or images.shape[1] != self.channels:

@@ -30,6 +30,7 @@ keeps the inputs of blocks only (gradient checkpointing).
 from mimgen.training.checkpoint import load_ema
 from mimgen.training.loop import fit
 from mimgen.training.lora import Lora, add_lora, load_adapter, merge_lora, save_adapter
+from mimgen.training.objective import Trainable
 from mimgen.training.resume import changes
 from mimgen.training.settings import Batches, Result, Settings
 
@@ -38,6 +39,7 @@ __all__ = [
     "Lora",
     "Result",
     "Settings",
+    "Trainable",
     "add_lora",
     "changes",
     "fit",

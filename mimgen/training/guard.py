@@ -90,7 +90,7 @@ def _sort(name: str, value: Any, tensors: dict[str, Tensor], words: dict[str, An
             _sort(f"{name}.{key}", item, tensors, words)
     elif hasattr(value, "seeds"):
         words[f"{name}.seeds"] = list(value.seeds)
-    elif value is not None:
+    elif isinstance(value, tuple):
         words[name] = list(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from mimgen.training.ema import Ema
 from mimgen.training.guard import Guard, find_non_finite, save_batch
 from mimgen.training.guard import stop as stopped
 from mimgen.training.log import Log, Meter, peak_memory_mib, trim
+from mimgen.training.objective import Trainable
 from mimgen.training.optim import set_decay
 from mimgen.training.precision import Precision
 from mimgen.training.processes import (
@@ -44,7 +45,7 @@ Images = Callable[[nn.Module, int], dict[str, Tensor]]
 
 
 def fit(
-    objective: nn.Module,
+    objective: Trainable,
     batches: Batches,
     settings: Settings,
     folder: Path,
@@ -58,9 +59,7 @@ def fit(
     N - k more: bit for bit on a CPU.
 
     Args:
-        objective: `objective(batch)` returns Losses; `objective.after_step(step)`, where there is
-            one, is called after each optimiser step; `clip_groups()` may name parameter groups
-            that are clipped apart. Trained in place and moved to accelerate's device.
+        objective: trained in place and moved to accelerate's device.
         batches: yields micro-batches as a pure function of the step.
         settings: see Settings.
         folder: the run folder, shared by all processes; rank 0 writes.
@@ -101,7 +100,7 @@ class _Run:
     def __init__(
         self,
         accelerator: Accelerator,
-        objective: nn.Module,
+        objective: Trainable,
         settings: Settings,
         folder: Path,
         facts: dict[str, Any],
@@ -168,6 +167,8 @@ class _Run:
         if settings.weight_decay_end is not None:
             ends = {"start": settings.weight_decay, "end": settings.weight_decay_end}
             set_decay(self.optimizer, weight_decay(self.step, **ends, steps=settings.steps))
+        # the loop alone knows the length of the run, so it says where the run stands
+        micro = [replace(batch, step=step, steps=settings.steps) for batch in micro]
         outcome = self.stepper(micro, step, lr, self.stop.requested)
         self.step = step
         self._handle_outcome(outcome, micro)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mimgen.training.objective import Trainable
 from mimgen.training.shard import full_tensor
 
 
@@ -62,15 +63,9 @@ def set_decay(optimizer: torch.optim.Optimizer, decay: float) -> None:
             group["weight_decay"] = decay
 
 
-def clip_groups(objective: nn.Module) -> list[list[nn.Parameter]]:
-    """The groups that are clipped apart: the objective's own, or all parameters together.
-
-    An objective that holds opponents (generator and discriminator) defines `clip_groups()`, else
-    the larger gradient of one would shrink the other's step.
-    """
-    own = getattr(objective, "clip_groups", None)
-    groups: Sequence[Sequence[nn.Parameter]] = own() if callable(own) else [list(objective.parameters())]
-    return [[p for p in group if p.requires_grad] for group in groups]
+def clip_groups(objective: Trainable) -> list[list[nn.Parameter]]:
+    """The trainable parameters of each group that the objective wants clipped apart."""
+    return [[p for p in group if p.requires_grad] for group in objective.clip_groups()]
 
 
 def clip_gradients(groups: Sequence[Sequence[nn.Parameter]], limit: float) -> float:

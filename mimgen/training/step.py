@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.training.ema import Ema
+from mimgen.training.objective import Trainable
 from mimgen.training.optim import clip_gradients, clip_groups, set_lr
 from mimgen.training.precision import autocast
 from mimgen.types import Batch, Losses
@@ -55,7 +56,7 @@ class Stepper:
         self,
         accelerator: Accelerator,
         model: nn.Module,
-        objective: nn.Module,
+        objective: Trainable,
         optimizer: torch.optim.Optimizer,
         ema: Ema,
         precision: str,
@@ -84,9 +85,7 @@ class Stepper:
             set_lr(self.optimizer, lr)
             self.optimizer.step()
             self.ema.update(step)
-            after = getattr(self.objective, "after_step", None)
-            if callable(after):
-                after(step)
+            self.objective.after_step(step)
         else:
             for buffer, before in zip(self.objective.buffers(), buffers, strict=True):
                 buffer.copy_(before)

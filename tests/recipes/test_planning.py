@@ -17,7 +17,7 @@ from mimgen.training import Settings
 
 @dataclass(frozen=True)
 class Timed:
-    """A run with known images per second, so that no clock decides."""
+    """A run with known images/s, so that no clock decides."""
 
     settings: Settings
     rates: tuple[float, ...]

@@ -34,7 +34,7 @@ from mimgen.tokenizers.llamagen.model import LlamaGenVQ
 from mimgen.tokenizers.magvit2.model import OpenMagvit2
 from mimgen.tokenizers.mergevq import MergeVQ
 from mimgen.tokenizers.titok import TiTok
-from mimgen.training import Settings
+from mimgen.training import Settings, Trainable
 from mimgen.types import Batch, Losses
 
 SHORT = Settings(steps=1, batch_size=4, precision="fp32", tracker="none", sample_every=1)
@@ -143,7 +143,7 @@ class Judge(PretrainedModule):
         self.weight = nn.Parameter(torch.zeros(2))
 
 
-class Objective(nn.Module):
+class Objective(Trainable):
     """Whatever has a tokenizer, an encoder and maybe a discriminator."""
 
     def __init__(self, discriminator: nn.Module | None = None) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from training_toy import Toy, ToyBatches, run_settings
 
 from mimgen.errors import UserError
-from mimgen.training import Settings, fit
+from mimgen.training import Settings, Trainable, fit
 from mimgen.training.guard import Guard
 from mimgen.training.optim import clip_gradients, clip_groups, decay_split
 from mimgen.training.processes import train_mode
@@ -69,7 +69,7 @@ def test_too_many_poisoned_steps_stop_with_the_batch(tmp_path: Path) -> None:
     assert reported["0.captions"][0].startswith("image")
 
 
-class _BadGradient(nn.Module):
+class _BadGradient(Trainable):
     """A finite loss whose gradient is not: sqrt at 0."""
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ def test_clipping_is_by_group() -> None:
     assert objective["large"].weight.grad is not None
     assert objective["large"].weight.grad.norm() < 1
     assert torch.equal(objective["small"].weight.grad, torch.full((2, 2), 0.01))
-    assert len(clip_groups(objective)) == 1
+    assert len(clip_groups(Toy())) == 1
 
 
 def test_what_is_not_decayed() -> None:

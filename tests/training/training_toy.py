@@ -13,7 +13,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor, nn
 
-from mimgen.training import Settings, fit
+from mimgen.training import Settings, Trainable, fit
 from mimgen.types import Batch, Losses, SampleRNG
 
 SIZE = 4
@@ -55,7 +55,7 @@ class ToyBatches:
         )
 
 
-class Toy(nn.Module):
+class Toy(Trainable):
     """Two layers that remove noise; dropout uses the global generator, `steps` is a buffer."""
 
     steps: Tensor

@@ -17,10 +17,11 @@ from mimgen.errors import UserError
 from mimgen.generators.mage.masking import TwoLevel
 from mimgen.masking import with_mask_token
 from mimgen.ops.distributed import distributed_mean
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask
 
 
-class MAGE(nn.Module):
+class MAGE(Trainable):
     """Objective: predict masked token ids from the few that the encoder sees.
 
     Args:
@@ -86,6 +87,3 @@ class MAGE(nn.Module):
             return batch.codes
         with torch.no_grad():
             return self.tokenizer.encode(batch.images).indices
-
-    def after_step(self, step: int) -> None:
-        """Nothing to move."""

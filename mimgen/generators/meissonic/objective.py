@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mimgen.masking import CosineRate, with_mask_token
 from mimgen.ops.distributed import distributed_mean
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask
 
 
@@ -60,7 +61,7 @@ def chunked_cross_entropy(
     return torch.stack([loss for loss, _ in pairs]).sum(), torch.stack([right for _, right in pairs]).sum()
 
 
-class MaskedTokens(nn.Module):
+class MaskedTokens(Trainable):
     """Objective: predict masked token ids from the visible ones and the caption.
 
     Args:
@@ -149,9 +150,6 @@ class MaskedTokens(nn.Module):
         """The captions, some replaced by the empty one with probability `drop_condition`."""
         drop = batch.rng.uniform() < self.drop_condition
         return ["" if d else caption for caption, d in zip(batch.captions, drop.tolist(), strict=True)]
-
-    def after_step(self, step: int) -> None:
-        """Nothing to move."""
 
 
 def micro_conditions(batch: Batch) -> Tensor:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimgen.decoders.mae import LinearDecoder
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.a2mim.target import Criterion, FrequencyDistance, spatial_distance
 from mimgen.methods.mim import Masking
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask, Tokens
 
 
@@ -40,7 +41,7 @@ class TokenInside(Protocol):
         ...
 
 
-class A2MIM(nn.Module):
+class A2MIM(Trainable):
     """Objective: spatial distance + frequency_weight * distance of the spectra (A2MIM, equation 6).
 
     Args:

@@ -7,7 +7,7 @@ the last layer and of the bottleneck.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.masking.block import Block
@@ -16,10 +16,11 @@ from mimgen.methods.mim import Masking
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import CodeTarget
 from mimgen.tokenizers import ImageQuantizer
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask
 
 
-class BEiTv2(nn.Module):
+class BEiTv2(Trainable):
     """Objective: mean cross-entropy of masked patches' codes, by both heads (BEiT v2, equations 4 and 5).
 
     Args:

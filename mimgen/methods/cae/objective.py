@@ -8,7 +8,7 @@ latents by the encoder itself, which sees only them. Loss: the target's distance
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.masking.block import Block
@@ -17,10 +17,11 @@ from mimgen.methods.mim import Masking
 from mimgen.methods.moving_average import Momentum, MovingAverage
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask
 
 
-class CAE(nn.Module):
+class CAE(Trainable):
     """Objective: the target's distance + align_weight * mean squared error of the latents (CAE, equation 1).
 
     Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.masking.block import Block
@@ -19,10 +19,11 @@ from mimgen.methods.ccvit.replacement import choose_visible, paste
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import CodeTarget, PixelTarget
 from mimgen.tokenizers import Tokenizer
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask
 
 
-class CCViT(nn.Module):
+class CCViT(Trainable):
     """Objective: loss = cross-entropy of the codes + mean squared error of the pixels (CCViT, section 3.3).
 
     Args:

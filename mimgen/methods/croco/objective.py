@@ -10,7 +10,7 @@ Both views must be cut and mirrored together, or their geometry is lost; colours
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimgen.data.transforms.colours import NUMBERS, Colours
 from mimgen.decoders.cross_attention import CrossViewDecoder
@@ -19,10 +19,11 @@ from mimgen.methods.croco.encoder import CrossViewVit
 from mimgen.methods.mim import Masking
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask
 
 
-class CroCo(nn.Module):
+class CroCo(Trainable):
     """Objective: mean over masked patches of the first view of the target's distance (CroCo, equation 2).
 
     Args:

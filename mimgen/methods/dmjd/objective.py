@@ -21,6 +21,7 @@ from mimgen.methods.dmjd.branch import VisibleBranch
 from mimgen.methods.mim import Decoder
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask, SampleRNG
 
 Distance = Literal["squared", "absolute", "smooth"]
@@ -28,7 +29,7 @@ Views = Callable[[tuple[int, int], SampleRNG], tuple[Mask, Mask]]
 BETA = 2.0  # where the smooth distance turns from squared to absolute
 
 
-class DMJD(nn.Module):
+class DMJD(Trainable):
     """Objective: L = L_hidden + theta L_visible over two views (DMJD, equation 6).
 
     Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
@@ -18,10 +18,11 @@ from mimgen.errors import UserError
 from mimgen.methods.hap.masking import BODY, Parts, part_patches
 from mimgen.ops.distributed import distributed_mean, gather_rows, world_size
 from mimgen.targets import PixelTarget
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask, Tokens
 
 
-class HAP(nn.Module):
+class HAP(Trainable):
     """Objective: reconstruction of both views + weight * alignment of their class tokens (HAP, equation 4).
 
     Args:

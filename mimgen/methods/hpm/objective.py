@@ -24,6 +24,7 @@ from mimgen.methods.hpm.ranking import order_loss, ranked, value_loss
 from mimgen.methods.moving_average import Momentum, MovingAverage
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask, SampleRNG
 
 
@@ -63,7 +64,7 @@ class Step:
     predicted_loss: Tensor
 
 
-class HPM(nn.Module):
+class HPM(Trainable):
     """Objective: reconstruction + prediction of its loss (HPM, equation 5).
 
     Args:

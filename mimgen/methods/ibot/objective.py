@@ -21,6 +21,7 @@ from mimgen.methods.ibot.head import PrototypeHead
 from mimgen.methods.ibot.prototypes import Centre, Temperature, across_views, entropy_metrics
 from mimgen.methods.moving_average import Momentum, MovingAverage
 from mimgen.ops.distributed import distributed_mean
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask, SampleRNG, mix_seed
 
 
@@ -53,7 +54,7 @@ class IBOTNetwork(nn.Module):
         return IBOTOutput(features[:, 0], features[:, 1:], tokens.attention[0] if attention else None)
 
 
-class IBOT(nn.Module):
+class IBOT(Trainable):
     """Objective: cross-entropy across views + cross-entropy of masked patches (iBOT, equations 2 and 3).
 
     The centres move after the loss of the same step, the teacher after the optimiser's.

@@ -8,7 +8,7 @@ smooth distance on all patches, for the pyramid and for an earlier block.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimgen.decoders.pyramid import FeatureHeads
 from mimgen.encoders.hivit import HiVitEncoder
@@ -17,6 +17,7 @@ from mimgen.masking.block import Block
 from mimgen.methods.mim import MIM, Masking
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask
 
 
@@ -29,7 +30,7 @@ class ITPN(MIM):
         return self.decoder(encoder.pyramid(images, mask), mask)
 
 
-class ITPNDistillation(nn.Module):
+class ITPNDistillation(Trainable):
     """Objective: the pyramid and an earlier block predict a teacher's features (iTPN, section 3).
 
     Args:

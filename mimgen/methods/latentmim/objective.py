@@ -13,17 +13,18 @@ from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.methods.latentmim.gaps import without_gaps
 from mimgen.methods.latentmim.networks import LatentDecoder, LatentVit
 from mimgen.methods.mim import Masking
 from mimgen.methods.moving_average import Momentum, MovingAverage
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask, SampleRNG
 
 
-class LatentMIM(nn.Module):
+class LatentMIM(Trainable):
     """Objective: patch InfoNCE + weight * squared distances of mean similarities (LatentMIM, equations 3 and 4).
 
     Args:

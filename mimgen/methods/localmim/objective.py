@@ -19,10 +19,11 @@ from mimgen.methods.localmim.decoders import LocalDecoder, at_scale
 from mimgen.methods.mim import Masking
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask
 
 
-class LocalMIM(nn.Module):
+class LocalMIM(Trainable):
     """Objective: L = sum over taps of sum(M distance) / sum(M) at the scale of the tap (LocalMIM, equation 4).
 
     Args:

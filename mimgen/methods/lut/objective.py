@@ -21,6 +21,7 @@ from mimgen.masking.disjoint import Disjoint
 from mimgen.methods.moving_average import Momentum, MovingAverage
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
+from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask, SampleRNG, Tokens
 
 Views = Callable[[Tensor, SampleRNG], tuple[Tensor, Tensor]]
@@ -62,7 +63,7 @@ class LUTOutput:
     teacher: Tensor
 
 
-class LUT(nn.Module):
+class LUT(Trainable):
     """Objective: MAE's loss + context_weight times the distance of the views' vectors (LUT, section 3).
 
     Args:

@@ -17,7 +17,7 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 APPS = sorted((ROOT / "apps").rglob("*.py"))
 
 FLOORS = {
-    "types": 0, "errors": 0, "files": 0, "bundled": 0, "papers": 0, "ops": 0,
+    "types": 0, "errors": 0, "files": 0, "bundled": 0, "configs": 0, "papers": 0, "ops": 0,
     "pretrained": 1, "checkpoints": 2,
     "layers": 3, "masking": 3, "sampling": 3, "data": 3, "training": 4,
     "encoders": 5, "decoders": 6,

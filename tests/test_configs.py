@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.errors import UserError
 from mimgen.recipes import Build, Pretrain, Run, TrainFlags, TrainGenerator
 

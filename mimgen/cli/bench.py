@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.cli.options import parse
 
 __all__ = ["main"]

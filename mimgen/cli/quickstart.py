@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.cli.options import parse
 from mimgen.errors import UserError
 from mimgen.recipes.planning import steps_that_fit

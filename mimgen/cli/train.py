@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.cli.options import parse
 from mimgen.errors import UserError
 from mimgen.ops.launch import is_main_process

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mimgen import configs
 from mimgen.analysis import attention_heatmap, has_attention, overlay, resting
 from mimgen.analysis.encoder import level_grid
 from mimgen.analysis.mask_images import masked_images, predicted_pixels, reconstructed
-from mimgen.cli import configs
 from mimgen.cli.options import parse
 from mimgen.errors import UserError
 from mimgen.methods import MIM

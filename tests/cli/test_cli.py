@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.cli import main as cli
 from mimgen.cli.help import COMMANDS
 

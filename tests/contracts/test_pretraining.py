@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.data import Dataset
 from mimgen.data.loader import collate
 from mimgen.encoders import VitEncoder

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.pipelines import TextToImage
 from mimgen.recipes import TrainGenerator
 from mimgen.tokenizers import ConvTokenizer

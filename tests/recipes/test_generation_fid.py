@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.errors import UserError
 from mimgen.evaluation import fid
 from mimgen.pipelines import TextToImage

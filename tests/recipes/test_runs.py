@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.data import Dataset
 from mimgen.data.cache.codes import key_of
 from mimgen.data.cache.codes_folder import cache_codes

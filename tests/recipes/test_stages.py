@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.encoders import CachedText
 from mimgen.encoders.text_cache import cache_text, encoder_hash
 from mimgen.errors import UserError

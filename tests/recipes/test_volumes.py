@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.recipes.volumes import Volumes
 
 

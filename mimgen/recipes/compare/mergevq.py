@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.cli.options import parse
 from mimgen.errors import UserError
 from mimgen.recipes.compare.rows import Row, made_once, mean_range, numbers, table

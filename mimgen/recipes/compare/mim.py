@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.cli.options import parse
 from mimgen.errors import UserError
 from mimgen.recipes.compare.mim_folds import folds

@@ -8,7 +8,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.cli.options import parse
 from mimgen.errors import UserError
 from mimgen.probing.kinds import VECTORS, check_probes

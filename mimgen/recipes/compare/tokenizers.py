@@ -8,7 +8,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.cli.options import choose, parse
 from mimgen.errors import UserError
 from mimgen.recipes.compare.rows import Row, made_once, mean_range, numbers, table

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.decoders.pyramid import FeatureHeads, PyramidDecoder
 from mimgen.encoders.hivit import HiVitEncoder
 from mimgen.encoders.plain import HogEncoder

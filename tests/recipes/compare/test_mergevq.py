@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.errors import UserError
 from mimgen.methods import Reconstruction
 from mimgen.recipes import DataConfig, TrainTokenizer

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from mimgen.cli import configs
+from mimgen import configs
 from mimgen.errors import UserError
 from mimgen.probing.open import open_encoder
 from mimgen.recipes import DataConfig

@@ -12,27 +12,28 @@ from collections.abc import Callable
 from dataclasses import MISSING, field, fields, make_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any, get_type_hints
 
-from mimgen.cli.options import choose
-from mimgen.errors import UserError
+from mimgen.errors import UserError, unknown_name
 
-if TYPE_CHECKING:
-    from mimgen.recipes import Run, TrainingRun
-
-__all__ = ["arguments_of", "experiment", "names", "source", "summary", "training"]
+__all__ = ["arguments_of", "experiment", "load_package", "names", "source", "summary", "training"]
 
 PACKAGE = "mimgen_configs"
+COMPARE = "compare"  # the folder whose configs compare many runs
 # an argument's description in a docstring without its indent, and the lines that continue with it
 DESCRIBED = re.compile(r"^    (\w+):.*(?:\n {8}.*)*", re.MULTILINE)
 
 
-def names() -> dict[str, str]:
-    """Module of every config by its name; imports no config."""
-    root = _package()
+def names(*folders: str) -> dict[str, str]:
+    """Module of every config by its name; imports no config.
+
+    Args:
+        folders: those of configs/ to look into; by default all whose configs make one run, which leaves out compare.
+    """
+    root = load_package()
     found = {}
     for folder in pkgutil.iter_modules(root.__path__):
-        if not folder.ispkg:
+        if not folder.ispkg or (folder.name not in folders if folders else folder.name == COMPARE):
             continue
         package = importlib.import_module(f"{PACKAGE}.{folder.name}")
         for module in pkgutil.iter_modules(package.__path__):
@@ -40,28 +41,32 @@ def names() -> dict[str, str]:
     return found
 
 
-def experiment(name: str) -> Callable[..., Run]:
+def experiment(name: str, *folders: str) -> Callable[..., Any]:
     """The function `experiment` of the config `name`; its arguments are the command-line flags.
 
     Flags that every training has, which the config itself takes as one `TrainFlags`, are arguments like its own.
 
+    Args:
+        name: of the config.
+        folders: where it is looked for; see `names`.
+
     Raises:
         UserError: there is no such config; the message names the nearest.
     """
-    module = importlib.import_module(names()[choose(name, list(names()), "config")])
-    return _flat(module.experiment)
+    known = names(*folders)
+    if name not in known:
+        raise unknown_name("config", name, known)
+    return _flat(importlib.import_module(known[name]).experiment)
 
 
-def training(name: str, **arguments: Any) -> TrainingRun:
+def training(name: str, **arguments: Any) -> Any:
     """The run of the config `name` with `arguments`.
 
     Raises:
         UserError: there is no such config, or it computes its result without training.
     """
-    from mimgen.recipes import Build
-
     run = experiment(name)(**arguments)
-    if isinstance(run, Build):
+    if not hasattr(run, "settings"):  # of the training loop
         raise UserError(f"{name} is computed, not trained; choose a config that is trained, such as vqgan")
     return run
 
@@ -71,14 +76,14 @@ def source(name: str) -> str:
     return inspect.getsource(importlib.import_module(names()[name]))
 
 
-def summary(name: str) -> str:
+def summary(name: str, *folders: str) -> str:
     """First line of a config's docstring, read without importing it."""
-    spec = importlib.util.find_spec(names()[name])
+    spec = importlib.util.find_spec(names(*folders)[name])
     text = Path(spec.origin).read_text("utf-8") if spec is not None and spec.origin else ""
     return text.split('"""')[1].strip().splitlines()[0] if text.count('"""') > 1 else ""
 
 
-def arguments_of(function: Callable[..., Run]) -> type:
+def arguments_of(function: Callable[..., Any]) -> type:
     """A dataclass with the arguments of `function` and `out`, for the command line."""
     hints = get_type_hints(function)
     fields: list[tuple[str, Any, Any]] = []
@@ -94,33 +99,32 @@ def arguments_of(function: Callable[..., Run]) -> type:
     return kind
 
 
-def _flat(function: Callable[..., Run]) -> Callable[..., Run]:
+def _flat(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` with the fields of `TrainFlags` in the place of its argument `common`, where it has one."""
-    from mimgen.recipes import TrainFlags
-
     hints = get_type_hints(function)
     if "common" not in hints:
         return function
+    shared_flags = hints["common"]
     parameters = inspect.signature(function).parameters.values()
     own = [each.replace(annotation=hints[each.name]) for each in parameters if each.name != "common"]
-    types, kind = get_type_hints(TrainFlags), inspect.Parameter.KEYWORD_ONLY
+    types, kind = get_type_hints(shared_flags), inspect.Parameter.KEYWORD_ONLY
     shared = [
         inspect.Parameter(each.name, kind, default=each.default, annotation=types[each.name])
-        for each in fields(TrainFlags)
+        for each in fields(shared_flags)
     ]
     arguments = [*own, *shared]
     signature = inspect.Signature(arguments, return_annotation=hints["return"])
 
-    def flat(*positional: Any, **named: Any) -> Run:
+    def flat(*positional: Any, **named: Any) -> Any:
         try:
             bound = signature.bind(*positional, **named).arguments
         except TypeError as error:
             raise TypeError(f"{function.__name__}() {error}") from None
-        common = TrainFlags(**{each.name: bound.pop(each.name) for each in shared if each.name in bound})
+        common = shared_flags(**{each.name: bound.pop(each.name) for each in shared if each.name in bound})
         return function(**bound, common=common)
 
     flat.__name__, flat.__module__ = function.__name__, function.__module__
-    flat.__doc__ = _flat_text(inspect.getdoc(function) or "", inspect.getdoc(TrainFlags) or "")
+    flat.__doc__ = _flat_text(inspect.getdoc(function) or "", inspect.getdoc(shared_flags) or "")
     flat.__annotations__ = {each.name: each.annotation for each in arguments} | {"return": hints["return"]}
     flat.__signature__ = signature  # type: ignore[attr-defined]
     return flat
@@ -135,13 +139,13 @@ def _flat_text(text: str, shared: str) -> str:
     return text.replace(own["common"], "\n".join(entries))
 
 
-def _package() -> ModuleType:
+def load_package() -> ModuleType:
     """The package of configs: installed, or the folder configs/ beside the sources."""
     try:
         return importlib.import_module(PACKAGE)
     except ModuleNotFoundError:
         pass
-    folder = Path(__file__).resolve().parents[2] / "configs"
+    folder = Path(__file__).resolve().parents[1] / "configs"
     spec = importlib.util.spec_from_file_location(
         PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )

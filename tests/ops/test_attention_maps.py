@@ -27,7 +27,7 @@ def test_uniform_attention_reaches_the_grid_mean_and_tells_nothing() -> None:
     pairs = [math.dist((a // 3, a % 3), (b // 3, b % 3)) for a in range(9) for b in range(9)]
     expected = 8 * sum(pairs) / 81
     assert attention_distance(maps, (3, 3), 8).flatten().tolist() == pytest.approx([expected] * 6)
-    assert attention_nmi(maps).abs().max() < 1e-12
+    assert attention_nmi(maps).abs().max() < 1e-9
     assert head_similarity(maps).tolist() == pytest.approx([1, 1])
 
 

@@ -56,7 +56,8 @@ def test_a_line_is_the_fid_of_the_images_it_states(tmp_path: Path) -> None:
     true = torch.stack([dataset[i].image for i in range(5)]).float() / 255  # type: ignore[index]
     with pytest.warns(UserWarning, match="no full rank"):
         expected = fid(made, true)["fid"]
-    assert line["fid"] == pytest.approx(expected, rel=1e-9)
+    # Roots of the eigenvalues that are zero but for rounding: no more digits hold on every processor.
+    assert line["fid"] == pytest.approx(expected, rel=1e-5)
     assert (line["step"], line["n"], line["references_n"]) == (4, 7, 5)
     assert requested == [f"image {i % 5}" for i in range(7)]
     assert (tmp_path / REFERENCE).is_file()

@@ -47,7 +47,7 @@ def test_fid_of_isotropic_sets() -> None:
     """FID = F shift^2 + F (s1 - s2)^2 for covariances s1^2 I and s2^2 I."""
     found = generation_scores(features(axes(3.0, 1.0)), features(axes(1.0)), ("fid",)).scores["fid"]
     spread = math.sqrt(2 / 3)
-    assert found == pytest.approx(2 * 1.0 + 2 * (3 * spread - spread) ** 2, rel=1e-12)
+    assert found == pytest.approx(2 * 1.0 + 2 * (3 * spread - spread) ** 2, rel=1e-9)
 
 
 def test_kid_is_the_unbiased_polynomial_mmd() -> None:
@@ -62,8 +62,8 @@ def test_kid_is_the_unbiased_polynomial_mmd() -> None:
 
     expected = off(kernel(x, x)) + off(kernel(y, y)) - 2 * float(kernel(x, y).mean())
     found = generation_scores(features(x), features(y), ("kid",))
-    assert found.scores["kid"] == pytest.approx(expected, rel=1e-10)
-    assert found.scores["kid_std"] == pytest.approx(0, abs=1e-12)
+    assert found.scores["kid"] == pytest.approx(expected, rel=1e-9)
+    assert found.scores["kid_std"] == pytest.approx(0, abs=1e-9)
     assert found.protocol["kid_subset_size"] == 6
     assert any("instead of 1000" in note for note in found.warnings)
     assert any("whole set" in note for note in found.warnings)

@@ -27,8 +27,8 @@ def test_batches_give_the_moments_of_the_whole(sizes: tuple[int, ...]) -> None:
     whole = rows(50, offset=3.0)
     found = merge_all(Moments.of(part) for part in whole.split(sizes))
     assert found.count == 50
-    np.testing.assert_allclose(found.mean.numpy(), whole.numpy().mean(0), rtol=1e-13)
-    np.testing.assert_allclose(found.covariance.numpy(), np.cov(whole.numpy(), rowvar=False), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found.mean.numpy(), whole.numpy().mean(0), rtol=1e-11)
+    np.testing.assert_allclose(found.covariance.numpy(), np.cov(whole.numpy(), rowvar=False), rtol=1e-11, atol=1e-13)
 
 
 def test_large_offsets_do_not_eat_the_covariance() -> None:
@@ -44,7 +44,7 @@ def test_float32_features_are_summed_in_float64() -> None:
     whole = (rows(300, offset=1000.0)).float()
     found = merge_all(Moments.of(part) for part in whole.split(7))
     assert found.mean.dtype == found.scatter.dtype == torch.float64
-    np.testing.assert_allclose(found.mean.numpy(), whole.double().numpy().mean(0), rtol=1e-14)
+    np.testing.assert_allclose(found.mean.numpy(), whole.double().numpy().mean(0), rtol=1e-11)
 
 
 def test_bad_features_are_named() -> None:

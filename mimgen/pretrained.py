@@ -1,13 +1,14 @@
-"""The base of every saved part: a module that remembers its constructor's arguments.
+"""Saving modules to folders and loading whatever a folder holds.
 
-A saved part is a folder in the layout of diffusers: `config.json` with the constructor arguments
-and `diffusion_pytorch_model.safetensors`. The base class is our own because importing diffusers'
-costs longer than generating an image.
+The layout is that of diffusers: `config.json` with the constructor arguments and
+`diffusion_pytorch_model.safetensors`. The base class is our own because importing diffusers takes longer than
+generating an image.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -20,8 +21,50 @@ from torch import Tensor, nn
 from mimgen import __version__
 from mimgen.errors import UserError
 from mimgen.files import write_atomically
+from mimgen.ops.state_dicts import load_strictly
+
+__all__ = [
+    "WEIGHTS", "PretrainedModule",
+    "class_name", "class_of", "load_pretrained", "load_strictly", "loadable", "read_config",
+]  # fmt: skip
 
 WEIGHTS = "diffusion_pytorch_model"
+
+# Where a class lies whose folders do not say so: those that diffusers and transformers write under the names of
+# official releases, and our own from before config.json had "_module". New classes need no line here.
+_KNOWN: Mapping[str, str] = {
+    "AutoencoderKL": "mimgen.tokenizers.diffusers_models:DiffusersKL",
+    "CLIPTextModelWithProjection": "mimgen.encoders.clip:ClipTextEncoder",
+    "Transformer2DModel": "mimgen.generators.meissonic.model:MeissonicTransformer",
+    "VQModel": "mimgen.tokenizers.diffusers_models:DiffusersVQ",
+    "BeitEncoder": "mimgen.encoders.beit:BeitEncoder",
+    "BeitPretraining": "mimgen.methods.beitv2.network:BeitPretraining",
+    "ByteTextEncoder": "mimgen.encoders.text:ByteTextEncoder",
+    "CaeEncoder": "mimgen.methods.cae.networks:CaeEncoder",
+    "CentroidTokenizer": "mimgen.tokenizers.centroids:CentroidTokenizer",
+    "ConvTokenizer": "mimgen.tokenizers.conv:ConvTokenizer",
+    "ConvVitEncoder": "mimgen.methods.dmjd.encoder:ConvVitEncoder",
+    "CrossViewVit": "mimgen.methods.croco.encoder:CrossViewVit",
+    "HiVitEncoder": "mimgen.encoders.hivit:HiVitEncoder",
+    "IbotVit": "mimgen.methods.ibot.encoder:IbotVit",
+    "LatentVit": "mimgen.methods.latentmim.networks:LatentVit",
+    "LlamaGenVQ": "mimgen.tokenizers.llamagen.model:LlamaGenVQ",
+    "MaskTokenVit": "mimgen.encoders.mae:MaskTokenVit",
+    "MeissonicTransformer": "mimgen.generators.meissonic.model:MeissonicTransformer",
+    "MergeVQ": "mimgen.tokenizers.mergevq.model:MergeVQ",
+    "OpenMagvit2": "mimgen.tokenizers.magvit2.model:OpenMagvit2",
+    "ResNetEncoder": "mimgen.encoders.resnet:ResNetEncoder",
+    "ResidualTokenVit": "mimgen.methods.a2mim.encoder:ResidualTokenVit",
+    "SwinEncoder": "mimgen.encoders.swin:SwinEncoder",
+    "SwinV2Encoder": "mimgen.encoders.swin_v2:SwinV2Encoder",
+    "TiTok": "mimgen.tokenizers.titok.model:TiTok",
+    "TiTokLegacy": "mimgen.tokenizers.titok.proxy:TiTokLegacy",
+    "TiTokProxy": "mimgen.tokenizers.titok.proxy:TiTokProxy",
+    "VeilingVit": "mimgen.methods.hpm.networks:MaskedVisibleViT",
+    "VitEncoder": "mimgen.encoders.vit:VitEncoder",
+    "VolumeVit": "mimgen.methods.hiendmae.encoder:VolumeVit",
+    "VqKd": "mimgen.tokenizers.vqkd.model:VqKd",
+}
 
 
 class PretrainedModule(nn.Module):
@@ -58,7 +101,8 @@ class PretrainedModule(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: _stored(value, dtype) for name, value in self.state_dict().items()}
         write_atomically(folder / f"{WEIGHTS}.safetensors", save(tensors, metadata={"format": "pt"}))
-        config = {"_class_name": type(self).__name__, "_mimgen_version": __version__, **self.config}
+        kind = {"_class_name": type(self).__name__, "_module": type(self).__module__}
+        config = {**kind, "_mimgen_version": __version__, **self.config}
         write_atomically(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
     @classmethod
@@ -87,14 +131,11 @@ class PretrainedModule(nn.Module):
 
     @classmethod
     def _arguments(cls, folder: Path) -> dict[str, Any]:
-        path = folder / "config.json"
-        if not path.is_file():
-            raise UserError(f"{folder} holds no config.json: pass the folder of a saved {cls.__name__}")
-        config = json.loads(path.read_text(encoding="utf-8"))
-        if "_mimgen_version" in config and config.get("_class_name") != cls.__name__:
-            raise UserError(
-                f"{folder} holds a {config.get('_class_name')}: pass the folder of a saved {cls.__name__}"
-            )
+        config, path = read_config(folder, cls.__name__), folder / "config.json"
+        name = config.get("_class_name")
+        # before a class was renamed its folders had the name that the table still has
+        if "_mimgen_version" in config and name != cls.__name__ and _KNOWN.get(str(name)) != _position(cls):
+            raise UserError(f"{folder} holds a {name}: pass the folder of a saved {cls.__name__}")
         known = inspect.signature(cls.__init__).parameters
         unknown = [name for name in config if not name.startswith("_") and name not in known]
         if unknown:
@@ -119,24 +160,116 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Load a state dict; on any difference a `UserError` lists missing, unexpected and wrongly shaped keys."""
-    own = module.state_dict()
-    problems = {
-        "missing": [name for name in own if name not in tensors],
-        "unexpected": [name for name in tensors if name not in own],
-        "shape mismatch": [
-            f"{name} {list(tensors[name].shape)} instead of {list(own[name].shape)}"
-            for name in own
-            if name in tensors and tensors[name].shape != own[name].shape
-        ],
-    }
-    found = "; ".join(
-        f"{len(names)} {kind}: {', '.join(names[:5])}" for kind, names in problems.items() if names
+def load_pretrained(
+    folder: str | Path, kind: Any = None, *, role: str = "model", variant: str | None = None
+) -> Any:
+    """Load the module that a folder holds, in evaluation mode and float32, whatever its class.
+
+    Args:
+        folder: as `save_pretrained`, diffusers or transformers wrote it.
+        kind: what it must be: a class, a runtime-checkable protocol such as `mimgen.tokenizers.Tokenizer`, or a
+            tuple of these; None for anything.
+        role: what it is wanted for; named in errors.
+        variant: reads `*.<variant>.safetensors`.
+
+    Raises:
+        UserError: no config.json, a class that is not known or not of `kind`, or files that do not load.
+    """
+    from safetensors import SafetensorError
+
+    folder, wanted = Path(folder), kind if isinstance(kind, tuple) else (kind,) if kind is not None else ()
+    found = class_of(folder)
+    refusal = UserError(
+        f"{folder} holds a {class_name(folder)}: as {role} a {' or '.join(each.__name__ for each in wanted)} is needed"
     )
-    if found:
-        raise UserError(f"{source} does not fit {type(module).__name__}: {found}")
-    module.load_state_dict(dict(tensors))
+    # a protocol is asked of the loaded module, for its attributes are not those of the class
+    plain = [each for each in wanted if not getattr(each, "_is_protocol", False)]
+    if wanted and len(plain) == len(wanted) and not issubclass(found, tuple(plain)):
+        raise refusal
+    try:
+        # only classes of releases know variants
+        module = found.from_pretrained(folder, **({} if variant is None else {"variant": variant}))
+    except (SafetensorError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{folder} does not load ({error}): is it complete, and was it changed?") from error
+    if wanted and not isinstance(module, wanted):
+        raise refusal
+    return module.eval()
+
+
+def class_name(folder: Path) -> str:
+    """The class that a folder's config.json names, ours or the official one; "?" where it names none.
+
+    Raises:
+        UserError: there is none, or it is not JSON.
+    """
+    config = read_config(folder)
+    return str(config.get("_class_name") or (config.get("architectures") or ["?"])[0])
+
+
+def class_of(folder: Path) -> Any:
+    """The class whose `from_pretrained` reads a folder.
+
+    Only modules of mimgen are imported, and only for a `PretrainedModule` or a class of the table above: a
+    configuration from elsewhere must not be able to run code.
+
+    Raises:
+        UserError: no config.json, or a class that is not known.
+    """
+    name, module = class_name(folder), str(read_config(folder).get("_module", ""))
+    position = f"{module}:{name}" if module.startswith("mimgen.") else _KNOWN.get(name, "")
+    found = _import(position)
+    if found is None and name in _KNOWN:  # of another version, in which the class lay elsewhere
+        position, found = _KNOWN[name], _import(_KNOWN[name])
+    if found is None or not (position in _KNOWN.values() or issubclass(found, PretrainedModule)):
+        where = f" of {module}" if module else ""
+        raise UserError(
+            f"{folder / 'config.json'} is of a {name}{where}, which this version of mimgen does not know: pass the "
+            "folder of a model that mimgen saved, or convert the release (`mimgen convert`)"
+        )
+    return found
+
+
+def loadable(kind: type) -> bool:
+    """Whether `load_pretrained` finds the class `kind` in a folder that it saved."""
+    return _position(kind) in _KNOWN.values() or (
+        issubclass(kind, PretrainedModule) and kind.__module__.startswith("mimgen.")
+    )
+
+
+def _position(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__name__}"
+
+
+def _import(position: str) -> Any:
+    """The class at "module:Class"; None where there is none."""
+    module, _, name = position.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name, None) if module else None
+    except ModuleNotFoundError as error:
+        if not module.startswith(str(error.name)):
+            raise  # a library is missing, which says more
+        return None
+    return found if isinstance(found, type) else None
+
+
+def read_config(folder: Path, kind: str = "model") -> dict[str, Any]:
+    """config.json of a folder; `kind` names in errors what is expected.
+
+    Raises:
+        UserError: there is none, or it is not a JSON dictionary.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no config.json: pass the folder of a saved {kind}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not the JSON of a saved {kind} ({error})") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not the JSON of a saved {kind} (it holds a {type(config).__name__})")
+    return config
 
 
 def _stored(value: Tensor, dtype: torch.dtype | None) -> Tensor:

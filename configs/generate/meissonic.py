@@ -17,7 +17,6 @@ from mimgen.masking import CosineRate
 from mimgen.pipelines import Preset
 from mimgen.recipes import (
     DEFAULT_FLAGS,
-    DiscreteTokenizer,
     FidWatch,
     InitFrom,
     TrainFlags,
@@ -28,6 +27,7 @@ from mimgen.recipes import (
     value_or,
 )
 from mimgen.recipes.init_from import adapters, open_frozen
+from mimgen.tokenizers import Tokenizer
 from mimgen.training.lora import Layers
 
 TextEncoder = ByteTextEncoder | ClipTextEncoder | CachedText
@@ -233,7 +233,7 @@ def build(
     init_from: InitFrom | None,
     text_states: str | None,
     timestep_scale: float,
-    codes: DiscreteTokenizer,
+    codes: Tokenizer,
 ) -> MaskedTokens:
     """The objective of a size, around a tokenizer, with fresh weights or those of the start."""
     text_encoder = _text_encoder(size, frozen, init_from, text_states)
@@ -269,7 +269,7 @@ def _text_encoder(size: Size, frozen: Path | None, init_from: InitFrom | None, t
     )
 
 
-def _transformer(size: Size, text_encoder: TextEncoder, codes: DiscreteTokenizer) -> MeissonicTransformer:
+def _transformer(size: Size, text_encoder: TextEncoder, codes: Tokenizer) -> MeissonicTransformer:
     width = size.heads * size.head_width
     # a 1-D tokenizer has one row of ids: nothing to halve, and as many learned positions as ids
     row = getattr(codes, "grid", None)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from mimgen.masking import Block
 from mimgen.methods import CCViT
 from mimgen.methods.beitv2.network import BeitPretraining
-from mimgen.recipes import DEFAULT_FLAGS, DiscreteTokenizer, Pretrain, TrainFlags, choose_size
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size
 from mimgen.recipes.patch_codes import fit_patch_centroids, load_patch_codes
+from mimgen.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def experiment(
     settings = common.settings(chosen, betas=(0.9, 0.98), clip=3.0, ema=0.0)
 
     def build() -> CCViT:
-        codes: DiscreteTokenizer = (
+        codes: Tokenizer = (
             load_patch_codes(tokenizer, data_config, chosen.patch)
             if tokenizer
             else fit_patch_centroids(data_config, chosen.patch, chosen.codes, chosen.per_code)

@@ -64,7 +64,8 @@ class Arguments:
 
 
 MEASURES = ("reconstruction", "composition", "fid", "probe")
-OWN = {"generation": "evaluate_generation", "scenes": "evaluate_scenes", "compare": "compare"}
+# measures with flags of their own, each in the file named after it
+OTHERS = ("generation", "scenes", "compare")
 SCORED = {
     "reconstruction": ("psnr_mean_of_images", "psnr_of_mean_mse", "ssim", "l1", "codebook", "rfid"),
     "composition": ("generated", "floor", "ceiling"),
@@ -79,11 +80,11 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0
     name, *rest = arguments
-    if name in OWN:
-        module = importlib.import_module(f"mimgen.cli.{OWN[name]}")
+    choose(name, [*MEASURES, *OTHERS], "measure")
+    if name in OTHERS:
+        module = importlib.import_module("mimgen.cli." + ("compare" if name == "compare" else f"evaluate_{name}"))
         status: int = module.main(rest)
         return status
-    choose(name, [*MEASURES, *OWN], "measure")
     options = parse(Arguments, rest, f"mimgen evaluate {name}")
     if options.limit is not None and options.limit < 2:
         raise UserError(f"--limit {options.limit}: give at least 2")

@@ -158,9 +158,9 @@ def _encoder_closing(run: Pretrain, out: Path) -> str:
 
 
 def _tokenizer_closing(run: TrainTokenizer | Build, out: Path) -> str:
-    from mimgen.pipelines.parts import FEATURES_ONLY, class_in
+    from mimgen.tokenizers.open import decodes_images
 
-    if class_in(out / "tokenizer") in FEATURES_ONLY:
+    if not decodes_images(out / "tokenizer"):
         return (
             f"done: {out / 'tokenizer'}/\nIts codes stand for features: targets of masked image modelling, from which "
             "no image comes back."

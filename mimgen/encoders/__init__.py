@@ -10,7 +10,6 @@ from mimgen.encoders.hivit import HiVitEncoder, PyramidTokens
 from mimgen.encoders.mae import MaskTokenVit, mae_vit
 from mimgen.encoders.merging import Merging
 from mimgen.encoders.neck import Neck
-from mimgen.encoders.own import OWN, saved_encoder
 from mimgen.encoders.patch_teachers import PatchTeacher, open_patch_teacher
 from mimgen.encoders.plain import HogEncoder, PixelEncoder
 from mimgen.encoders.resnet import ResNetEncoder
@@ -22,7 +21,6 @@ from mimgen.encoders.text_cache import CachedText
 from mimgen.encoders.vit import VitEncoder
 
 __all__ = [
-    "OWN",
     "BeitEncoder",
     "ByteTextEncoder",
     "CachedText",
@@ -50,5 +48,4 @@ __all__ = [
     "open_teacher",
     "open_timm",
     "open_transformers",
-    "saved_encoder",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from mimgen.types import Tokens
 __all__ = ["Encoder"]
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """What can be probed and analysed.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,9 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.encoders.contract import Encoder
-from mimgen.encoders.own import saved_encoder
 from mimgen.encoders.teachers import TransformersTeacher, open_teacher
-from mimgen.errors import UserError
 from mimgen.types import Tokens
 
 
@@ -69,15 +66,9 @@ def open_patch_teacher(folder: str | Path, size: int | None = None) -> PatchTeac
     Raises:
         UserError: no such folder, another kind of model, or files that do not load.
     """
-    path = Path(folder) / "config.json"
-    if not path.is_file():
-        raise UserError(f"{folder} holds no config.json: pass the folder of a saved encoder, CLIP or DINOv2")
-    config = json.loads(path.read_text(encoding="utf-8"))
-    encoder = saved_encoder(config, folder)
-    if encoder is not None:
-        return encoder
     teacher = open_teacher(folder, size)
-    assert isinstance(teacher, TransformersTeacher), "encoders of ours were opened above"
+    if not isinstance(teacher, TransformersTeacher):
+        return cast(Encoder, teacher.encoder)
     return PatchTeacher(teacher, _projection(Path(folder)))
 
 

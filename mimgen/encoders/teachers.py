@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD, VitEncoder
+from mimgen.encoders.contract import Encoder
+from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
+from mimgen.pretrained import load_pretrained, read_config
 from mimgen.types import Tokens
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -108,22 +110,19 @@ def open_teacher(folder: str | Path, size: int | None = None) -> Teacher:
 
     Args:
         folder: a saved DINOv2 or CLIP of transformers (`config.json` and `model.safetensors`), or a saved
-            `VitEncoder`.
+            encoder of ours.
         size: side in pixels that images are resized to; None for 224, or less where the model was made for
             less, and for the size of the images with an encoder of ours.
 
     Raises:
         UserError: no such folder, another kind of model, or files that do not load.
     """
-    path = Path(folder) / "config.json"
-    if not path.is_file():
-        raise UserError(f"{folder} holds no config.json: pass the folder of a saved DINOv2, CLIP or VitEncoder")
-    config = json.loads(path.read_text(encoding="utf-8"))
-    if config.get("_class_name") == "VitEncoder":
-        return Teacher(VitEncoder.from_pretrained(folder), size)
-    kind = str(config.get("model_type"))
+    config = read_config(Path(folder))
+    if "model_type" not in config:
+        return Teacher(load_pretrained(folder, Encoder, role="teacher"), size)
+    kind = str(config["model_type"])
     if not kind.startswith(("dinov2", "clip")):
-        raise UserError(f"{path} describes a {kind} model: a teacher is a dinov2, a clip or a VitEncoder")
+        raise UserError(f"{folder} holds a {kind} model: a teacher is a dinov2, a clip or an encoder of ours")
     model = _load(Path(folder), kind)
     mean, std = _channels(Path(folder), kind)
     if size is None:

@@ -168,10 +168,7 @@ def _is_teacher(folder: Path) -> bool:
         config_content = json.loads(config.read_text("utf-8"))
     except ValueError as error:
         raise UserError(f"{config} is damaged ({error}): save the model again") from None
-    return (
-        str(config_content.get("model_type")).startswith(("dinov2", "clip"))
-        or config_content.get("_class_name") == "VitEncoder"
-    )
+    return str(config_content.get("model_type")).startswith(("dinov2", "clip")) or "model_type" not in config_content
 
 
 def _holds_images(folder: Path) -> bool:

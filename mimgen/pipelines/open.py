@@ -63,8 +63,8 @@ def open_tokenizer(
     """
     import torch
 
-    from mimgen.recipes import load_image_quantizer, load_tokenizer
     from mimgen.tokenizers import Tokenizer
+    from mimgen.tokenizers.open import load_image_quantizer, load_tokenizer
 
     if pixels is not None and pixels < 1:
         raise UserError(f"{flag} {pixels}: give the side of the images in pixels, such as 64")

@@ -1,59 +1,23 @@
-"""The parts of a saved pipeline: which class a folder holds, and how to save and load it."""
+"""The parts of a saved pipeline: how to save and load them, and the grid of tokens that they share."""
 
 from __future__ import annotations
 
-import importlib
-import json
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mimgen.encoders import ByteTextEncoder, ClipTextEncoder
 from mimgen.errors import UserError
-from mimgen.pretrained import PretrainedModule
+from mimgen.generators import MeissonicTransformer
+from mimgen.pretrained import PretrainedModule, load_pretrained, loadable
+from mimgen.tokenizers import Tokenizer
+from mimgen.tokenizers.open import load_tokenizer
 
-__all__ = [
-    "FEATURES_ONLY", "KINDS", "PART_NAMES",
-    "check_grid", "class_in", "load_part", "open_part", "save_part", "token_grid",
-]  # fmt: skip
+__all__ = ["PART_NAMES", "check_grid", "load_part", "save_part", "token_grid"]
 
-# A class by where it is: the name that config.json gives -> (module, class). The modules are imported
-# when a folder of theirs is opened, because some bring libraries that take long to import.
-Kinds = Mapping[str, tuple[str, str]]
-
-TOKENIZERS: Kinds = {
-    "ConvTokenizer": ("mimgen.tokenizers.conv", "ConvTokenizer"),
-    "VQModel": ("mimgen.tokenizers.diffusers_models", "DiffusersVQ"),
-    "OpenMagvit2": ("mimgen.tokenizers.magvit2.model", "OpenMagvit2"),
-    "MergeVQ": ("mimgen.tokenizers.mergevq", "MergeVQ"),
-    "LlamaGenVQ": ("mimgen.tokenizers.llamagen.model", "LlamaGenVQ"),
-    "TiTok": ("mimgen.tokenizers.titok", "TiTok"),
-    "TiTokLegacy": ("mimgen.tokenizers.titok", "TiTokLegacy"),
-    "CentroidTokenizer": ("mimgen.tokenizers.centroids", "CentroidTokenizer"),
-}
-# codes that stand for features, from which no image comes back: targets, but nothing to generate with
-FEATURES_ONLY: Kinds = {
-    "VqKd": ("mimgen.tokenizers.vqkd.model", "VqKd"),
-    "TiTokProxy": ("mimgen.tokenizers.titok", "TiTokProxy"),
-}
-# latents instead of codes
-CONTINUOUS: Kinds = {"AutoencoderKL": ("mimgen.tokenizers.diffusers_models", "DiffusersKL")}
-
-# name of the part -> the classes it can be
-KINDS: Mapping[str, Kinds] = {
-    "transformer": {
-        "MeissonicTransformer": ("mimgen.generators", "MeissonicTransformer"),
-        "Transformer2DModel": ("mimgen.generators", "MeissonicTransformer"),  # what the release calls it
-    },
-    "vqvae": TOKENIZERS,
-    "text_encoder": {
-        "ByteTextEncoder": ("mimgen.encoders", "ByteTextEncoder"),
-        "CLIPTextModelWithProjection": ("mimgen.encoders", "ClipTextEncoder"),
-    },
-}
-PART_NAMES = tuple(KINDS)
+PART_NAMES = ("transformer", "vqvae", "text_encoder")
 
 
 def load_part(name: str, folder: Path, variant: str | None = None) -> Any:
@@ -69,7 +33,16 @@ def load_part(name: str, folder: Path, variant: str | None = None) -> Any:
     """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds no config.json: the pipeline's part {name} is missing")
-    return open_part(folder, KINDS[name], name, variant or _only_variant(folder))
+    variant = variant or _only_variant(folder)
+    if name == "vqvae":
+        return load_tokenizer(folder, role=name, variant=variant)
+    return load_pretrained(folder, _wanted(name), role=name, variant=variant)
+
+
+def _wanted(name: str) -> Any:
+    """What the part `name` has to be."""
+    text = (ByteTextEncoder, ClipTextEncoder)
+    return {"transformer": MeissonicTransformer, "vqvae": Tokenizer, "text_encoder": text}[name]
 
 
 def _only_variant(folder: Path) -> str | None:
@@ -78,59 +51,13 @@ def _only_variant(folder: Path) -> str | None:
     return "fp16" if names and all(".fp16." in name for name in names) else None
 
 
-def open_part(folder: Path, kinds: Kinds, role: str, variant: str | None = None) -> Any:
-    """Load whichever of the classes `kinds` the folder holds.
-
-    Args:
-        folder: has a config.json.
-        kinds: the classes allowed.
-        role: what the part is wanted for; named in errors.
-        variant: reads `*.<variant>.safetensors`.
-
-    Raises:
-        UserError: the folder is of another class.
-    """
-    kind = class_in(folder)
-    if kind not in kinds:
-        reason = ": its codes stand for features, from which no image comes back" if kind in FEATURES_ONLY else ""
-        reason = ": it has latents and no codes" if kind in CONTINUOUS else reason
-        raise UserError(
-            f"{folder / 'config.json'} is of a {kind}{reason}. As {role} one of {', '.join(kinds)} is needed"
-        )
-    from safetensors import SafetensorError
-
-    try:
-        # only classes of releases know variants
-        options = {} if variant is None else {"variant": variant}
-        return _class(kinds[kind]).from_pretrained(folder, **options)
-    except (SafetensorError, TypeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{folder} does not load ({error}): is it complete, and was it changed?") from error
-
-
-def class_in(folder: Path) -> str:
-    """The class that a folder's config.json names; "?" where it names none.
-
-    Raises:
-        UserError: config.json is no JSON.
-    """
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        return str(config.get("_class_name") or (config.get("architectures") or ["?"])[0])
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{path} is not the JSON of a saved part ({error})") from error
-
-
 def save_part(name: str, part: Any, folder: Path, dtype: torch.dtype | None) -> list[str]:
     """Save a part and return its [module, class] for model_index.json.
 
     Raises:
         UserError: the part's class cannot be loaded back as `name`.
     """
-    known = [entry[1] for entry in KINDS[name].values()]
-    if type(part).__name__ not in known or type(part) is not _class(_entry(name, type(part).__name__)):
+    if not isinstance(part, _wanted(name)) or not loadable(type(part)):
         raise UserError(f"a {type(part).__name__} cannot be saved as {name} of a pipeline folder")
     if isinstance(part, PretrainedModule):
         part.save_pretrained(folder, dtype=dtype)
@@ -183,12 +110,3 @@ def check_grid(transformer: Any, grid: tuple[int, int]) -> None:
             f"{columns}",
             stacklevel=4,
         )
-
-
-def _entry(name: str, kind: str) -> tuple[str, str]:
-    return next(entry for entry in KINDS[name].values() if entry[1] == kind)
-
-
-def _class(entry: tuple[str, str]) -> Any:
-    module, name = entry
-    return getattr(importlib.import_module(module), name)

@@ -9,8 +9,8 @@ from typing import Any
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
 from mimgen.generators.meissonic.text_sampling import check_scheduler, released_preset
-from mimgen.pipelines.parts import class_in
 from mimgen.pipelines.presets import Preset
+from mimgen.pretrained import class_name
 
 RELEASED_CLASS = "Transformer2DModel"
 
@@ -18,7 +18,7 @@ RELEASED_CLASS = "Transformer2DModel"
 def is_released(folder: Path) -> bool:
     """Whether `folder` has the layout of the release, which says so in the transformer's configuration."""
     transformer = folder / "transformer"
-    return (transformer / "config.json").is_file() and class_in(transformer) == RELEASED_CLASS
+    return (transformer / "config.json").is_file() and class_name(transformer) == RELEASED_CLASS
 
 
 def read_released(folder: Path, transformer: MeissonicTransformer) -> Preset:

@@ -220,8 +220,8 @@ def _generator(spec: str, pixels: int | None) -> _FoundEncoder:
 
 
 def _tokenizer(folder: Path, pixels: int | None, name: str, codes: bool = False) -> _FoundEncoder:
-    from mimgen.recipes import load_image_quantizer
     from mimgen.tokenizers import TokenizerEncoder
+    from mimgen.tokenizers.open import load_image_quantizer
 
     coder = load_image_quantizer(folder)
     side = pixels or trained_at(folder) or getattr(coder, "image_size", None)
@@ -233,7 +233,9 @@ def _tokenizer(folder: Path, pixels: int | None, name: str, codes: bool = False)
 
 def _folder(spec: str, pixels: int | None) -> _FoundEncoder:
     """A run, a pipeline, an encoder of ours, a model of transformers, or a tokenizer."""
-    from mimgen.encoders.own import saved_encoder
+    from mimgen.encoders import Encoder
+    from mimgen.pretrained import load_pretrained
+    from mimgen.tokenizers import ImageQuantizer
 
     path, _, after = spec.partition("@") if not Path(spec).exists() else (spec, "", "")
     root = Path(path)
@@ -243,16 +245,18 @@ def _folder(spec: str, pixels: int | None) -> _FoundEncoder:
         return _tokenizer(root, pixels, _name(root), codes=True)
     if any((candidate / "model_index.json").is_file() for candidate in (root, root / "pipeline")):
         return _generator(spec, pixels)
-    for candidate in (root, root / "encoder"):
-        config = _config(candidate)
-        encoder = saved_encoder(config, candidate)
-        if encoder is not None:
-            made_for = config.get("image_size", config.get("pixels", trained_at(root)))
-            side = made_for if isinstance(made_for, int) else max(made_for or [_USUAL])
-            return _FoundEncoder(encoder, _name(candidate), pixels or side, "encoder")
-        if "model_type" in config and "_class_name" not in config:
-            return _transformers(str(candidate), pixels)
     try:
+        for candidate in (root, root / "encoder"):
+            config = _config(candidate)
+            if "model_type" in config and "_class_name" not in config:
+                return _transformers(str(candidate), pixels)
+            if not config:
+                continue
+            module = load_pretrained(candidate, (Encoder, ImageQuantizer), role="encoder")
+            if isinstance(module, Encoder):
+                made_for = config.get("image_size", config.get("pixels", trained_at(root)))
+                side = made_for if isinstance(made_for, int) else max(made_for or [_USUAL])
+                return _FoundEncoder(module, _name(candidate), pixels or side, "encoder")
         return _tokenizer(root, pixels, _name(root))
     except UserError as error:
         raise UserError(f"{spec} holds no encoder ({error}); an encoder is one of\n{ENCODER_SPECS}") from error

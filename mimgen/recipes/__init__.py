@@ -12,14 +12,9 @@ from mimgen.recipes.generator import TrainGenerator
 from mimgen.recipes.init_from import InitFrom, open_text_encoder
 from mimgen.recipes.pretrain import Pretrain
 from mimgen.recipes.tokenizer import TrainTokenizer
-from mimgen.recipes.tokenizers import (
-    DiscreteTokenizer,
-    encoder_of,
-    load_image_quantizer,
-    load_tokenizer,
-    tokenize,
-)
+from mimgen.recipes.tokenizers import encoder_of, tokenize
 from mimgen.recipes.volumes import Volumes
+from mimgen.tokenizers.open import load_image_quantizer, load_tokenizer
 
 TrainingRun = TrainTokenizer | TrainGenerator | Pretrain
 Run = TrainingRun | Build
@@ -28,7 +23,6 @@ __all__ = [
     "DEFAULT_FLAGS",
     "Build",
     "DataConfig",
-    "DiscreteTokenizer",
     "FidWatch",
     "InitFrom",
     "Pretrain",

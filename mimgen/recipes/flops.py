@@ -32,7 +32,8 @@ def operations(run: Any) -> float:
     objective: nn.Module
     shown: Dataset = data
     if isinstance(run, TrainGenerator):
-        from mimgen.recipes.tokenizers import load_tokenizer, tokenize
+        from mimgen.recipes.tokenizers import tokenize
+        from mimgen.tokenizers.open import load_tokenizer
 
         tokenizer = load_tokenizer(cast(str, run.tokenizer))
         objective, shown = run.build(tokenizer), with_codes(data, tokenize(data, tokenizer))

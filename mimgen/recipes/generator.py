@@ -24,7 +24,8 @@ from mimgen.recipes.data_config import DataConfig, class_balanced, loader, previ
 from mimgen.recipes.generation_fid import FidWatch
 from mimgen.recipes.generator_data import Data, bucketed, check_has_scores, coded
 from mimgen.recipes.init_from import InitFrom, open_text_encoder
-from mimgen.recipes.tokenizers import DiscreteTokenizer, load_tokenizer
+from mimgen.tokenizers import Tokenizer
+from mimgen.tokenizers.open import load_tokenizer
 from mimgen.training import Result, Settings, fit, load_ema
 from mimgen.training.checkpoint import newest
 from mimgen.training.lora import Lora, add_lora, merge_lora, save_adapter
@@ -65,7 +66,7 @@ class TrainGenerator:
 
     name: str
     size: str
-    build: Callable[[DiscreteTokenizer], MaskedTokens]
+    build: Callable[[Tokenizer], MaskedTokens]
     tokenizer: str | None
     data_config: DataConfig
     settings: Settings
@@ -131,7 +132,7 @@ class TrainGenerator:
             self._leave(self.objective(tokenizer) if is_split(objective) else objective, out)
         return result
 
-    def objective(self, tokenizer: DiscreteTokenizer) -> MaskedTokens:
+    def objective(self, tokenizer: Tokenizer) -> MaskedTokens:
         """What is trained, as it is before the first step; the run's seed generates what is new."""
         torch.manual_seed(self.settings.seed)
         objective = self.build(tokenizer)
@@ -228,14 +229,14 @@ class TrainGenerator:
             class_balanced(dataset, self.balance)
         return dataset
 
-    def _bucketed(self, dataset: Data, tokenizer: DiscreteTokenizer) -> Data:
+    def _bucketed(self, dataset: Data, tokenizer: Tokenizer) -> Data:
         """The images in the shapes that are trained on, each of at least half a batch of them."""
         if not self.cell:
             return dataset
         minimum = -(-self.settings.batch_size // 2)
         return bucketed(dataset, tokenizer, self.data_config.size, self.cell, flips=self.flips, minimum=minimum)
 
-    def _coded(self, dataset: Data, tokenizer: DiscreteTokenizer) -> Data:
+    def _coded(self, dataset: Data, tokenizer: Tokenizer) -> Data:
         size, spec = self.data_config.size, self.data_config.spec
         ids = coded(dataset, tokenizer, spec=spec, size=size, codes=self.codes, flips=self.flips)
         return ids if self.balance is None else class_balanced(ids, self.balance)

@@ -12,7 +12,8 @@ from mimgen.data.cache.codes import codes_of, key_of
 from mimgen.data.cache.codes_folder import open_codes
 from mimgen.data.transforms.buckets import BucketedImages, bucket_shapes, bucketed_codes
 from mimgen.errors import UserError
-from mimgen.recipes.tokenizers import DiscreteTokenizer, encoder_of, tokenize
+from mimgen.recipes.tokenizers import encoder_of, tokenize
+from mimgen.tokenizers import Tokenizer
 
 Data = Dataset | StreamedDataset
 
@@ -31,7 +32,7 @@ def check_has_scores(dataset: Data) -> None:
 
 
 def bucketed(
-    dataset: Data, tokenizer: DiscreteTokenizer, side: int, cell: int, *, flips: bool, minimum: int
+    dataset: Data, tokenizer: Tokenizer, side: int, cell: int, *, flips: bool, minimum: int
 ) -> BucketedImages:
     """The images in shapes of as many tokens as the square has.
 
@@ -55,7 +56,7 @@ def bucketed(
 
 
 def coded(
-    dataset: Data, tokenizer: DiscreteTokenizer, *, spec: str, size: int, codes: str | None, flips: bool
+    dataset: Data, tokenizer: Tokenizer, *, spec: str, size: int, codes: str | None, flips: bool
 ) -> Data:
     """The data with ids: from the cache, or computed here and kept in memory.
 

@@ -14,10 +14,10 @@ from mimgen.generators import MeissonicTransformer
 from mimgen.generators.meissonic.text_sampling import RELEASED
 from mimgen.pipelines import Preset
 from mimgen.pipelines.folders import find_pipeline
-from mimgen.pipelines.parts import class_in, load_part
+from mimgen.pipelines.parts import load_part
 from mimgen.pipelines.released import is_released
 from mimgen.pipelines.text_to_image import read_index
-from mimgen.pretrained import load_strictly
+from mimgen.pretrained import class_of, load_strictly
 from mimgen.training.lora import Layers, Lora
 
 __all__ = ["InitFrom", "adapters", "open_frozen", "open_text_encoder"]
@@ -150,4 +150,4 @@ def open_frozen(folder: Path, text_states: str | None = None) -> ByteTextEncoder
 
 
 def _is_ours(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and class_in(folder) == "ByteTextEncoder"
+    return (folder / "config.json").is_file() and class_of(folder) is ByteTextEncoder

@@ -6,11 +6,11 @@ from mimgen.data import Dataset
 from mimgen.errors import UserError
 from mimgen.pipelines.parts import token_grid
 from mimgen.recipes.data_config import DataConfig
-from mimgen.recipes.tokenizers import DiscreteTokenizer, load_tokenizer
-from mimgen.tokenizers import CentroidTokenizer, fit_centroids
+from mimgen.tokenizers import CentroidTokenizer, Tokenizer, fit_centroids
+from mimgen.tokenizers.open import load_tokenizer
 
 
-def load_patch_codes(folder: str, data_config: DataConfig, patch: int) -> DiscreteTokenizer:
+def load_patch_codes(folder: str, data_config: DataConfig, patch: int) -> Tokenizer:
     """The tokenizer in `folder`.
 
     Raises:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from mimgen.ops.launch import is_main_process
 from mimgen.pretrained import PretrainedModule
 from mimgen.recipes.data_config import DataConfig, loader, preview_samples, record, stack_images
-from mimgen.recipes.tokenizers import gives_images
 from mimgen.tokenizers import Tokenizer
 from mimgen.training import Result, Settings, fit, load_ema
 
@@ -47,7 +46,7 @@ class TrainTokenizer:
         shown = stack_images(preview_samples(dataset))
 
         def images(objective: Any, step: int) -> dict[str, Tensor]:
-            if not gives_images(objective.tokenizer):
+            if not isinstance(objective.tokenizer, Tokenizer):
                 return {}
             return {"true_and_reconstructed": _pairs(shown, objective.tokenizer)}
 

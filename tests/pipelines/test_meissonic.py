@@ -1,5 +1,6 @@
 """The text-to-image pipeline: seeds, saving, loading in a fresh process, messages."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -14,7 +16,7 @@ from mimgen.encoders import ByteTextEncoder
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
 from mimgen.pipelines import MeissonicPipeline, Preset, TextToImage
-from mimgen.tokenizers import ConvTokenizer, DiffusersVQ
+from mimgen.tokenizers import ConvTokenizer, DiffusersKL, DiffusersVQ
 
 PROMPTS = ["red apple", "blue car", "green tree"]
 
@@ -140,8 +142,9 @@ def test_diffusers_vqmodel_serves_as_the_tokenizer(pipeline: MeissonicPipeline, 
 
 def test_missing_and_foreign_parts_are_named(pipeline: MeissonicPipeline, tmp_path: Path) -> None:
     pipeline.save_pretrained(tmp_path)
-    (tmp_path / "vqvae" / "config.json").write_text('{"_class_name": "AutoencoderKL"}')
-    with pytest.raises(UserError, match=r"of a AutoencoderKL: it has latents and no codes\. As vqvae one of"):
+    shutil.rmtree(tmp_path / "vqvae")
+    DiffusersKL(AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)).save_pretrained(tmp_path / "vqvae")
+    with pytest.raises(UserError, match=r"a AutoencoderKL: it is continuous: it has latents and no codes\. As vqvae"):
         TextToImage.load(tmp_path)
     (tmp_path / "vqvae" / "config.json").unlink()
     with pytest.raises(UserError, match="part vqvae is missing"):

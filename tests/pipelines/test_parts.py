@@ -1,8 +1,7 @@
-"""Which class a folder holds: every tokenizer of the table, and clear words for the others."""
+"""The parts of a pipeline: what can be one, and their grid."""
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,18 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from mimgen.errors import UserError
-from mimgen.pipelines.parts import CONTINUOUS, FEATURES_ONLY, KINDS, class_in, load_part, token_grid
+from mimgen.pipelines.parts import load_part, save_part, token_grid
 from mimgen.tokenizers import ConvTokenizer
-
-EVERY = {**FEATURES_ONLY, **CONTINUOUS, **{name: at for kinds in KINDS.values() for name, at in kinds.items()}}
-
-
-@pytest.mark.parametrize("name", sorted(EVERY))
-def test_the_table_names_classes_that_exist(name: str) -> None:
-    module, kind = EVERY[name]
-    found = getattr(importlib.import_module(module), kind)
-    assert callable(found.from_pretrained)
-    assert callable(found.save_pretrained)
 
 
 def folder(tmp_path: Path, kind: str) -> Path:
@@ -33,8 +22,8 @@ def folder(tmp_path: Path, kind: str) -> Path:
     ("kind", "words"),
     [
         ("VqKd", "codes stand for features"),
-        ("AutoencoderKL", "latents and no codes"),
-        ("PatchDiscriminator", "ConvTokenizer, VQModel"),
+        ("VitEncoder", "pass the folder of a tokenizer"),
+        ("Unheard", "does not know"),
     ],
 )
 def test_what_cannot_be_drawn_with(tmp_path: Path, kind: str, words: str) -> None:
@@ -42,10 +31,16 @@ def test_what_cannot_be_drawn_with(tmp_path: Path, kind: str, words: str) -> Non
         load_part("vqvae", folder(tmp_path, kind))
 
 
-def test_broken_config(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match="not the JSON"):
-        class_in(tmp_path)
+def test_only_what_loads_again_is_saved(tmp_path: Path) -> None:
+    class Mine(ConvTokenizer):
+        pass
+
+    tokenizer = ConvTokenizer(channels=8, multipliers=(1,), blocks=1, stem=4)
+    assert save_part("vqvae", tokenizer, tmp_path, None) == ["mimgen.tokenizers.conv", "ConvTokenizer"]
+    assert isinstance(load_part("vqvae", tmp_path), ConvTokenizer)
+    for name, part in (("transformer", tokenizer), ("vqvae", Mine(channels=8, multipliers=(1,), blocks=1, stem=4))):
+        with pytest.raises(UserError, match=f"cannot be saved as {name}"):
+            save_part(name, part, tmp_path / "other", None)
 
 
 def test_grids() -> None:

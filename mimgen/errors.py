@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["UserError", "did_you_mean", "nearest", "unknown_name"]
+__all__ = ["UserError", "choose", "did_you_mean", "nearest", "unknown_name"]
 
 
 class UserError(ValueError):
@@ -30,3 +30,11 @@ def unknown_name(noun: str, word: str, choices: Iterable[str]) -> UserError:
     """The error for a word that is none of `choices`: it names the nearest and lists all."""
     known = list(choices)
     return UserError(f"unknown {noun} {word!r}{did_you_mean(word, known)} (there are: {', '.join(known)})")
+
+
+def choose(word: str, choices: Iterable[str], noun: str) -> str:
+    """`word` if it is one of `choices`; otherwise a UserError with the nearest choice and the list."""
+    known = list(choices)
+    if word in known:
+        return word
+    raise unknown_name(noun, word, known)

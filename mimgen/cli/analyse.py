@@ -102,8 +102,7 @@ def _analysed(spec: str, options: Arguments) -> AnalysedEncoder:
 
 def _images(options: Arguments, side: int) -> tuple[Tensor, tuple[str, ...], str]:
     """Images spread over the data, their captions, and the data set's fingerprint."""
-    from mimgen.data import BUILT_IN, Dataset, open_data
-    from mimgen.evaluation import load_images
+    from mimgen.data import BUILT_IN, Dataset, load_images, open_data
 
     split = options.split or ("val" if options.data in BUILT_IN else None)
     dataset = open_data(options.data, size=side, split=split)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from mimgen.cli.options import choose
+from mimgen.errors import choose
 
 __all__ = ["main"]
 

@@ -8,7 +8,8 @@ from typing import Literal
 
 import tyro
 
-from mimgen.cli.options import choose, parse
+from mimgen.cli.options import parse
+from mimgen.errors import choose
 
 __all__ = ["main"]
 

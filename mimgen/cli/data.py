@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from mimgen.cli.options import choose, parse
+from mimgen.cli.options import parse
+from mimgen.errors import choose
 
 if TYPE_CHECKING:
     from mimgen.data import Dataset

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mimgen.cli.options import choose, parse
-from mimgen.errors import UserError
+from mimgen.cli.options import parse
+from mimgen.errors import UserError, choose
 from mimgen.evaluation import measure
 from mimgen.pipelines.open import BUNDLED, open_pipeline, open_tokenizer
 

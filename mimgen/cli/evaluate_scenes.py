@@ -103,8 +103,8 @@ def _generate(options: Arguments) -> _Made:
     """An image for each caption, and the true images through the model's tokenizer (the ceiling)."""
     import torch
 
+    from mimgen.data import load_images
     from mimgen.data.builtin.scenes import open_scenes
-    from mimgen.evaluation import load_images
     from mimgen.evaluation.measure import size_of, through
     from mimgen.types import mix_seed
 
@@ -134,9 +134,8 @@ def _generate(options: Arguments) -> _Made:
 
 def _read(options: Arguments) -> _Made:
     """Images made elsewhere, or the true ones (`--samples scenes`)."""
-    from mimgen.data import Dataset, open_data
+    from mimgen.data import Dataset, load_images, open_data
     from mimgen.data.builtin.scenes import open_scenes
-    from mimgen.evaluation import load_images
 
     spec = str(options.samples)
     own = spec == "scenes"

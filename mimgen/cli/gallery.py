@@ -124,8 +124,7 @@ def _run(options: Arguments) -> tuple[list[Gallery], str, str]:
 
 def _images(spec: str, split: str | None, side: int, count: int) -> tuple[Tensor, tuple[str, ...]]:
     """Images [n, 3, H, W] spread over the data, and their captions."""
-    from mimgen.data import BUILT_IN, Dataset, open_data
-    from mimgen.evaluation import load_images
+    from mimgen.data import BUILT_IN, Dataset, load_images, open_data
 
     dataset = open_data(spec, size=side, split=split or ("val" if spec in BUILT_IN else None))
     if not isinstance(dataset, Dataset):

@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     name, *rest = arguments
     if name not in help_command.COMMANDS:
-        from mimgen.cli.options import choose
+        from mimgen.errors import choose
 
         choose(name, list(help_command.COMMANDS), "command")
     module = importlib.import_module(f"mimgen.cli.{name}")

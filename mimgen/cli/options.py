@@ -7,18 +7,11 @@ import io
 from collections.abc import Sequence
 from typing import TypeVar, get_type_hints
 
-from mimgen.errors import UserError, did_you_mean, unknown_name
+from mimgen.errors import UserError, choose, did_you_mean
 
-__all__ = ["choose", "parse"]
+__all__ = ["choose", "parse", "parse_integers", "parse_words"]
 
 Record = TypeVar("Record")
-
-
-def choose(word: str, choices: Sequence[str], noun: str) -> str:
-    """`word` if it is one of `choices`; otherwise a UserError with the nearest choice and the list."""
-    if word in choices:
-        return word
-    raise unknown_name(noun, word, choices)
 
 
 def parse(kind: type[Record], arguments: Sequence[str], program: str) -> Record:
@@ -44,6 +37,30 @@ def parse(kind: type[Record], arguments: Sequence[str], program: str) -> Record:
         if stop.code in (0, None):
             raise
         raise UserError(f"{_plain(complaint.getvalue())} (see {program} --help)") from None
+
+
+def parse_words(text: str, flag: str) -> list[str]:
+    """ "a, b" as words without repetitions.
+
+    Raises:
+        UserError: there is none.
+    """
+    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
+        raise UserError(f"--{flag} is empty; give names with commas between")
+    return words
+
+
+def parse_integers(text: str, flag: str) -> list[int]:
+    """ "0,1,2" as whole numbers without repetitions.
+
+    Raises:
+        UserError: anything else, or nothing.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() for part in parts):
+        raise UserError(f"--{flag} {text!r}: give whole numbers with commas between, for example 0,1,2")
+    return list(dict.fromkeys(map(int, parts)))
 
 
 def _check_flags(kind: type, arguments: Sequence[str], program: str) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from mimgen.cli.options import parse
-from mimgen.probing import kinds
-from mimgen.probing.open import ENCODER_SPECS, open_encoder
+from mimgen.cli.options import parse, parse_integers, parse_words
+from mimgen.errors import UserError
+
+if TYPE_CHECKING:
+    from mimgen.probing import ProbeSettings
 
 __all__ = ["Options", "main"]
 
@@ -72,27 +74,60 @@ def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(_help())
     options = parse(Options, arguments, "mimgen probe")
-    from mimgen.probing.rows import measure
-    from mimgen.report.probe_page import outcome, printed
+    probes, settings = parse_words(options.probes, "probes"), _settings(options)
+    if options.limit is not None and options.limit < 5:
+        raise UserError(f"--limit {options.limit}: give at least 5")
 
-    loaded = open_encoder(options.model, options.pixels)
-    data, lines, attention_examples = measure(options, loaded)
+    from mimgen.probing import check_probes, open_encoder, probe_data, run_probes
+    from mimgen.report import probe_page
+
+    check_probes(probes)
+    encoder = open_encoder(options.model, options.pixels)
+    splits = (options.train, options.test)
+    data = probe_data(options.data, encoder.pixels, label=options.label, splits=splits, limit=options.limit)
+    found = run_probes(encoder, data, probes, settings)
     for note in data.notes:
         print(f"note: {note}")
-    print(printed(loaded, data, lines))
+    print(probe_page.text_table(found))
     if options.out is not None:
-        print(f"written to {outcome(options, loaded, data, lines, attention_examples)} and the page beside it")
+        print(f"written to {probe_page.write(options.out, found)} and the page beside it")
     return 0
 
 
+def _settings(options: Options) -> ProbeSettings:
+    from mimgen.probing import FineTune, ProbeSettings
+
+    fine_tune = FineTune(
+        epochs=options.epochs,
+        layer_decay=options.layer_decay,
+        mixup=options.mixup,
+        label_smoothing=options.label_smoothing,
+        drop_path=options.drop_path,
+        pool="prefix" if options.pooling == "prefix" else "mean",
+    )
+    return ProbeSettings(
+        layers=options.layers,
+        pooling=options.pooling,
+        seeds=parse_integers(options.seeds, "seeds"),
+        few_shot=parse_integers(options.few_shot, "few-shot") if options.few_shot.strip() else (),
+        masks=options.masks,
+        fine_tune=fine_tune,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        cache=options.cache,
+    )
+
+
 def _help() -> str:
-    attentive = ", ".join(kinds.attentive())
+    from mimgen.probing.open import ENCODER_SPECS
+    from mimgen.probing.probes import probes_that_read
+
     return f"""MODEL is one of
 {ENCODER_SPECS}
 
 PROBES are any of
-  {", ".join(kinds.VECTORS)}: read one vector per image (--pooling)
-  {attentive}: pool all tokens
-  {", ".join(kinds.IMAGES)}: the whole encoder is trained
-  {", ".join(kinds.PATCHES)}: label pixels (--masks, or --data scenes)
+  {", ".join(probes_that_read("vectors"))}: read one vector per image (--pooling)
+  {", ".join(probes_that_read("tokens"))}: pool all tokens
+  {", ".join(probes_that_read("images"))}: the whole encoder is trained
+  {", ".join(probes_that_read("patches"))}: label pixels (--masks, or --data scenes)
 """

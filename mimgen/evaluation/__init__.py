@@ -6,7 +6,6 @@ from mimgen.evaluation.composition import (
     composition_score,
     copying_baseline,
     evaluate_composition,
-    load_images,
 )
 from mimgen.evaluation.descriptor import DESCRIPTOR, describe
 from mimgen.evaluation.doctor import Examination, Thresholds, examine
@@ -32,7 +31,6 @@ __all__ = [
     "evaluate_scenes",
     "examine",
     "fid",
-    "load_images",
     "masked_loss",
     "provenance",
     "psnr",

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from mimgen.data.images import load_images
 from mimgen.errors import UserError
 from mimgen.evaluation.descriptor import DESCRIPTOR, check_images, describe
 from mimgen.types import mix_seed
@@ -193,11 +194,6 @@ def evaluate_composition(
         "resize": "none" if references.shape[-1] == 64 else "antialiased bilinear to 64 px, both sides",
         "seed": seed,
     }
-
-
-def load_images(dataset: Captioned, indices: Sequence[int]) -> Tensor:
-    """[n, 3, S, S] float32 in [0, 1]: the images of a data set at the given indices."""
-    return torch.stack([dataset[int(index)].image for index in indices]).float() / 255
 
 
 def _joined(parts: list[Tensor], references: Tensor, what: str) -> Tensor:

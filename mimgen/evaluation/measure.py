@@ -66,8 +66,7 @@ def split_of(spec: str, size: int, names: Sequence[str]) -> Split:
 
 def images(spec: str, size: int, split: str | None, limit: int | None = None) -> Tensor:
     """[n, 3, size, size] in [0, 1]: every image of a split, or `limit` of them spread over it."""
-    from mimgen.data import Dataset, open_data
-    from mimgen.evaluation import load_images
+    from mimgen.data import Dataset, load_images, open_data
 
     dataset = open_data(spec, size=size, split=split)
     if not isinstance(dataset, Dataset):
@@ -159,7 +158,7 @@ def probe(pipeline: TextToImage, spec: str, *, seed: int = 0) -> dict[str, Any]:
     """
     import torch
 
-    from mimgen.evaluation import load_images
+    from mimgen.data import load_images
     from mimgen.generators import GeneratorEncoder
     from mimgen.probing import extract, linear_probe, raw_pixels
 

@@ -8,14 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimgen.data.images import load_images, open_dataset
 from mimgen.data.subset import Subset
-from mimgen.errors import UserError
+from mimgen.errors import UserError, choose
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-__all__ = ["ProbeData", "SplitPart", "masks_of", "own_masks", "probe_data"]
+__all__ = ["ProbeData", "SplitPart", "load_masks", "own_masks", "probe_data"]
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -26,8 +27,6 @@ class SplitPart(Subset):
     @cached_property
     def images(self) -> Tensor:
         """[n, 3, S, S] in [0, 1], decoded once."""
-        from mimgen.evaluation import load_images
-
         return load_images(self, range(len(self)))
 
 
@@ -76,13 +75,9 @@ def probe_data(
     Raises:
         UserError: streamed data, no such label, or a split in which no image has it.
     """
-    from mimgen.data import Dataset, open_data
-
     parts, labels, notes = [], [], []
     for split in splits:
-        dataset = open_data(spec, size=size, split=split)
-        if not isinstance(dataset, Dataset):
-            raise UserError(f"{spec} is a stream; probing needs data on disk")
+        dataset = open_dataset(spec, size=size, split=split, purpose="probing")
         label = _label(dataset.label_names, label, spec)
         ids = dataset.labels[label]
         known = [row for row, value in enumerate(ids.tolist()) if value >= 0]
@@ -119,7 +114,7 @@ def own_masks(part: SplitPart, spec: str) -> Tensor:
     return torch.stack(masks).long()
 
 
-def masks_of(folder: Path, part: SplitPart) -> Tensor:
+def load_masks(folder: Path, part: SplitPart) -> Tensor:
     """[n, S, S] int64 classes of pixels, -1 where a mask says 255: FOLDER/KEY.png of each image.
 
     The key of a file is its path, whose own suffix is replaced: cats/one.jpg has the mask FOLDER/cats/one.png.
@@ -160,8 +155,6 @@ def _mask(path: Path, size: int) -> Tensor:
 
 
 def _label(known: dict[str, list[str]], requested: str | None, spec: str) -> str:
-    from mimgen.cli.options import choose
-
     if not known:
         raise UserError(f"{spec} has no labels to probe; a folder with one sub-folder per class has, and so has emoji")
     return next(reversed(known)) if requested is None else choose(requested, list(known), "label")

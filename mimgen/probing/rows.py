@@ -1,25 +1,21 @@
-"""The work of `mimgen probe`: every probe on every layer, with every seed."""
+"""One probe on every layer, with every seed and with few images per class: the rows of a result."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.probing import kinds
-from mimgen.probing.data import ProbeData, masks_of, own_masks, probe_data
-from mimgen.probing.open import LoadedEncoder, features_of
-from mimgen.recipes.compare.rows import numbers
+from mimgen.probing.intervals import bootstrap, over_seeds
+from mimgen.probing.probe_split import ProbeResult
+from mimgen.probing.probes import FittedProbe, fit_probe
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from mimgen.cli.probe import Options
-    from mimgen.layers.pooling import ProbeHead
-    from mimgen.probing import Pooling
-
-__all__ = ["AttentionExample", "ProbeRow", "layers_of", "measure"]
+__all__ = ["ProbeRow", "best_rows", "check_seeds", "probe_levels", "sample_shots"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,27 @@ class ProbeRow:
     correct: Tensor | None
     details: dict[str, Any]
 
+    @classmethod
+    def of(cls, probe: str, layer: int | None, few: int | None, results: Sequence[ProbeResult]) -> ProbeRow:
+        """The row of results with several seeds."""
+        validations = [one.validation for one in results if one.validation is not None]
+        return cls(
+            probe=probe,
+            layer=layer,
+            few=few,
+            values=tuple(one.accuracy for one in results),
+            balanced_accuracy=sum(one.balanced_accuracy for one in results) / len(results),
+            majority=results[0].majority,
+            validation=sum(validations) / len(validations) if validations else None,
+            correct=torch.stack([one.correct for one in results if one.correct is not None]),
+            details=results[0].as_dict(),
+        )
+
+    @property
+    def mean(self) -> float:
+        """The mean over seeds."""
+        return sum(self.values) / len(self.values)
+
     def name(self, depth: int, several: bool) -> str:
         """ "knn", with the layer where there are several, and the number of images per class."""
         layer = "output" if self.layer == depth else f"layer {self.layer}"
@@ -56,157 +73,104 @@ class ProbeRow:
 
     def score(self) -> dict[str, Any]:
         """JSON: mean, low, high (95 %), over (what varied), values and, of images, the bootstrap interval."""
-        from mimgen.probing.intervals import bootstrap, over_seeds
-
         found = over_seeds(self.values).as_dict() if len(self.values) > 1 else {"mean": self.values[0]}
         if self.correct is None:
             return {**found, "values": list(self.values)}
-        bootstrapped = bootstrap(self.correct, seed=0)
+        resampled = bootstrap(self.correct, seed=0)
         if len(self.values) == 1:
-            found = bootstrapped.as_dict()
-        return {**found, "values": list(self.values), "over_test_images": [bootstrapped.low, bootstrapped.high],
+            found = resampled.as_dict()
+        return {**found, "values": list(self.values), "over_test_images": [resampled.low, resampled.high],
                 "balanced_accuracy": self.balanced_accuracy, "majority": self.majority}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class AttentionExample:
-    """Where an attentive probe looks: its head, and tokens [n, N, D] of some test images with their grid."""
+def probe_levels(
+    name: str,
+    train: Mapping[int, Tensor],
+    train_y: Tensor,
+    test: Mapping[int, Tensor],
+    test_y: Tensor,
+    *,
+    seeds: Sequence[int] = (0,),
+    few_shot: Sequence[int] = (),
+    grid: tuple[int, int] | None = None,
+) -> Iterator[tuple[ProbeRow, FittedProbe]]:
+    """Fit a probe on every layer of an encoder with every seed: on all of train, then on few images per class.
 
-    probe: str
-    head: ProbeHead
-    tokens: Tensor
-    grid: tuple[int, int]
+    Args:
+        name: of a probe that reads vectors or tokens; see `mimgen.probing.PROBES`.
+        train: for each layer features [n, F], or tokens [n, N, D] (`Features.levels`).
+        train_y: [n] labels.
+        test: for the same layers [m, F] or [m, N, D].
+        test_y: [m].
+        seeds: of the probe and of the sampled images; which ones they are decides much, so give several.
+        few_shot: numbers of images per class. A probe that holds out a part of train wants five images at least.
+        grid: rows and columns of the patch tokens.
 
-
-@dataclass
-class _Work:
-    """What the probes of one run share; features are fetched when a probe first wants them."""
-
-    options: Options
-    loaded: LoadedEncoder
-    data: ProbeData
-    attention_examples: dict[str, AttentionExample] = field(default_factory=dict)
-
-    def features(self, pooling: Pooling, layers: Sequence[int]) -> list[Any]:
-        """Cached features of train and test."""
-        return [
-            features_of(
-                self.loaded, part, data=self.options.data, split=split, layers=layers, pooling=pooling,
-                cache=self.options.cache, batch_size=self.options.batch_size, workers=self.options.workers,
-            )
-            for part, split in ((self.data.train, self.options.train), (self.data.test, self.options.test))
-        ]  # fmt: skip
-
-
-def measure(options: Options, loaded: LoadedEncoder) -> tuple[ProbeData, list[ProbeRow], list[AttentionExample]]:
-    """Every probe on every layer asked for, with every seed."""
-    names = kinds.check_probes(options.probes)
-    if options.limit is not None and options.limit < 5:
-        raise UserError(f"--limit {options.limit}: give at least 5")
-    data = probe_data(
-        options.data, loaded.pixels, label=options.label, splits=(options.train, options.test), limit=options.limit
-    )
-    work = _Work(options, loaded, data)
-    lines = [line for name in names for line in _lines(work, name)]
-    return data, lines, list(work.attention_examples.values())
-
-
-def layers_of(text: str, depth: int) -> tuple[int, ...]:
-    """ "last", "all" or numbers as layers, `depth` meaning the output.
+    Yields:
+        each row with the probe that was fitted with the first seed.
 
     Raises:
-        UserError: anything else.
+        UserError: no seed, a seed twice, layers that differ, or what the probe raises.
     """
-    if text in ("last", ""):
-        return (depth,)
-    if text == "all":
-        return tuple(range(depth + 1))
-    try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise UserError(f"--layers {text!r}: give last, all, or numbers such as 0,5,-1 (0 to {depth})") from None
-
-
-def _lines(work: _Work, name: str) -> Iterator[ProbeRow]:
-    seeds = numbers(work.options.seeds, "seeds")
-    if name in kinds.IMAGES:
-        yield _fine_tuned(work, seeds)
-    elif name in kinds.PATCHES:
-        yield from _segmented(work, name, seeds)
-    else:
-        yield from _probed(work, name, seeds)
-
-
-def _probed(work: _Work, name: str, seeds: Sequence[int]) -> Iterator[ProbeRow]:
-    from mimgen.probing.repeats import sample_shots
-
-    pooling: Pooling = work.options.pooling if name in kinds.VECTORS else "tokens"
-    train, test = work.features(pooling, layers_of(work.options.layers, work.loaded.encoder.depth))
-    for layer, x in train.levels.items():
-        points = test.levels[layer]
-        for few in (None, *kinds.counts(work.options.few_shot, "few-shot")):
-            found = []
+    check_seeds(seeds)
+    if not train or set(train) != set(test):
+        raise UserError(f"probe {name}: train has the layers {sorted(train)}, test {sorted(test)}")
+    for layer, x in train.items():
+        for few in (None, *few_shot):
+            fitted = []
             for seed in seeds:
-                y = work.data.train_y
-                rows = slice(None) if few is None else sample_shots(y, few, seed)
-                found.append(
-                    kinds.run(name, (x[rows], y[rows]), (points, work.data.test_y), seed=seed, grid=train.grid,
-                              few=few is not None)
-                )  # fmt: skip
-            head = found[0].head
-            if head is not None and few is None:
-                # stays of the last layer
-                work.attention_examples[name] = AttentionExample(name, head, points[:64], train.grid)
-            yield _line(name, layer, few, [one.result for one in found])
+                rows = slice(None) if few is None else sample_shots(train_y, few, seed)
+                pair = (x[rows], train_y[rows])
+                fitted.append(
+                    fit_probe(name, pair, (test[layer], test_y), seed=seed, grid=grid, few=few is not None)
+                )
+            yield ProbeRow.of(name, layer, few, [one.result for one in fitted]), fitted[0]
 
 
-def _fine_tuned(work: _Work, seeds: Sequence[int]) -> ProbeRow:
-    import torch
+def best_rows(rows: Sequence[ProbeRow]) -> dict[str, ProbeRow]:
+    """The row of each probe on all of train: of several layers the best on held-out images of train, else the last.
 
-    from mimgen.probing.finetune import FineTune, fine_tune
-
-    options, encoder = work.options, work.loaded.encoder
-    if not isinstance(encoder, torch.nn.Module):
-        raise UserError(f"{options.model} has no weights to fine-tune; leave fine-tune out of --probes")
-    settings = FineTune(
-        epochs=options.epochs, layer_decay=options.layer_decay, mixup=options.mixup,
-        label_smoothing=options.label_smoothing, drop_path=options.drop_path,
-        pool="prefix" if options.pooling == "prefix" else "mean",
-    )  # fmt: skip
-    data = work.data
-    found = [
-        fine_tune(encoder, data.train.images, data.train_y, data.test.images, data.test_y, seed=seed, settings=settings)
-        for seed in seeds
-    ]
-    return _line("fine-tune", None, None, found)
+    The test images have no say in it.
+    """
+    found: dict[str, ProbeRow] = {}
+    for row in rows:
+        before = found.get(row.probe)
+        if row.few is None and (before is None or (row.validation or 0) >= (before.validation or 0)):
+            found[row.probe] = row
+    return found
 
 
-def _segmented(work: _Work, name: str, seeds: Sequence[int]) -> Iterator[ProbeRow]:
-    folder, parts = work.options.masks, (work.data.train, work.data.test)
-    # masks first: features take longer, and without masks they are for nothing
-    masks = [own_masks(part, work.options.data) if folder is None else masks_of(folder, part) for part in parts]
-    train, test = work.features("tokens", layers_of(work.options.layers, work.loaded.encoder.depth))
-    for layer, x in train.levels.items():
-        found = [
-            kinds.segment(name, (x, masks[0]), (test.levels[layer], masks[1]), grid=train.grid, seed=seed)
-            for seed in seeds[: 1 if name == "segment-linear" else None]  # the linear one samples nothing
-        ]
-        values = tuple(one.miou for one in found)
-        yield ProbeRow(name, layer, None, values, None, found[0].majority, None, None, found[0].as_dict())
+def sample_shots(labels: Tensor, shots: int, seed: int) -> Tensor:
+    """Positions of `shots` random images of every class, ascending.
+
+    A class with fewer images gives all of them, with a warning. More shots with the same seed contain
+    the fewer ones.
+
+    Args:
+        labels: [n] integers, none negative.
+        shots: images per class, at least 1.
+        seed: of the sample.
+    """
+    if shots < 1:
+        raise UserError(f"few-shot probe: {shots} images per class; at least 1 is needed")
+    if bool((labels < 0).any()):
+        raise UserError(f"few-shot probe: {int((labels < 0).sum())} images have no label; leave them out")
+    labels = labels.cpu()
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    taken, short = [], 0
+    for label in labels.unique():
+        rows = order[labels[order] == label][:shots]
+        short += len(rows) < shots
+        taken.append(rows)
+    if short:
+        warnings.warn(
+            f"few-shot probe: {short} of {len(taken)} classes have fewer than {shots} images and give all of theirs",
+            stacklevel=2,
+        )
+    return torch.cat(taken).sort().values
 
 
-def _line(name: str, layer: int | None, few: int | None, results: Sequence[Any]) -> ProbeRow:
-    import torch
-
-    validations = [one.validation for one in results if one.validation is not None]
-    return ProbeRow(
-        probe=name,
-        layer=layer,
-        few=few,
-        values=tuple(one.accuracy for one in results),
-        balanced_accuracy=sum(one.balanced_accuracy for one in results) / len(results),
-        majority=results[0].majority,
-        validation=sum(validations) / len(validations) if validations else None,
-        correct=torch.stack([one.correct for one in results]),
-        details=results[0].as_dict(),
-    )
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuse no seed at all, and a seed given twice, which would count one measurement as two."""
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise UserError(f"probe: give seeds that differ, at least one, got {list(seeds)}")

@@ -22,7 +22,7 @@ def composition(out: Path, data: str, seed: int) -> dict[str, Any]:
     import torch
     from safetensors.torch import save_file
 
-    from mimgen.evaluation import load_images
+    from mimgen.data import load_images
 
     pipeline = open_pipeline(str(out / "generator"))
     scored = measure.composition(pipeline, data, seed=seed)

@@ -2,110 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mimgen.recipes.compare.rows import mean_range, table
+from mimgen.data import evenly_spaced
+from mimgen.probing import AttentionExample, ProbeData, ProbeReport, ProbeRow, attention_images, best_rows
 from mimgen.report.curves import Curve
 from mimgen.report.page import Gallery, Item, Scores
+from mimgen.report.result import write_outcome
+from mimgen.report.tables import markdown, mean_range, percent
 
-if TYPE_CHECKING:
-    from mimgen.cli.probe import Options
-    from mimgen.probing.data import ProbeData
-    from mimgen.probing.open import LoadedEncoder
-    from mimgen.probing.rows import AttentionExample, ProbeRow
-
-__all__ = ["outcome", "printed"]
+__all__ = ["text_table", "write"]
 
 _IMAGES = 12
 _SINGLE = 3  # maps shown by themselves
 
 
-def printed(loaded: LoadedEncoder, data: ProbeData, lines: Sequence[ProbeRow]) -> str:
+def text_table(found: ProbeReport) -> str:
     """The table as Markdown: accuracy in percent, mean (lowest to highest over seeds), interval of the mean."""
-    depth, several = loaded.encoder.depth, _several(lines)
-    rows = []
-    for line in lines:
-        score = line.score()
-        rows.append([line.name(depth, several), mean_range([100 * value for value in line.values], 1),
-                     _range(score), _range_of(score.get("over_test_images")), _percent(line.balanced_accuracy),
-                     _percent(line.majority)])  # fmt: skip
+    rows, data = [], found.data
+    for row in found.rows:
+        accuracy = mean_range([100 * value for value in row.values], 1)
+        classes = percent(row.balanced_accuracy), percent(row.majority)
+        rows.append([found.name(row), accuracy, *_intervals(row), *classes])
     heads = ["probe", "accuracy %", "95 % over seeds", "95 % over test images", "mean of classes %",
              "most frequent class %"]  # fmt: skip
     sizes = f'{data.facts["n"]:,} images of {data.facts["train"]}, {data.facts["test_n"]:,} of {data.facts["test"]}'
-    title = f'{loaded.name} on {data.facts["data"]}, label "{data.label}" ({len(data.names)} names), {sizes}'
-    note = "Segmentation: mean intersection over union in place of accuracy.\n" if _segments(lines) else ""
-    return f"{title}\n\n{table(heads, rows)}\n{note}"
+    title = f'{found.encoder.name} on {data.facts["data"]}, label "{data.label}" ({len(data.names)} names), {sizes}'
+    segments = any(row.balanced_accuracy is None for row in found.rows)
+    note = "Segmentation: mean intersection over union in place of accuracy.\n" if segments else ""
+    return f"{title}\n\n{markdown(heads, rows)}\n{note}"
 
 
-def outcome(
-    options: Options,
-    loaded: LoadedEncoder,
-    data: ProbeData,
-    lines: Sequence[ProbeRow],
-    example: Sequence[AttentionExample],
-) -> Path:
+def write(out: Path, found: ProbeReport) -> Path:
     """Write the JSON file and the page; the path of the first."""
-    from mimgen.report.result import write_outcome
-
-    assert options.out is not None
-    depth, several = loaded.encoder.depth, _several(lines)
-    scores = {line.name(depth, several): line.score() for line in lines}
-    result = {
-        "measure": "probe",
-        "model": loaded.name,
-        "protocol": _protocol(options, data, lines),
-        "scores": scores,
-        "encoder": {**loaded.facts, "digest": loaded.digest},
-        "chosen_layers": {probe: line.layer for probe, line in _chosen(lines).items()},
-        "notes": list(data.notes),
-        "details": {line.name(depth, several): line.details for line in lines},
-    }
-    lead = f'How well "{data.label}" is read off {loaded.name}: {"; ".join(_headlines(loaded, lines))}.'
-    sections: list[Gallery | Scores] = [_scores(loaded, lines), *(_gallery(data, one) for one in example)]
-    return write_outcome(options.out, result, sections, _curves(loaded, lines), f"Probes of {loaded.name}", lead)
+    headlines = "; ".join(
+        f"{found.name(row)} {percent(row.mean)} % (most frequent class {percent(row.majority)} %)"
+        for row in best_rows(found.rows).values()
+    )
+    lead = f'How well "{found.data.label}" is read off {found.encoder.name}: {headlines}.'
+    sections: list[Gallery | Scores] = [_scores(found), *(_gallery(found.data, one) for one in found.attention)]
+    return write_outcome(out, found.result(), sections, _curves(found), f"Probes of {found.encoder.name}", lead)
 
 
-def _protocol(options: Options, data: ProbeData, lines: Sequence[ProbeRow]) -> dict[str, Any]:
-    shared = {"layers": options.layers, "pooling": options.pooling, "seeds": options.seeds}
-    if any(line.probe == "fine-tune" for line in lines):
-        names = ("epochs", "layer_decay", "mixup", "label_smoothing", "drop_path")
-        shared["fine_tune"] = {name: getattr(options, name) for name in names}  # type: ignore[assignment]
-    if options.masks is not None:
-        shared["masks"] = str(options.masks)
-    return {**data.facts, **shared}
-
-
-def _chosen(lines: Sequence[ProbeRow]) -> dict[str, ProbeRow]:
-    """The line of each probe, all of train; of several layers the best on held-out images of train, else the last."""
-    found: dict[str, ProbeRow] = {}
-    for line in lines:
-        before = found.get(line.probe)
-        if line.few is None and (before is None or (line.validation or 0) >= (before.validation or 0)):
-            found[line.probe] = line
-    return found
-
-
-def _headlines(loaded: LoadedEncoder, lines: Sequence[ProbeRow]) -> list[str]:
-    depth, several = loaded.encoder.depth, _several(lines)
-    return [
-        f"{line.name(depth, several)} {100 * _mean(line):.1f} % (most frequent class {_percent(line.majority)} %)"
-        for line in _chosen(lines).values()
-    ]
-
-
-def _scores(loaded: LoadedEncoder, lines: Sequence[ProbeRow]) -> Scores:
-    rows: list[list[str | float]] = [
-        [
-            line.name(loaded.encoder.depth, _several(lines)),
-            _mean(line),
-            _range(line.score()),
-            _range_of(line.score().get("over_test_images")),
-            line.majority,
-        ]
-        for line in lines
-    ]
+def _scores(found: ProbeReport) -> Scores:
+    rows = [(found.name(row), row.mean, *_intervals(row), row.majority) for row in found.rows]
     text = (
         "Share of test images whose label is right (segmentation: mean intersection over union), averaged over "
         "seeds, with 95 % intervals in percent."
@@ -116,21 +58,19 @@ def _scores(loaded: LoadedEncoder, lines: Sequence[ProbeRow]) -> Scores:
 
 def _gallery(data: ProbeData, example: AttentionExample) -> Gallery:
     """Test images beside where the probe looks: the mean of its maps, and single ones."""
-    from mimgen.probing.maps import attention_images
-
     images = data.test.images[: len(example.tokens)]
-    rows = list(range(0, len(images), max(1, len(images) // _IMAGES)))[:_IMAGES]
+    rows = evenly_spaced(len(images), _IMAGES)
     tokens = example.tokens[rows]
     maps = example.head.maps(tokens)
-    single = list(range(0, maps.shape[1], max(1, maps.shape[1] // _SINGLE)))[:_SINGLE] if maps.shape[1] > 1 else []
+    single = evenly_spaced(maps.shape[1], _SINGLE) if maps.shape[1] > 1 else []
     views = {"all maps": None} | {f"map {query}": query for query in single}
     shown = {name: attention_images(images[rows], maps, example.grid, query) for name, query in views.items()}
     predictions = example.head.predict(tokens).tolist()
     labels = data.train_y.unique().tolist()
     items = []
     for number, row in enumerate(rows):
-        true, guessed = int(data.test_y[row]), labels[predictions[number]]
-        note = "right" if true == guessed else f"taken for {data.names[guessed]}"
+        true, predicted = int(data.test_y[row]), labels[predictions[number]]
+        note = "right" if true == predicted else f"taken for {data.names[predicted]}"
         panels = {"image": images[row]} | {name: each[number] for name, each in shown.items()}
         items.append(Item(panels, data.names[true], note))
     text = (
@@ -140,43 +80,32 @@ def _gallery(data: ProbeData, example: AttentionExample) -> Gallery:
     return Gallery(f"Where the probe {example.probe} looks", text, items, width=420)
 
 
-def _curves(loaded: LoadedEncoder, lines: Sequence[ProbeRow]) -> list[Curve]:
+def _curves(found: ProbeReport) -> list[Curve]:
     """Score by layer where there are several, score by images per class where there are some."""
+    complete = [row for row in found.rows if row.few is None and row.layer is not None]
+    few = [row for row in found.rows if row.few is not None and row.layer == found.rows[-1].layer]
     curves = []
-    complete = [line for line in lines if line.few is None and line.layer is not None]
-    if _several(lines):
-        points: dict[str, list[tuple[float, float]]] = {}
-        for line in complete:
-            points.setdefault(line.probe, []).append((float(line.layer or 0), _mean(line)))
-        curves.append(Curve(f"Score by layer ({loaded.encoder.depth} is the output)", "layer", points))
-    few = [line for line in lines if line.few is not None and line.layer == lines[-1].layer]
+    if found.several_layers:
+        title = f"Score by layer ({found.encoder.encoder.depth} is the output)"
+        curves.append(Curve(title, "layer", _points(complete, lambda row: row.layer)))
     if few:
-        points = {}
-        for line in few:
-            points.setdefault(line.probe, []).append((float(line.few or 0), _mean(line)))
-        curves.append(Curve("Score by images per class", "images per class", points))
+        curves.append(Curve("Score by images per class", "images per class", _points(few, lambda row: row.few)))
     return curves
 
 
-def _mean(line: ProbeRow) -> float:
-    return sum(line.values) / len(line.values)
+def _points(rows: Sequence[ProbeRow], x: Callable[[ProbeRow], int | None]) -> dict[str, list[tuple[float, float]]]:
+    points: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        points.setdefault(row.probe, []).append((float(x(row) or 0), row.mean))
+    return points
 
 
-def _several(lines: Sequence[ProbeRow]) -> bool:
-    return len({line.layer for line in lines if line.layer is not None}) > 1
+def _intervals(row: ProbeRow) -> tuple[str, str]:
+    """Over seeds and over test images, in percent."""
+    score: dict[str, Any] = row.score()
+    seeds = (score["low"], score["high"]) if score.get("over") == "seeds" else None
+    return _interval(seeds), _interval(score.get("over_test_images"))
 
 
-def _segments(lines: Sequence[ProbeRow]) -> bool:
-    return any(line.balanced_accuracy is None for line in lines)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _range(score: dict[str, Any]) -> str:
-    return _range_of((score["low"], score["high"]) if score.get("over") == "seeds" else None)
-
-
-def _range_of(ends: Sequence[float] | None) -> str:
+def _interval(ends: Sequence[float] | None) -> str:
     return "-" if ends is None else f"{100 * max(0.0, ends[0]):.1f} to {100 * min(1.0, ends[1]):.1f}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from mimgen.cli.options import choose
-from mimgen.errors import UserError
+from mimgen.errors import UserError, choose
 
 USAGE = """usage: python -m tests.bench generate | generate-step | tokenizer | probe | pretrain [options]
 

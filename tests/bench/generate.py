@@ -20,8 +20,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mimgen.cli.options import choose, parse
-from mimgen.errors import UserError
+from mimgen.cli.options import parse
+from mimgen.errors import UserError, choose
 from tests.bench.device import device_and_precision
 from tests.bench.generate_composition import compositions
 from tests.bench.generate_draw import GenerationBench, Setting, cost

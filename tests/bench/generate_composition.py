@@ -101,7 +101,8 @@ class _Scorer:
 
     @classmethod
     def open(cls, prompts: int, seed: int) -> _Scorer:
-        from mimgen.evaluation import describe, load_images
+        from mimgen.data import load_images
+        from mimgen.evaluation import describe
 
         generate = open_pipeline(BUNDLED)
         found = split_of(_DATA, size_of(generate), ("compose",))

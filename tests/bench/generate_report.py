@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mimgen.recipes.compare.rows import table
+from mimgen.report.tables import markdown
 
 __all__ = ["report"]
 
@@ -23,7 +23,7 @@ def report(measured: dict[str, Any]) -> str:
         scored = any("composition" in row for row in rows.values())
         lines.append(f"\n{name}: {size['parameters'] / 1e6:.1f} million parameters, {size['tokens']} tokens\n")
         heads = (*_HEADS, *(_SCORE if scored else ()))
-        lines.append(table(heads, [_cells(key, row, scored) for key, row in rows.items()]))
+        lines.append(markdown(heads, [_cells(key, row, scored) for key, row in rows.items()]))
     rows = [row for size in measured["sizes"].values() for row in size["rows"].values()]
     if compared := [row["compared_steps"] for row in rows if "compared_steps" in row]:
         lines.append(

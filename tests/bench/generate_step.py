@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.cli.options import choose, parse
+from mimgen.cli.options import parse
 from mimgen.encoders import TextStates
-from mimgen.errors import UserError
+from mimgen.errors import UserError, choose
 from mimgen.generators.meissonic.objective import MaskedTokens
 from mimgen.masking import with_mask_token
-from mimgen.recipes.compare.rows import table
+from mimgen.report.tables import markdown
 from mimgen.training.optim import build_optimizer
 from mimgen.types import Mask
 from tests.bench.device import device_and_precision
@@ -261,7 +261,7 @@ def report(measured: dict[str, Any]) -> str:
             (kind, f"{row['seconds']:.3f}", f"{row['images_per_s']:.2f}", f"{row['peak_mib']:,.0f}")
             for kind, row in size["steps"].items()
         ]
-        lines.append(table(("step", "seconds", "images/s", "MiB"), rows))
+        lines.append(markdown(("step", "seconds", "images/s", "MiB"), rows))
         if "missing" in size:
             lines.append(f"\nno comparison: pip install '{size['missing']}'")
             continue

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import torch
 
-from mimgen.cli.options import choose, parse
-from mimgen.errors import UserError
+from mimgen.cli.options import parse
+from mimgen.errors import UserError, choose
 from mimgen.types import SampleRNG
 from tests.bench.device import device_and_precision
 from tests.bench.pretrain_masks import mask_seconds

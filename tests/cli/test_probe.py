@@ -14,10 +14,11 @@ from mimgen.cli.options import parse
 from mimgen.cli.probe import Options, main
 from mimgen.encoders import VitEncoder
 from mimgen.errors import UserError
-from mimgen.probing.data import masks_of, probe_data
+from mimgen.probing.data import load_masks, probe_data
 from mimgen.probing.intervals import student_t
-from mimgen.probing.kinds import check_probes, counts
-from mimgen.probing.rows import ProbeRow, layers_of
+from mimgen.probing.probes import check_probes
+from mimgen.probing.rows import ProbeRow
+from mimgen.probing.run import layers_of
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_images_without_the_label_are_left_out_and_said(monkeypatch: pytest.Monk
     images = torch.arange(6, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
     names = ["a", "b"]
     data = MemoryDataset("few", "mark", images, [""] * 6, list("uvwxyz"), {"kind": labels}, {"kind": names})
-    monkeypatch.setattr("mimgen.data.open_data", lambda spec, **options: data)
+    monkeypatch.setattr("mimgen.data.images.open_data", lambda spec, **options: data)
     found = probe_data("few", 4)
     assert found.train_y.tolist() == [0, 1, 0, 1] and found.train.indices == (0, 2, 3, 5)
     assert "2 of 6 images of train" in found.notes[0]
@@ -96,14 +97,14 @@ def test_images_without_the_label_are_left_out_and_said(monkeypatch: pytest.Monk
 
 def test_masks_keep_their_classes_and_what_is_ignored(folder: Path):
     data = probe_data(str(folder / "data"), 32)
-    masks = masks_of(folder / "masks", data.test)
+    masks = load_masks(folder / "masks", data.test)
     assert masks.shape == (len(data.test), 32, 32)
     assert bool((masks[:, :2] == -1).all())
     assert bool((masks[:, 2:, :16] == 1).all()) and bool((masks[:, 2:, 16:] == 0).all())
     with pytest.raises(UserError, match="no such folder"):
-        masks_of(folder / "absent", data.test)
+        load_masks(folder / "absent", data.test)
     with pytest.raises(UserError, match="is missing"):
-        masks_of(folder / "vit", data.test)
+        load_masks(folder / "vit", data.test)
 
 
 def test_layers_are_read_as_words_or_numbers():
@@ -126,9 +127,7 @@ def test_a_score_has_the_interval_of_its_seeds():
 
 def test_mistakes_name_the_fix(folder: Path):
     with pytest.raises(UserError, match="did you mean linear"):
-        check_probes("knn,lineer")
-    with pytest.raises(UserError, match="at least 1"):
-        counts("0,5", "few-shot")
+        check_probes(["knn", "lineer"])
     requested = [
         "--model",
         "pixels",
@@ -139,6 +138,8 @@ def test_mistakes_name_the_fix(folder: Path):
         "--cache",
         str(folder / "cache"),
     ]
+    with pytest.raises(UserError, match="at least 1"):
+        main([*requested, "--few-shot", "0,5"])
     with pytest.raises(UserError, match="pass --masks"):
         main([*requested, "--probes", "segment-knn"])
     with pytest.raises(UserError, match="no weights to fine-tune"):

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from mimgen import configs
 from mimgen.cli.options import parse
 from mimgen.errors import UserError
-from mimgen.recipes.compare.rows import Row, made_once, mean_range, numbers, table
+from mimgen.recipes.compare.rows import Row, made_once, numbers
 from mimgen.recipes.compare.training import Budget, train
 from mimgen.report.run_folder import check_same_settings
+from mimgen.report.tables import markdown as table
+from mimgen.report.tables import mean_range
 
 if TYPE_CHECKING:
     from mimgen.recipes import TrainTokenizer

@@ -14,10 +14,12 @@ from mimgen.recipes.compare.mim_folds import folds
 from mimgen.recipes.compare.mim_measures import Measure
 from mimgen.recipes.compare.mim_trials import COMPARISONS, PROBES, Arm, Comparison
 from mimgen.recipes.compare.probes_row import ProbeRequest, row
-from mimgen.recipes.compare.rows import Row, made_once, mean_range, numbers, table
+from mimgen.recipes.compare.rows import Row, made_once, numbers
 from mimgen.recipes.compare.training import Budget, train
 from mimgen.recipes.flops import operations
 from mimgen.report.run_folder import check_same_settings
+from mimgen.report.tables import markdown as table
+from mimgen.report.tables import mean_range
 
 __all__ = ["Options", "main", "outcome"]
 

@@ -21,8 +21,7 @@ def folds(request: ProbeRequest) -> dict[str, dict[str, float]]:
     """
     import torch
 
-    from mimgen.probing import kinds
-    from mimgen.probing.data import probe_data
+    from mimgen.probing import fit_probe, probe_data
     from mimgen.probing.open import features_of, open_encoder
 
     loaded = open_encoder(request.spec, request.pixels)
@@ -43,7 +42,7 @@ def folds(request: ProbeRequest) -> dict[str, dict[str, float]]:
         parts = [{layer: x[part] for layer, x in levels.items()} for part in (fitted, tested)]
         layer = chosen_layer(parts[0], parts[1], labels, request.seed)
         for name in request.probes:
-            found = kinds.run(
+            found = fit_probe(
                 name, (parts[0][layer], labels[0]), (parts[1][layer], labels[1]), seed=request.seed
             ).result
             correct[name] += found.accuracy * len(labels[1])

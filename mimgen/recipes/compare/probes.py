@@ -11,13 +11,15 @@ from typing import Any
 from mimgen import configs
 from mimgen.cli.options import parse
 from mimgen.errors import UserError
-from mimgen.probing.kinds import VECTORS, check_probes
+from mimgen.probing.probes import check_probes, probes_that_read
 from mimgen.recipes.compare.probes_row import TRAINED, ProbeRequest, row
-from mimgen.recipes.compare.rows import Row, made_once, mean_range, numbers, table
+from mimgen.recipes.compare.rows import Row, made_once, numbers
 from mimgen.recipes.compare.tokenizers import entry
 from mimgen.recipes.compare.training import Budget, train
 from mimgen.recipes.flops import operations
 from mimgen.report.run_folder import check_same_settings
+from mimgen.report.tables import markdown as table
+from mimgen.report.tables import mean_range
 
 __all__ = ["Options", "main"]
 
@@ -60,8 +62,8 @@ def main(arguments: list[str]) -> int:
     """Make the rows that are missing, write result.json, result.html and result.md; 1 if a row failed."""
     options = parse(Options, arguments, "mimgen compare probes")
     models, data = _words(options.models, "models"), _words(options.data, "data")
-    probes, seeds = check_probes(options.probes), numbers(options.seeds, "seeds")
-    if set(probes) - {*VECTORS, *_attentive()}:
+    probes, seeds = check_probes(_words(options.probes, "probes")), numbers(options.seeds, "seeds")
+    if set(probes) - set(probes_that_read("vectors", "tokens")):
         raise UserError("this study reads frozen features: leave fine-tune and segmentation out of --probes")
     for model in models:
         if model.startswith(TRAINED):
@@ -87,8 +89,8 @@ def _row(options: Options, model: str, data: str, seed: int) -> Row:
         folder = options.out / "runs" / f"{_file(model)}-seed{seed}"
         trained = _trained(options, model, seed, folder)
         spec = str(folder)
-    requested = ProbeRequest(spec, data, options.pixels, tuple(check_probes(options.probes)), seed, options.limit,
-                  options.out / "features")  # fmt: skip
+    probes = check_probes(_words(options.probes, "probes"))
+    requested = ProbeRequest(spec, data, options.pixels, probes, seed, options.limit, options.out / "features")
     return {"training": trained or None, **row(requested)}
 
 
@@ -236,12 +238,6 @@ def _words(text: str, flag: str) -> list[str]:
     if not words:
         raise UserError(f"--{flag} is empty; give names with commas between")
     return words
-
-
-def _attentive() -> tuple[str, ...]:
-    from mimgen.probing.kinds import attentive
-
-    return attentive()
 
 
 def _file(word: str) -> str:

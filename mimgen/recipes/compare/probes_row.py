@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimgen.probing.kinds import VECTORS
+from mimgen.probing.probes import probes_that_read
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,8 +51,7 @@ def row(request: ProbeRequest) -> dict[str, Any]:
     """
     import time
 
-    from mimgen.probing import kinds
-    from mimgen.probing.data import probe_data
+    from mimgen.probing import fit_probe, probe_data
     from mimgen.probing.open import features_of, open_encoder
 
     loaded = open_encoder(request.spec, request.pixels)
@@ -66,11 +65,11 @@ def row(request: ProbeRequest) -> dict[str, Any]:
     layer, features = chosen_layer(vectors[0].levels, vectors[1].levels, labels, request.seed), 0
     accuracy, balanced_accuracy, seconds, majority = {}, {}, {}, 0.0
     for name in request.probes:
-        raw = request.spec in ("pixels", "hog") and name not in VECTORS
+        raw = request.spec in ("pixels", "hog") and name not in probes_that_read("vectors")
         reader = open_encoder(f"{request.spec}:{PATCH}", request.pixels) if raw else loaded
         x, points = (each.levels[layer] for each in vectors)
         grid = None
-        if name not in VECTORS:
+        if name not in probes_that_read("vectors"):
             found = [
                 features_of(reader, part, data=request.data, split=split, layers=(layer,), pooling="tokens",
                             cache=request.cache)
@@ -78,7 +77,7 @@ def row(request: ProbeRequest) -> dict[str, Any]:
             ]  # fmt: skip
             (x, points), grid = (each.levels[layer] for each in found), found[0].grid
         start = time.perf_counter()
-        result = kinds.run(name, (x, labels[0]), (points, labels[1]), seed=request.seed, grid=grid).result
+        result = fit_probe(name, (x, labels[0]), (points, labels[1]), seed=request.seed, grid=grid).result
         accuracy[name], balanced_accuracy[name], majority = result.accuracy, result.balanced_accuracy, result.majority
         seconds[name] = round(time.perf_counter() - start, 2)
         features = features or result.features

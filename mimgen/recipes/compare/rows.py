@@ -1,4 +1,4 @@
-"""What studies share: rows that are made once, each in a process of its own, and their table."""
+"""What studies share: rows that are made once, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import multiprocessing
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mimgen.errors import UserError
 
-__all__ = ["made_once", "mean_range", "numbers", "table"]
+__all__ = ["made_once", "numbers"]
 
 INTERRUPTED = 130
 
@@ -87,18 +87,3 @@ def _work(path: Path, work: Callable[..., Row], arguments: tuple[Any, ...]) -> N
 
 def _error(path: Path) -> Path:
     return path.with_suffix(".error.txt")
-
-
-def mean_range(values: Sequence[float | None], digits: int = 2) -> str:
-    """The mean and, of several values, the lowest and highest in brackets; "-" where there is none."""
-    found = [value for value in values if value is not None]
-    if not found:
-        return "-"
-    mean = f"{sum(found) / len(found):,.{digits}f}"
-    return mean if len(found) == 1 else f"{mean} ({min(found):,.{digits}f} to {max(found):,.{digits}f})"
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column to the left, numbers to the right."""
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

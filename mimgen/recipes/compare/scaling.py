@@ -10,11 +10,13 @@ from typing import Any
 
 from mimgen.cli.options import parse
 from mimgen.errors import UserError
-from mimgen.recipes.compare.rows import Row, made_once, mean_range, numbers, table
+from mimgen.recipes.compare.rows import Row, made_once, numbers
 from mimgen.recipes.compare.scaling_rows import Cell, Method, Protocol, cell_row
 from mimgen.recipes.compare.scaling_verdicts import check_hypotheses, correlations, mean_over_seeds, order
 from mimgen.report.curves import Curve
 from mimgen.report.run_folder import check_same_settings
+from mimgen.report.tables import markdown as table
+from mimgen.report.tables import mean_range
 
 __all__ = ["Options", "cells", "main"]
 

@@ -142,7 +142,7 @@ def _read(dataset: Dataset, protocol: Protocol | None = None) -> _Images:
     """All images, or as many as the protocol validates on, evenly spread; labels of the finest set, else -1."""
     import torch
 
-    from mimgen.evaluation import load_images
+    from mimgen.data import load_images
 
     limit = None if protocol is None else protocol.limit
     chosen = range(0, len(dataset), 1 if limit is None else max(1, len(dataset) // limit))[:limit]

@@ -74,8 +74,7 @@ def labelled(spec: str, size: int, limit: int | None = None) -> LabelledSplit:
     """
     import torch
 
-    from mimgen.data import Dataset, open_data
-    from mimgen.evaluation import load_images
+    from mimgen.data import Dataset, load_images, open_data
 
     parts = []
     for split in ("train", "val"):

@@ -11,9 +11,11 @@ from typing import Any, Literal, get_args, get_type_hints
 from mimgen import configs
 from mimgen.cli.options import choose, parse
 from mimgen.errors import UserError
-from mimgen.recipes.compare.rows import Row, made_once, mean_range, numbers, table
+from mimgen.recipes.compare.rows import Row, made_once, numbers
 from mimgen.recipes.compare.training import Budget, train
 from mimgen.report.run_folder import check_same_settings
+from mimgen.report.tables import markdown as table
+from mimgen.report.tables import mean_range
 
 __all__ = ["Entry", "Options", "entry", "main"]
 

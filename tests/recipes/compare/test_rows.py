@@ -9,9 +9,10 @@ import pytest
 
 from mimgen.cli.compare import main
 from mimgen.errors import UserError
-from mimgen.recipes.compare.rows import made_once, mean_range, numbers, table
+from mimgen.recipes.compare.rows import made_once, numbers
 from mimgen.recipes.compare.tokenizers import Options, baseline
 from mimgen.report.run_folder import check_same_settings
+from mimgen.report.tables import markdown, mean_range
 
 
 def test_a_row_is_made_in_another_process_and_kept(tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_numbers_come_with_commas() -> None:
 def test_cells_show_mean_and_range() -> None:
     assert mean_range([1.0]) == "1.00" and mean_range([None, None]) == "-"
     assert mean_range([1.0, 2.0, None], 1) == "1.5 (1.0 to 2.0)"
-    assert table(["a", "b"], [["x", "1"]]).splitlines() == ["| a | b |", "| --- | ---: |", "| x | 1 |"]
+    assert markdown(["a", "b"], [["x", "1"]]).splitlines() == ["| a | b |", "| --- | ---: |", "| x | 1 |"]
 
 
 def test_the_command_names_its_studies(capsys: pytest.CaptureFixture[str]) -> None:

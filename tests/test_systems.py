@@ -29,7 +29,7 @@ Improve Supervised Representation Learning with Masked Image Modeling
 On Data Scaling in Masked Image Modeling
 Unleashing Vanilla Vision Transformer with Masked Image Modeling for Object Detection
 Predicting masked tokens in stochastic locations improves masked image modeling
-What to Mask from Your Students: Attention-Guided Masked Image Modeling
+What to Hide from Your Students: Attention-Guided Masked Image Modeling
 Stare at What You See: Masked Image Modeling without Reconstruction
 Attention, Please! Revisiting Attentive Probing for Masked Image Modeling
 Pre-training with Random Orthogonal Projection Image Modeling

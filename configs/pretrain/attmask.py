@@ -34,7 +34,7 @@ def experiment(
 ) -> Pretrain:
     """Pretrain an encoder: mask what its moving average attends to, and predict what that says of it.
 
-    Paper: "What to Mask from Your Students: Attention-Guided Masked Image Modeling" (arXiv 2203.12719).
+    Paper: "What to Hide from Your Students: Attention-Guided Masked Image Modeling" (arXiv 2203.12719).
 
     Command: mimgen train attmask --size emoji64 --out runs/attmask
 

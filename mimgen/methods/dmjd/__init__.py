@@ -12,7 +12,7 @@ PAPER = Paper(
     cases=("dmjd",),
     config="pretrain/dmjd",
     result=(
-        "emoji, 2 seeds, equal cost: k-NN 40.4 %, linear 49.0 % (independent views, no visible "
+        "emoji, 57 steps, 2 seeds, equal cost: k-NN 40.4 %, linear 49.0 % (independent views, no visible "
         "branch 39.3, 48.9 %)"
     ),
 )

@@ -12,7 +12,7 @@ PAPER = Paper(
     cases=("hap",),
     config="pretrain/hap",
     result=(
-        "figures, 2 seeds, equal cost: attributes 66.9 %, identity mAP 11.8 % (random masks "
+        "figures, 91 steps, 2 seeds, equal cost: attributes 66.9 %, identity mAP 11.8 % (random masks "
         "(MAE) 75.6, 23.6 %)"
     ),
 )

@@ -15,7 +15,7 @@ PAPER = Paper(
     cases=("hiendmae",),
     config="pretrain/hiendmae",
     result=(
-        "volumes, 2 seeds, equal cost: Dice of middle layers 19.9 %, best layer 20.1 % (from "
+        "volumes, 195 steps, 2 seeds, equal cost: Dice of middle layers 19.9 %, best layer 20.1 % (from "
         "the last layer alone 18.5, 18.7 %)"
     ),
 )

@@ -11,5 +11,5 @@ PAPER = Paper(
     kind="reconstruct",
     cases=("hpm", "hpm_mask"),
     config="pretrain/hpm",
-    result="emoji, 2 seeds, equal cost: k-NN 34.8 %, linear 48.8 % (MAE 34.4, 49.3 %)",
+    result="emoji, 65 steps, 2 seeds, equal cost: k-NN 34.8 %, linear 48.8 % (MAE 34.4, 49.3 %)",
 )

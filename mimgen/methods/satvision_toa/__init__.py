@@ -15,7 +15,7 @@ PAPER = Paper(
     cases=("satvision",),
     config="pretrain/satvision_toa",
     result=(
-        "bands, 2 seeds, equal cost: cloud profile R^2 65.2 %, cloud cover 66.6 % (untrained "
+        "bands, 149 steps, 2 seeds, equal cost: cloud profile R^2 65.2 %, cloud cover 66.6 % (untrained "
         "65.8, 67.0 %)"
     ),
 )

@@ -57,9 +57,7 @@ def experiment(
         encoder = vit_of(chosen, data_config.size)
         decoder = decoder_of(SubsetDecoder, chosen, data_config.size)
         target = PixelTarget(chosen.patch, normalise=normalise, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True)
-        return SelectiveMAE(
-            encoder, decoder, target, Selective(keep, score), steps=settings.steps, score=guide
-        )
+        return SelectiveMAE(encoder, decoder, target, Selective(keep, score), score=guide)
 
     options = overrides(
         keep=(keep, 0.15),

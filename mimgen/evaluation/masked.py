@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.methods.mim import MIM
+from mimgen.methods.base import Objective
 from mimgen.papers import Paper
-from mimgen.types import SampleRNG, mix_seed
+from mimgen.types import Batch, SampleRNG, mix_seed
 
 __all__ = ["masked_loss"]
 
@@ -26,7 +26,7 @@ PAPER = Paper(
 
 @torch.no_grad()
 def masked_loss(
-    objective: MIM, images: Tensor, keys: Sequence[str], *, masks: int = 4, seed: int = 0, batch: int = 64
+    objective: Objective, images: Tensor, keys: Sequence[str], *, masks: int = 4, seed: int = 0, batch: int = 64
 ) -> float:
     """Mean distance of a masked patch over images and masks, in evaluation mode.
 
@@ -54,9 +54,10 @@ def masked_loss(
             for start in range(0, len(images), batch):
                 part = images[start : start + batch].to(device)
                 names = keys[start : start + batch]
-                mask = objective.mask(part, SampleRNG([mix_seed(seed, "masked loss", key, number) for key in names]))
-                total += float(objective.distances(part, mask).double().sum())
-                count += int(mask.predict.sum())
+                rng = SampleRNG([mix_seed(seed, "masked loss", key, number) for key in names])
+                # a mask has the same count in every row, so a batch weighs as many patches as it has images
+                total += float(objective(Batch(part, rng=rng)).total) * len(part)
+                count += len(part)
     finally:
         objective.train(training)
     loss = total / max(1, count)

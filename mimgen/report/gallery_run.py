@@ -19,15 +19,15 @@ from mimgen.analysis.encoder import level_grid
 from mimgen.analysis.mask_images import masked_images, predicted_pixels, reconstructed
 from mimgen.cli.options import parse
 from mimgen.errors import UserError
-from mimgen.methods import MIM
 from mimgen.methods.a2mim.objective import A2MIM
 from mimgen.methods.attmask.masking import class_attention
+from mimgen.methods.base import Objective
 from mimgen.methods.hpm.objective import HPM
 from mimgen.recipes import Pretrain
 from mimgen.report.page import Gallery, Item
 from mimgen.targets import PixelTarget
 from mimgen.training import load_ema
-from mimgen.types import Mask, SampleRNG
+from mimgen.types import Batch, Mask, SampleRNG
 
 __all__ = ["FinishedRun", "attention_maps", "gallery", "mask_of", "open_run", "predicted_images"]
 
@@ -126,9 +126,8 @@ def _reading(objective: Any, columns: dict[str, Tensor], notes: list[str]) -> st
 
 def mask_of(objective: Any, images: Tensor, rng: SampleRNG) -> Mask | None:
     """The objective's mask of images; of two views the first; None where it wants more than images."""
-    if hasattr(objective, "mask") and [*inspect.signature(objective.mask).parameters] == ["images", "rng"]:
-        made: Mask = objective.mask(images, rng)
-        return made
+    if isinstance(objective, Objective):
+        return objective.mask(Batch(images, rng=rng))
     masking: Any = getattr(objective, "masking", None)
     encoder: Any = objective.encoder
     names = set(inspect.signature(masking).parameters) if callable(masking) else set()
@@ -148,6 +147,8 @@ def mask_of(objective: Any, images: Tensor, rng: SampleRNG) -> Mask | None:
 
 def predicted_images(objective: Any, images: Tensor, mask: Mask) -> Tensor | None:
     """What an objective tells of images [B, 3, H, W], as images in [0, 1]; None where it predicts no pixels."""
+    if isinstance(objective, Objective):
+        return objective.reconstruct(Batch(images), mask)
     if isinstance(objective, A2MIM):
         reconstructed_images = objective.reconstruct(objective.corrupt(images, mask), mask)
         return (reconstructed_images * objective.encoder.std + objective.encoder.mean).clamp(0, 1)  # type: ignore[operator]
@@ -156,8 +157,6 @@ def predicted_images(objective: Any, images: Tensor, mask: Mask) -> Tensor | Non
         return None
     if isinstance(objective, HPM):
         return predicted_pixels(target, objective.student(images, mask).patches, images)
-    if isinstance(objective, MIM):
-        return predicted_pixels(target, objective.predict(images, mask), images)
     decoder = getattr(objective, "decoder", None)
     if decoder is None or [*inspect.signature(decoder.forward).parameters] != ["tokens", "mask"]:
         return None

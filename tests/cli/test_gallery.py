@@ -96,7 +96,7 @@ def test_other_targets_show_masks_and_attention_and_say_so():
 
 def test_a_perfect_decoder_tells_the_image():
     images, objective = torch.rand(1, 3, 16, 16), mae(PixelTarget(4))
-    objective.predict = lambda images, mask: objective.target(images)
+    objective.predict = lambda batch, mask: objective.target(batch.images)
     mask = Mask(torch.tensor([[True, False] * 8]))
     assert (predicted_images(objective, images, mask) - images).abs().max() < 1e-5
 
@@ -108,13 +108,6 @@ def test_encoders_without_maps_show_none():
     objective = MIM(encoder, LinearDecoder(encoder.dim, encoder.patch, 2), target, Random(0.5, 2)).eval()
     done = FinishedRun(type("Run", (), {"name": "simmim"})(), objective, 1)
     assert list(gallery(done, torch.rand(1, 3, 16, 16), ("a",)).items[0].images)[-1] == "all predictions"
-
-
-def test_masks_that_want_more_than_images_are_left_out():
-    objective = mae(PixelTarget(4))
-    objective.mask = lambda images, rng, keypoints: None
-    objective.masking = lambda grid, rng, guide, keypoints: None
-    assert mask_of(objective, torch.rand(1, 3, 16, 16), SampleRNG([0])) is None
 
 
 def test_a_run_is_rebuilt_from_its_command(tmp_path, monkeypatch):

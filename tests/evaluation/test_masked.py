@@ -10,7 +10,7 @@ from mimgen.evaluation.masked import masked_loss
 from mimgen.masking.random import Random
 from mimgen.methods.mim import MIM
 from mimgen.targets import PixelTarget
-from mimgen.types import SampleRNG, mix_seed
+from mimgen.types import Batch, SampleRNG, mix_seed
 
 KEYS = [f"image {i}" for i in range(5)]
 
@@ -30,8 +30,8 @@ def test_it_is_the_mean_over_images_and_masks():
     losses = []
     for number in range(2):
         for image, key in zip(make_images()[:, None], KEYS):
-            mask = module.mask(image, SampleRNG([mix_seed(3, "masked loss", key, number)]))
-            losses.append(float(module.losses(image, mask).total.detach()))
+            one = Batch(image, rng=SampleRNG([mix_seed(3, "masked loss", key, number)]))
+            losses.append(float(module(one).total.detach()))
     found = masked_loss(module, make_images(), KEYS, masks=2, seed=3)
     assert found == pytest.approx(sum(losses) / 10, rel=1e-5)
 

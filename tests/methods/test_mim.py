@@ -62,48 +62,47 @@ def test_it_learns(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_loss_is_a_mean_over_masked_patches(kind):
     module, images = KINDS[kind]().eval(), make_images(2)
-    mask = module.mask(images, SampleRNG([1, 2]))
-    goal, output = module.target(images), module.predict(images, mask)
+    mask = module.mask(Batch(images, rng=SampleRNG([1, 2])))
+    goal, output = module.target(images), module.predict(Batch(images), mask)
     difference = (output - goal)[mask.masked]
     expected = difference.square().mean() if kind == "mae" else difference.abs().mean()
-    torch.testing.assert_close(module.losses(images, mask).total, expected)
-    distances = module.distances(images, mask)
-    assert torch.equal(distances > 0, mask.masked)
+    torch.testing.assert_close(module(Batch(images), mask).total, expected)
 
 
 def test_simmims_loss_is_that_of_the_paper_and_ignores_visible_pixels(monkeypatch):
     module, images = simmim(swin=True).eval(), make_images(2)
-    mask = module.mask(images, SampleRNG([1, 2]))
+    mask = module.mask(Batch(images, rng=SampleRNG([1, 2])))
     tokens = module.encoder(images, mask)
     sampled = module.decoder.images(tokens)
     pixels = mask.masked.unflatten(1, (4, 4)).repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None].float()
     expected = ((sampled - images).abs() * pixels).sum() / pixels.sum() / 3
-    torch.testing.assert_close(module.losses(images, mask).total, expected)
-    output = module.predict(images, mask)
-    base = module.losses(images, mask).total
+    torch.testing.assert_close(module(Batch(images), mask).total, expected)
+    output = module.predict(Batch(images), mask)
+    base = module(Batch(images), mask).total
     monkeypatch.setattr(module, "predict", lambda *_: torch.where(mask.masked[..., None], output, output + 7))
-    assert torch.equal(module.losses(images, mask).total, base)
+    assert torch.equal(module(Batch(images), mask).total, base)
     monkeypatch.setattr(module, "predict", lambda *_: torch.where(mask.masked[..., None], output + 7, output))
-    assert module.losses(images, mask).total > base + 1
+    assert module(Batch(images), mask).total > base + 1
 
 
 def test_mae_never_sees_hidden_pixels_and_simmim_neither():
     for module in (mae().eval(), simmim().eval()):
         images = make_images(1)
-        mask = module.mask(images, SampleRNG([3]))
+        mask = module.mask(Batch(images, rng=SampleRNG([3])))
         other = images.clone()
         position = int(mask.drop[0, 0])
         row, column = 4 * (position // 4), 4 * (position % 4)
         other[:, :, row : row + 4, column : column + 4] = 0.5
-        assert torch.equal(module.predict(images, mask), module.predict(other, mask))
+        assert torch.equal(module.predict(Batch(images), mask), module.predict(Batch(other), mask))
 
 
 def test_only_scored_patches_count_and_parts_are_free():
     module, images = mae(Block(6, 2)).eval(), make_images(2)
-    mask = module.mask(images, SampleRNG([1, 2]))
+    mask = module.mask(Batch(images, rng=SampleRNG([1, 2])))
     part = mask.masked & (torch.arange(16) < 8)
-    loss = module.losses(images, Mask(mask.masked, part)).total
-    torch.testing.assert_close(loss, module.distances(images, mask)[part].mean())
+    loss = module(Batch(images), Mask(mask.masked, part)).total
+    distance = module.target.loss(module.predict(Batch(images), mask), module.target(images))
+    torch.testing.assert_close(loss, distance[part].mean())
     hog = HogTarget(4)
     objective = MIM(mae_vit(**SIZES), MaeDecoder(16, 4, 32, 16, 1, 2, output=hog.dim), hog, Random())
     objective(batch()).total.backward()

@@ -16,7 +16,7 @@ from mimgen.decoders.mae import LinearDecoder
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.a2mim.target import Criterion, FrequencyDistance, spatial_distance
-from mimgen.methods.mim import Masking
+from mimgen.methods.base import Masking
 from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask, Tokens
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.masking.block import Block
+from mimgen.methods.base import Masking
 from mimgen.methods.beitv2.network import BeitPretraining
-from mimgen.methods.mim import Masking
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import CodeTarget
 from mimgen.tokenizers import ImageQuantizer

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.masking.block import Block
+from mimgen.methods.base import Masking
 from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
-from mimgen.methods.mim import Masking
 from mimgen.methods.moving_average import Momentum, MovingAverage
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target

@@ -15,8 +15,8 @@ from torch import Tensor
 from mimgen.data.transforms.colours import NUMBERS, Colours
 from mimgen.decoders.cross_attention import CrossViewDecoder
 from mimgen.errors import UserError
+from mimgen.methods.base import Masking
 from mimgen.methods.croco.encoder import CrossViewVit
-from mimgen.methods.mim import Masking
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
 from mimgen.training import Trainable

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from mimgen.errors import UserError
 from mimgen.masking.disjoint import Disjoint
+from mimgen.methods.base import Decoder
 from mimgen.methods.dmjd.branch import VisibleBranch
-from mimgen.methods.mim import Decoder
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
 from mimgen.training import Trainable

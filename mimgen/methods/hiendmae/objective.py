@@ -13,11 +13,12 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
+from mimgen.methods.base import Masking
 from mimgen.methods.hiendmae.decoder import HierarchicalDecoder
 from mimgen.methods.hiendmae.encoder import VolumeVit
 from mimgen.methods.hiendmae.target import VolumeTarget
-from mimgen.methods.mim import MIM, Masking
-from mimgen.types import Mask, SampleRNG
+from mimgen.methods.mim import MIM
+from mimgen.types import Batch, Mask
 
 
 class HiEndMAE(MIM):
@@ -50,12 +51,12 @@ class HiEndMAE(MIM):
             raise UserError(f"taps {decoder.taps} are not all among the encoder's layers 0 to {encoder.depth - 1}")
         self.cells = encoder.cells
 
-    def mask(self, images: Tensor, rng: SampleRNG) -> Mask:
-        """The mask of volumes [B, C, S1, ..., Sn], one stream of `rng` a volume."""
-        mask = self.masking((self.cells[0], prod(self.cells[1:])), rng)
-        return Mask(mask.masked.to(images.device))
+    def mask(self, batch: Batch) -> Mask:
+        """The mask of volumes [B, C, S1, ..., Sn], one random stream per volume."""
+        mask: Mask = self.masking((self.cells[0], prod(self.cells[1:])), batch.rng)
+        return mask.to(batch.images.device)
 
-    def predict(self, images: Tensor, mask: Mask) -> Tensor:
+    def predict(self, batch: Batch, mask: Mask) -> Tensor:
         """[B, N, D], what the decoder says of every cell of volumes [B, C, S1, ..., Sn]."""
         decoder: HierarchicalDecoder = self.decoder  # type: ignore[assignment]
-        return decoder(self.encoder(images, mask, layers=decoder.taps), mask)
+        return decoder(self.encoder(batch.images, mask, layers=decoder.taps), mask)

@@ -14,7 +14,8 @@ from mimgen.decoders.pyramid import FeatureHeads
 from mimgen.encoders.hivit import HiVitEncoder
 from mimgen.errors import UserError
 from mimgen.masking.block import Block
-from mimgen.methods.mim import MIM, Masking
+from mimgen.methods.base import Masking
+from mimgen.methods.mim import MIM
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
 from mimgen.training import Trainable
@@ -24,10 +25,10 @@ from mimgen.types import Batch, Losses, Mask
 class ITPN(MIM):
     """Objective: MAE whose decoder reads the encoder's pyramid (iTPN, section 3), a `PyramidDecoder`."""
 
-    def predict(self, images: Tensor, mask: Mask) -> Tensor:
+    def predict(self, batch: Batch, mask: Mask) -> Tensor:
         """[B, N, D], what the decoder says of every patch of images [B, 3, H, W]."""
         encoder: HiVitEncoder = self.encoder  # type: ignore[assignment]
-        return self.decoder(encoder.pyramid(images, mask), mask)
+        return self.decoder(encoder.pyramid(batch.images, mask), mask)
 
 
 class ITPNDistillation(Trainable):

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimgen.errors import UserError
+from mimgen.methods.base import Masking
 from mimgen.methods.latentmim.gaps import without_gaps
 from mimgen.methods.latentmim.networks import LatentDecoder, LatentVit
-from mimgen.methods.mim import Masking
 from mimgen.methods.moving_average import Momentum, MovingAverage
 from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask, SampleRNG

@@ -15,8 +15,8 @@ from mimgen.encoders.taps import check_taps, tap
 from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
+from mimgen.methods.base import Masking
 from mimgen.methods.localmim.decoders import LocalDecoder, at_scale
-from mimgen.methods.mim import Masking
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
 from mimgen.training import Trainable

@@ -18,10 +18,11 @@ from torch import Tensor
 from mimgen.encoders.taps import check_taps, tap
 from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
+from mimgen.methods.base import Decoder, Masking
 from mimgen.methods.mff.fusion import LayerFusion
-from mimgen.methods.mim import MIM, Decoder, Masking
+from mimgen.methods.mim import MIM
 from mimgen.targets import Target
-from mimgen.types import Losses, Mask, Tokens
+from mimgen.types import Batch, Losses, Mask, Tokens
 
 
 class MFF(MIM):
@@ -51,21 +52,21 @@ class MFF(MIM):
         fusion: LayerFusion,
         taps: Sequence[int],
     ) -> None:
-        super().__init__(encoder, decoder, target, masking)  # type: ignore[arg-type]
+        super().__init__(encoder, decoder, target, masking)
         self.taps = check_taps(taps, encoder.depth)
         if len(self.taps) != len(fusion.weights):
             raise UserError(f"{len(self.taps)} taps for a fusion of {len(fusion.weights)} layers: give one per layer")
         self.fusion = fusion
 
-    def losses(self, images: Tensor, mask: Mask) -> Losses:
+    def forward(self, batch: Batch, mask: Mask | None = None) -> Losses:
         """Term "reconstruction"; metrics "share_<block>", the weight of each tap in the mixture."""
-        found = super().losses(images, mask)
+        found = super().forward(batch, mask)
         shares = zip(self.taps, self.fusion.shares.detach(), strict=True)
         return dataclasses.replace(found, metrics={f"share_{block}": share for block, share in shares})
 
-    def predict(self, images: Tensor, mask: Mask) -> Tensor:
-        """[B, N, D], what the decoder says of every patch of images [B, 3, H, W]."""
-        return self.decoder(self.fused(images, mask), mask)
+    def predict(self, batch: Batch, mask: Mask) -> Tensor:
+        """[B, N, D], the decoder's output for every patch."""
+        return self.decoder(self.fused(batch.images, mask), mask)
 
     def fused(self, images: Tensor, mask: Mask) -> Tokens:
         """The tokens that the decoder reads: class token and visible patches, mixed and normed."""

@@ -20,7 +20,7 @@ from mimgen.methods.mim import MIM
 from mimgen.methods.selectivemae.masking import Selective
 from mimgen.ops.hog import gradients, sobel_histograms
 from mimgen.targets import Target
-from mimgen.types import Mask, SampleRNG
+from mimgen.types import Batch, Mask
 
 CELL, BINS, WINDOW, SIGMA = 8, 9, 16, 8.0
 
@@ -32,8 +32,7 @@ class SelectiveMAE(MIM):
         encoder: leaves masked patches out; what is kept afterwards.
         decoder: predicts `target.dim` numbers for each scored patch.
         target: what is predicted.
-        selection: which patches are seen and which are predicted.
-        steps: of the training, over which the selection changes; 0 for none of it.
+        selection: which patches are seen and which are predicted; it changes with the progress of the run.
         score: "edges" samples patches by the strength of their gradients. "released" is what the official code
             does: its score is 0 for every patch, so patches are sampled evenly.
 
@@ -42,7 +41,6 @@ class SelectiveMAE(MIM):
     """
 
     encoder: VitEncoder
-    step: Tensor
 
     def __init__(
         self,
@@ -51,23 +49,19 @@ class SelectiveMAE(MIM):
         target: Target,
         selection: Selective | None = None,
         *,
-        steps: int = 0,
         score: Literal["edges", "released"] = "edges",
     ) -> None:
         super().__init__(encoder, decoder, target, Selective() if selection is None else selection)
         if score not in ("edges", "released"):
             raise UserError(f'score {score!r} is unknown: choose "edges" or "released"')
-        self.score, self.steps = score, steps
-        # a buffer, so that a run that is resumed continues where it was
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.score = score
 
     @torch.no_grad()
-    def mask(self, images: Tensor, rng: SampleRNG) -> Mask:
-        """The mask of images [B, 3, H, W], one stream of `rng` an image."""
+    def mask(self, batch: Batch) -> Mask:
+        """The mask of images [B, 3, H, W], one random stream per image."""
         assert isinstance(self.masking, Selective), "set when this objective was built"
-        progress = float(self.step) / self.steps if self.steps else 0.0
-        tokens, grid = self.tokens(images)
-        return self.masking(grid, rng, self.guide(images), tokens, progress)
+        tokens, grid = self.tokens(batch.images)
+        return self.masking(grid, batch.rng, self.guide(batch.images), tokens, batch.progress)
 
     def tokens(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Embedded patches with positions [B, N, D], which similarity is measured on, and the grid."""
@@ -80,10 +74,6 @@ class SelectiveMAE(MIM):
             return edge_strength(images.float(), self.encoder.patch)
         pixels = (images.float() - self.encoder.mean) / self.encoder.std
         return descriptors(pixels, self.encoder.patch).mean(-1)
-
-    def after_step(self, step: int) -> None:
-        """Note that optimiser step `step`, counted from 1, is done."""
-        self.step.fill_(step)
 
 
 def edge_strength(images: Tensor, patch: int) -> Tensor:

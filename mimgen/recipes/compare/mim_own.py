@@ -165,8 +165,8 @@ def clouds(objective: nn.Module, run: Any) -> dict[str, float]:
 def band_prediction(objective: nn.Module, run: Any) -> dict[str, float]:
     """Share of each band's variance that the reconstruction of masked patches explains: mean and worst over bands."""
     model, batch = cast(Any, objective), held_out(run, 256)
-    mask = model.mask(batch.images, batch.rng)
-    predicted, true = model.predict(batch.images, mask), model.target(batch.images)
+    mask = model.mask(batch)
+    predicted, true = model.predict(batch, mask), model.target(batch.images)
     masked, bands = mask.masked, batch.images.shape[1]
     # a patch's numbers lie band by band
     pairs = [each[masked].unflatten(-1, (bands, -1)).transpose(0, 1).flatten(1) for each in (predicted, true)]

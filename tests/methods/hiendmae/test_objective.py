@@ -52,11 +52,11 @@ def test_it_learns(axes):
 @pytest.mark.parametrize("axes", [2, 3])
 def test_the_loss_is_a_mean_over_hidden_cells(axes):
     module, x = objective(axes).eval(), volumes(axes, 2)
-    mask = module.mask(x, SampleRNG([1, 2]))
+    mask = module.mask(Batch(x, rng=SampleRNG([1, 2])))
     cells = torch.Size(module.cells).numel()
     assert mask.masked.shape == (2, cells) and mask.masked.sum(1).tolist() == [cells * 3 // 4] * 2
-    difference = (module.predict(x, mask) - module.target(x))[mask.masked]
-    torch.testing.assert_close(module.losses(x, mask).total, difference.square().mean())
+    difference = (module.predict(Batch(x), mask) - module.target(x))[mask.masked]
+    torch.testing.assert_close(module(Batch(x), mask).total, difference.square().mean())
 
 
 def test_parts_that_do_not_fit_are_named():

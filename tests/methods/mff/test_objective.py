@@ -52,17 +52,17 @@ def test_it_learns_and_logs_its_shares():
 def test_one_tap_is_mae():
     fused, images = objective((2,)), make_images(2)
     plain = MIM(fused.encoder, fused.decoder, fused.target, fused.masking)
-    mask = plain.mask(images, SampleRNG([0, 1]))
-    assert torch.equal(fused.predict(images, mask), plain.predict(images, mask))
-    assert torch.equal(fused.losses(images, mask).total, plain.losses(images, mask).total)
-    assert not torch.equal(objective().predict(images, mask), plain.predict(images, mask))
+    mask = plain.mask(Batch(images, rng=SampleRNG([0, 1])))
+    assert torch.equal(fused.predict(Batch(images), mask), plain.predict(Batch(images), mask))
+    assert torch.equal(fused(Batch(images), mask).total, plain(Batch(images), mask).total)
+    assert not torch.equal(objective().predict(Batch(images), mask), plain.predict(Batch(images), mask))
 
 
 def test_the_norm_works_on_the_mixture_while_training_and_on_the_last_block_afterwards():
     module, images = objective().eval(), make_images(2)
     with torch.no_grad():
         module.encoder.norm.bias.fill_(5.0)
-    mask = module.mask(images, SampleRNG([0, 1]))
+    mask = module.mask(Batch(images, rng=SampleRNG([0, 1])))
     fused = module.fused(images, mask)
     torch.testing.assert_close(fused.patches.mean(), torch.tensor(5.0))
     # the class token is mixed, too

@@ -51,7 +51,7 @@ def test_a_textured_patch_scores_higher_and_the_released_score_tells_nothing():
 
 def test_object_patches_are_seen_more_often():
     images = textured().expand(100, -1, -1, -1)
-    mask = objective().mask(images, SampleRNG(range(100)))
+    mask = objective().mask(Batch(images, rng=SampleRNG(range(100))))
     corner = torch.zeros(8, 8, dtype=torch.bool)
     corner[:2, :2] = True
     seen = (~mask.masked)[:, corner.flatten()].float().sum() / (~mask.masked).sum()
@@ -60,13 +60,13 @@ def test_object_patches_are_seen_more_often():
 
 def test_ignored_patches_change_neither_loss_nor_gradient():
     module, images = objective().train(), make_images(2)
-    mask = module.mask(images, SampleRNG([0, 1]))
+    mask = module.mask(Batch(images, rng=SampleRNG([0, 1])))
     ignored = mask.masked & ~mask.predict
     pixels = ignored.unflatten(1, (8, 8)).repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None]
     found = []
     for shown in (images, torch.where(pixels, torch.rand_like(images), images)):
         module.zero_grad()
-        loss = module.losses(shown, mask).total
+        loss = module(Batch(shown), mask).total
         loss.backward()
         found.append((loss.detach(), module.encoder.patch_embed.proj.weight.grad.clone()))
     assert int(ignored.sum()) == 2 * (64 - 9 - 16)
@@ -75,19 +75,16 @@ def test_ignored_patches_change_neither_loss_nor_gradient():
 
 def test_stages_go_with_the_steps():
     images, rng = make_images(4), range(4)
-    module = objective(Selective(marks=(0.2, 0.4, 0.6, 0.8)), steps=10)
+    module = objective(Selective(marks=(0.2, 0.4, 0.6, 0.8)))
     tokens, _ = module.tokens(images)
     unit = torch.nn.functional.normalize(tokens.detach(), dim=-1)
 
-    def closeness():
-        seen = ~module.mask(images, SampleRNG(rng)).masked
+    def closeness(step):
+        seen = ~module.mask(Batch(images, rng=SampleRNG(rng), step=step, steps=10)).masked
         chosen = unit[seen].unflatten(0, (4, -1))
         return float((chosen @ chosen.transpose(1, 2)).mean())
 
-    near = closeness()
-    module.after_step(5)
-    assert int(module.step) == 5 and "step" in module.state_dict()
-    assert closeness() < near - 0.05
+    assert closeness(6) < closeness(1) - 0.05
 
 
 def test_it_learns_and_the_loss_is_the_mean_over_scored_patches():
@@ -101,9 +98,9 @@ def test_it_learns_and_the_loss_is_the_mean_over_scored_patches():
         optimiser.step()
         history.append(float(losses.total.detach()))
     assert sum(history[-5:]) < 0.7 * sum(history[:5])
-    images, mask = make_images(2), trained.mask(make_images(2), SampleRNG([0, 1]))
-    goal, output = trained.target(images), trained.predict(images, mask)
+    images, mask = make_images(2), trained.mask(Batch(make_images(2), rng=SampleRNG([0, 1])))
+    goal, output = trained.target(images), trained.predict(Batch(images), mask)
     expected = (output - goal)[mask.predict].square().mean()
-    torch.testing.assert_close(trained.losses(images, mask).total, expected)
+    torch.testing.assert_close(trained(Batch(images), mask).total, expected)
     with pytest.raises(UserError, match="edges"):
         objective(score="hog")

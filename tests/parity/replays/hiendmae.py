@@ -14,7 +14,7 @@ from mimgen.methods.hiendmae.objective import HiEndMAE
 from mimgen.methods.hiendmae.target import VolumeTarget
 from mimgen.ops.positions import gather_tokens
 from mimgen.pretrained import load_strictly
-from mimgen.types import Mask
+from mimgen.types import Batch, Mask
 from tests.parity.cases import Case, Replay
 from tests.parity.replays.beitv2 import gradients
 
@@ -32,7 +32,7 @@ def replay_hiendmae(case: Case) -> dict[str, Tensor]:
     objective = HiEndMAE(encoder, decoder, target, lambda grid, rng: mask).train()
     tokens = encoder(volumes, mask, layers=decoder.taps)
     predicted, cells = decoder.everything(tokens, mask), cut(volumes, encoder.cell)
-    loss = objective.losses(volumes, mask).total
+    loss = objective(Batch(volumes), mask).total
     official = [name.removeprefix("grad/") for name in case.outputs if name.startswith("grad/")]
     found = gradients(loss, model, [rename(name) for name in official])
     outputs = {

@@ -20,7 +20,7 @@ from mimgen.methods.itpn.objective import ITPN, ITPNDistillation
 from mimgen.methods.itpn.target import StandardisedFeatures
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
-from mimgen.types import Mask, Tokens
+from mimgen.types import Batch, Mask, Tokens
 from tests.parity.cases import Case, Replay
 from tests.parity.clip_vision import vision_tower
 from tests.parity.replays.beitv2 import gradients
@@ -93,7 +93,7 @@ def _pixels(case: Case) -> dict[str, Tensor]:
         **_levels(tokens, mask, noise.argsort(dim=1, stable=True)[:, :kept]),
         "pred": decoder(tokens, mask),
         "mask": mask.masked.float(),
-        **_loss(objective.losses(images, mask).total, model, case, itpn.rename),
+        **_loss(objective(Batch(images), mask).total, model, case, itpn.rename),
     }
 
 

@@ -18,7 +18,7 @@ from mimgen.methods.mae.adapter import heads_of, rename
 from mimgen.methods.mim import MIM
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
-from mimgen.types import Mask
+from mimgen.types import Batch, Mask
 from tests.parity.cases import Case, Replay
 from tests.parity.replays.beitv2 import gradients
 
@@ -78,7 +78,7 @@ def replay_mae(case: Case) -> dict[str, Tensor]:
     objective = MIM(encoder, decoder, target, lambda grid, rng: mask).train()
     tokens = encoder(images, mask)
     predicted = decoder(tokens, mask)
-    loss = objective.losses(images, mask).total
+    loss = objective(Batch(images), mask).total
     outputs = {
         "latent": in_order(tokens.prefix, tokens.patches, mask, order),
         "mask": mask.masked.float(),

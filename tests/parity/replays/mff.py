@@ -15,7 +15,7 @@ from mimgen.methods.mff.fusion import LayerFusion
 from mimgen.methods.mff.objective import MFF
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
-from mimgen.types import Mask
+from mimgen.types import Batch, Mask
 from tests.parity.cases import Case, Replay
 from tests.parity.replays.mae import PLAIN, in_order, official_gradients, recorded_mask
 
@@ -74,7 +74,7 @@ def replay_mff(case: Case) -> dict[str, Tensor]:
     mask, order = recorded_mask(case.inputs["noise"], ratio)
     objective = objective_of(case, mask)
     tokens = objective.fused(images, mask)
-    loss = objective.losses(images, mask).total
+    loss = objective(Batch(images), mask).total
     outputs = {
         "fusion_weights": objective.fusion.shares,
         "latent": in_order(tokens.prefix, tokens.patches, mask, order),

@@ -15,7 +15,7 @@ from mimgen.methods.mim import MIM
 from mimgen.methods.satvision_toa.adapter import COMPUTED, rename, swin_arguments
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
-from mimgen.types import Mask
+from mimgen.types import Batch, Mask
 from tests.parity.cases import Case, Replay
 from tests.parity.replays.beitv2 import gradients
 
@@ -45,7 +45,7 @@ def replay_satvision(case: Case) -> dict[str, Tensor]:
     named = {str(rename(key)): value for key, value in case.weights.items() if not key.endswith(COMPUTED)}
     load_strictly(objective, named, "the case")
     tokens = encoder(bands, mask)
-    loss = objective.losses(bands, mask).total
+    loss = objective(Batch(bands), mask).total
     official = [name.removeprefix("grad/") for name in case.outputs if name.startswith("grad/")]
     found = gradients(loss, objective, [str(rename(name)) for name in official])
     outputs = {

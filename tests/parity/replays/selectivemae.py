@@ -16,7 +16,7 @@ from mimgen.methods.selectivemae.masking import Chosen, RandomNumbers, Selective
 from mimgen.methods.selectivemae.objective import SelectiveMAE, descriptors
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
-from mimgen.types import Mask, Tokens
+from mimgen.types import Batch, Mask, Tokens
 from tests.parity.cases import Case, Replay
 from tests.parity.replays.mae import eps_of, official_gradients
 
@@ -82,9 +82,9 @@ def replay_selectivemae(case: Case) -> dict[str, Tensor]:
     chosen = selection.choose(probabilities, tokens, float(config.get("epoch", 0)), _numbers(case, config))
     masked = torch.ones_like(probabilities, dtype=torch.bool).scatter(1, chosen.kept, False)
     mask = Mask(masked, torch.zeros_like(masked).scatter(1, chosen.scored, True))
-    distances = objective.distances(images, mask)
-    loss = objective.losses(images, mask).total
     count = chosen.scored.shape[1]
+    predicted, goal = (x[mask.predict] for x in (objective.predict(Batch(images), mask), objective.target(images)))
+    loss = objective(Batch(images), mask).total
     outputs = {
         "hog_features": descriptors((images - encoder.mean) / encoder.std, encoder.patch),
         "probabilities": probabilities,
@@ -92,8 +92,8 @@ def replay_selectivemae(case: Case) -> dict[str, Tensor]:
         "ids_kept": chosen.kept,
         "mask_reconstruct": mask.predict.float(),
         "latent": _latent(encoder(images, mask), mask, chosen),
-        "pred": objective.predict(images, mask)[mask.predict].unflatten(0, (-1, count)),
-        "loss_per_sample": distances.sum(1) / count,
+        "pred": predicted.unflatten(0, (-1, count)),
+        "loss_per_sample": objective.target.loss(predicted, goal).unflatten(0, (-1, count)).mean(1),
         "loss": loss,
         **official_gradients(loss, model, case, name_of),
     }

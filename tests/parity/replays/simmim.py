@@ -14,7 +14,7 @@ from mimgen.encoders.swin import SwinEncoder
 from mimgen.methods.mim import MIM
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
-from mimgen.types import Mask
+from mimgen.types import Batch, Mask
 from tests.parity.cases import Case, Replay
 from tests.parity.replays.beitv2 import gradients
 
@@ -70,7 +70,7 @@ def replay_simmim(case: Case) -> dict[str, Tensor]:
     named = {rename(key): value for key, value in case.weights.items() if not key.endswith("relative_position_index")}
     load_strictly(objective, named, "the case")
     tokens = encoder(images, mask)
-    loss = objective.losses(images, mask).total
+    loss = objective(Batch(images), mask).total
     official = [name.removeprefix("grad/") for name in case.outputs if name.startswith("grad/")]
     found = gradients(loss, objective, [rename(name) for name in official])
     outputs = {

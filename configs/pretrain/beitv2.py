@@ -10,8 +10,8 @@ from mimgen.methods.beitv2.network import BeitPretraining
 from mimgen.methods.beitv2.objective import BEiTv2
 from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
 from mimgen.recipes.patch_codes import fit_patch_centroids
-from mimgen.recipes.tokenizers import load_image_quantizer
 from mimgen.tokenizers import ImageQuantizer
+from mimgen.tokenizers.open import load_image_quantizer
 
 
 @dataclass(frozen=True)

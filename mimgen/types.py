@@ -117,10 +117,12 @@ class Mask:
     Attributes:
         masked: [B, N] boolean, true where the token is masked.
         scored: [B, N] boolean subset of `masked`; all of it when None.
+        replaced: [B, N] boolean, visible tokens that are shown as a mask token all the same; None for none.
     """
 
     masked: Tensor
     scored: Tensor | None = None
+    replaced: Tensor | None = None
 
     @property
     def predict(self) -> Tensor:
@@ -129,7 +131,8 @@ class Mask:
 
     def to(self, device: torch.device | str) -> Mask:
         """The same mask with its tensors on `device`."""
-        return Mask(self.masked.to(device), None if self.scored is None else self.scored.to(device))
+        others = (None if part is None else part.to(device) for part in (self.scored, self.replaced))
+        return Mask(self.masked.to(device), *others)
 
     @cached_property
     def _order(self) -> Tensor:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from mimgen.decoders.mae import LinearDecoder
 from mimgen.encoders.resnet import ResNetEncoder
+from mimgen.encoders.vit import VitEncoder
 from mimgen.masking.random import Random
-from mimgen.methods.a2mim.encoder import ResidualTokenVit
 from mimgen.methods.a2mim.objective import A2MIM
 from mimgen.methods.a2mim.target import Criterion, FrequencyDistance
 from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides, value_or
@@ -102,8 +102,8 @@ def experiment(
     return Pretrain("a2mim", size, build, data_config, settings, options)
 
 
-def _encoder(size: Size, pixels: int, token_stage: int) -> ResNetEncoder | ResidualTokenVit:
+def _encoder(size: Size, pixels: int, token_stage: int) -> ResNetEncoder | VitEncoder:
     """A fresh encoder of a size."""
     if size.strides:
         return ResNetEncoder(size.layers, size.width, size.width, size.strides, token_stage)
-    return ResidualTokenVit(pixels, size.patch, size.width, size.layers, size.heads)
+    return VitEncoder(pixels, size.patch, size.width, size.layers, size.heads, mask_token="add")

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mimgen.decoders.mae import MaeDecoder
-from mimgen.encoders.mae import mae_vit
-from mimgen.encoders.vit import VitEncoder
+from mimgen.encoders.vit import VitEncoder, mae_vit
 from mimgen.masking.disjoint import Disjoint
 from mimgen.methods.dmjd.branch import VisibleBranch
 from mimgen.methods.dmjd.encoder import ConvVitEncoder

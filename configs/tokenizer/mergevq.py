@@ -1,4 +1,4 @@
-"""MergeVQ: one tokenizer that samples and represents with as many tokens as asked for."""
+"""MergeVQ: one tokenizer that generates and represents with any number of tokens."""
 
 from __future__ import annotations
 

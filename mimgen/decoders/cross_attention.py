@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mimgen.encoders.mae import init_sincos_pos_embed, init_weights
 from mimgen.errors import UserError
 from mimgen.layers.blocks.cross import CrossBlock
+from mimgen.layers.init import init_sincos_pos_embed, init_weights
 from mimgen.layers.position import resize_position_table, sincos_2d
 from mimgen.layers.rotary_grid import grid_positions, grid_rotation
 from mimgen.methods.croco.encoder import Positions, checked_grid

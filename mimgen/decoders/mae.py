@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.encoders.mae import init_sincos_pos_embed, init_weights
 from mimgen.errors import UserError
 from mimgen.layers.blocks.vit import VitBlock
+from mimgen.layers.init import init_sincos_pos_embed, init_weights
 from mimgen.layers.position import resize_position_table
 from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.encoders.hivit import PyramidTokens
-from mimgen.encoders.mae import init_sincos_pos_embed
 from mimgen.errors import UserError
 from mimgen.layers.blocks.beit import relative_index
 from mimgen.layers.blocks.hivit import UnitBlock
 from mimgen.layers.blocks.vit import VitBlock, init_linears
+from mimgen.layers.init import init_sincos_pos_embed
 from mimgen.layers.position import resize_position_table
 from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask

@@ -7,7 +7,6 @@ from mimgen.encoders.digest import digest_of
 from mimgen.encoders.foreign_hf import TransformersEncoder, open_transformers
 from mimgen.encoders.foreign_timm import TimmEncoder, open_timm
 from mimgen.encoders.hivit import HiVitEncoder, PyramidTokens
-from mimgen.encoders.mae import MaskTokenVit, mae_vit
 from mimgen.encoders.merging import Merging
 from mimgen.encoders.neck import Neck
 from mimgen.encoders.patch_teachers import PatchTeacher, open_patch_teacher
@@ -18,7 +17,7 @@ from mimgen.encoders.swin_v2 import SwinV2Encoder
 from mimgen.encoders.teachers import Teacher, open_teacher
 from mimgen.encoders.text import ByteTextEncoder, TextStates
 from mimgen.encoders.text_cache import CachedText
-from mimgen.encoders.vit import VitEncoder
+from mimgen.encoders.vit import VitEncoder, mae_vit
 
 __all__ = [
     "BeitEncoder",
@@ -28,7 +27,6 @@ __all__ = [
     "Encoder",
     "HiVitEncoder",
     "HogEncoder",
-    "MaskTokenVit",
     "Merging",
     "Neck",
     "PatchTeacher",

@@ -32,7 +32,7 @@ def tap(encoder: VitEncoder, images: Tensor, mask: Mask | None, taps: Sequence[i
     Args:
         encoder: a plain ViT.
         images: [B, C, H, W] in [0, 1].
-        mask: masked patches are left out (or shown as a token, by a `MaskTokenVit`).
+        mask: masked patches are left out (or shown as a token, by a `VitEncoder` with mask_token="replace").
         taps: blocks, counted from 0, ascending.
 
     Returns:

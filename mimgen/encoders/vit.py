@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mimgen.encoders.merging import Merging
 from mimgen.errors import UserError
 from mimgen.layers.blocks.vit import VitBlock, init_linears
+from mimgen.layers.init import init_sincos_pos_embed, init_weights
 from mimgen.layers.masks import check_mask
 from mimgen.layers.merging import Merged
 from mimgen.layers.patch_embed import PatchEmbed
@@ -63,6 +64,13 @@ class VitEncoder(PretrainedModule):
         channels: C of the images.
         mean: of the images' channels, subtracted first.
         std: of the images' channels, divided by.
+        mask_token: what a mask does. None: masked patches are left out (MAE). "replace": their embedding is
+            replaced by a learned token, and all patches are encoded (SimMIM, section 3.3; iBOT, which starts it at
+            zero). "add": the token is added to their embedding, which may show filled pixels (A2MIM, section 4.2).
+            "visible": they are left out, and the token replaces patches in `Mask.replaced` (HPM's second masking).
+        mask_token_std: of the truncated normal that the token starts from; 0 starts it at zero.
+        position_margin: cells by which another grid counts as larger when the position table is resized; 0.1 in
+            the releases of DINO and iBOT, whose small crops depend on it.
     """
 
     mean: Tensor
@@ -86,8 +94,13 @@ class VitEncoder(PretrainedModule):
         channels: int = 3,
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
+        mask_token: Literal["replace", "add", "visible"] | None = None,
+        mask_token_std: float = 0.02,
+        position_margin: float = 0.0,
     ) -> None:
         super().__init__()
+        if mask_token not in (None, "replace", "add", "visible"):
+            raise UserError(f'mask_token={mask_token!r}: choose "replace", "add", "visible", or None')
         if pool not in ("class", "mean") or (pool == "class" and not class_token):
             raise UserError(f'pool={pool!r}: choose "class" (with class_token=True) or "mean"')
         rows, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
@@ -95,6 +108,8 @@ class VitEncoder(PretrainedModule):
             raise UserError(f"image_size {image_size} does not divide into patches of {patch} pixels: change one")
         self.grid = (rows // patch, columns // patch)
         self.dim, self.depth, self.patch = width, depth, patch
+        self.mask_patch = patch  # side in pixels of what one entry of a mask covers
+        self.masking, self.position_margin = mask_token, position_margin
         self.prefix = int(class_token)
         self.patch_embed = PatchEmbed(patch, width, channels)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
@@ -113,30 +128,44 @@ class VitEncoder(PretrainedModule):
         self.head = nn.Linear(width, classes) if classes else None
         self.register_buffer("mean", _channels(mean, channels, "mean"), persistent=False)
         self.register_buffer("std", _channels(std, channels, "std"), persistent=False)
-        self._init_weights()
-
-    def _init_weights(self) -> None:
-        """Initial weights of ViT: truncated normal 0.02, zero biases."""
         init_linears(self)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         if self.cls_token is not None:
             nn.init.trunc_normal_(self.cls_token, std=0.02)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width)) if mask_token else None
+        if self.mask_token is not None and mask_token_std:
+            nn.init.trunc_normal_(self.mask_token, std=mask_token_std)
 
     def embed(self, images: Tensor, mask: Mask | None = None) -> tuple[Tensor, tuple[int, int]]:
-        """Images [B, C, H, W] in [0, 1] to tokens with positions [B, P + K, D], and the full grid."""
+        """Images [B, C, H, W] in [0, 1] to tokens with positions [B, P + K, D], and the full grid.
+
+        K is N where `mask_token` keeps all patches; rows of the mask may then cover different numbers of them.
+        """
         grid = self.patch_embed.grid(images)
         images = (images.to(self.pos_embed.dtype) - self.mean) / self.std
-        table = resize_position_table(self.pos_embed, self.grid, grid)
-        positions = table[:, self.prefix :].expand(len(images), -1, -1)
-        if mask is None:
-            x = self.patch_embed(images) + positions
-        else:
+        table = resize_position_table(self.pos_embed, self.grid, grid, margin=self.position_margin)
+        positions = table[:, self.prefix :].expand(len(images), -1, -1)  # [B, N, D]
+        if mask is not None:
             check_mask(mask.masked, len(images), grid[0] * grid[1])
-            keep = mask.keep.to(images.device)
-            x = self.patch_embed(images, keep) + gather_tokens(positions, keep)
+            mask = mask.to(images.device)
+        if mask is None or self.masking in ("replace", "add"):
+            x = self._with_mask_token(self.patch_embed(images), None if mask is None else mask.masked) + positions
+        else:
+            # embedding the visible patches alone saves most of the time in front of a masked ViT
+            x = self.patch_embed(images, mask.keep)  # [B, K, D]
+            if self.masking == "visible" and mask.replaced is not None:
+                x = self._with_mask_token(x, mask.replaced.gather(1, mask.keep))
+            x = x + gather_tokens(positions, mask.keep)
         if self.cls_token is not None:
             x = torch.cat([(self.cls_token + table[:, :1]).expand(len(x), -1, -1), x], dim=1)
         return x, grid
+
+    def _with_mask_token(self, x: Tensor, at: Tensor | None) -> Tensor:
+        """Embeddings [B, K, D] with the mask token in the place of those `at` [B, K], or added to them."""
+        if at is None or self.mask_token is None:
+            return x
+        token = self.mask_token.to(x.dtype)
+        return x + token * at[..., None] if self.masking == "add" else torch.where(at[..., None], token, x)
 
     def forward(
         self,
@@ -151,7 +180,7 @@ class VitEncoder(PretrainedModule):
 
         Args:
             images: [B, C, H, W] in [0, 1], sides multiples of `patch`, any shape.
-            mask: masked patches are left out.
+            mask: masked patches are left out, or shown as `mask_token` says.
             layers: blocks whose patch tokens are returned as `levels`, counted from 0, negative from the
                 end; before the last norm, and spread back to all patches where tokens merged.
             attention: blocks whose attention maps [B, H, T, T] are returned.
@@ -213,6 +242,18 @@ class VitEncoder(PretrainedModule):
             if not -self.depth <= layer < self.depth:
                 raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
         return tuple(layer % self.depth for layer in layers)
+
+
+def mae_vit(**options: Any) -> VitEncoder:
+    """A fresh `VitEncoder` as MAE starts it: fixed sine-cosine positions, Xavier-uniform weights.
+
+    Args:
+        options: of `VitEncoder`.
+    """
+    encoder = VitEncoder(**options)
+    init_weights(encoder)
+    init_sincos_pos_embed(encoder.pos_embed, encoder.grid)
+    return encoder
 
 
 def _channels(values: tuple[float, ...], channels: int, name: str) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from mimgen.data.transforms.views import MultiCrop
-from mimgen.methods.ibot.encoder import IbotVit
+from mimgen.encoders.vit import VitEncoder
 from mimgen.methods.ibot.head import PrototypeHead
 
 
@@ -39,9 +39,12 @@ class CropSize:
     steps: int
 
 
-def student_of(size: CropSize) -> IbotVit:
+def student_of(size: CropSize) -> VitEncoder:
     """A fresh encoder of a size."""
-    return IbotVit(size.crop, size.patch, size.width, size.depth, size.heads, drop_path=size.drop_path)
+    return VitEncoder(
+        size.crop, size.patch, size.width, size.depth, size.heads, drop_path=size.drop_path, mask_token="replace",
+        mask_token_std=0.0,
+    )  # fmt: skip
 
 
 def head_of(size: CropSize, *, separate: bool = False) -> PrototypeHead:

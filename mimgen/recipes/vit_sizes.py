@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from mimgen.encoders.mae import mae_vit
-from mimgen.encoders.vit import VitEncoder
+from mimgen.encoders.vit import VitEncoder, mae_vit
 
 Side = int | tuple[int, int]
 Decoder = TypeVar("Decoder")

@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.decoders.mae import LinearDecoder, MaeDecoder
-from mimgen.encoders.mae import MaskTokenVit, mae_vit
-from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
+from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD, VitEncoder, mae_vit
 from mimgen.masking import Random
 from mimgen.methods import MIM
 from mimgen.recipes.vit_sizes import MaeShape
@@ -94,7 +93,7 @@ def ours(kind: str, shape: Shape) -> MIM:
     }  # fmt: skip
     if kind == "simmim":
         decoder = LinearDecoder(shape.width, shape.patch, shape.patch)
-        return MIM(MaskTokenVit(**options), decoder, target, Random(RATIOS[kind]))
+        return MIM(VitEncoder(**options, mask_token="replace"), decoder, target, Random(RATIOS[kind]))
     numbers = shape.decoder_width, shape.decoder_depth, shape.decoder_heads
     return MIM(
         mae_vit(**options), MaeDecoder(shape.pixels, shape.patch, shape.width, *numbers), target, Random(RATIOS[kind])

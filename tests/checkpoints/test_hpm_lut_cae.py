@@ -7,14 +7,13 @@ import torch
 
 from mimgen.checkpoints.release import convert
 from mimgen.decoders.mae import MaeDecoder
-from mimgen.encoders.mae import mae_vit
-from mimgen.encoders.vit import VitEncoder
+from mimgen.encoders.vit import VitEncoder, mae_vit
 from mimgen.errors import UserError
 from mimgen.masking.block import Block
 from mimgen.methods.cae import adapter as cae
 from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
 from mimgen.methods.hpm import adapter as hpm
-from mimgen.methods.hpm.networks import LossPredictor, MaskedVisibleViT
+from mimgen.methods.hpm.networks import LossPredictor
 from mimgen.methods.lut import adapter as lut
 from mimgen.methods.lut.projection import projection_head
 from mimgen.types import SampleRNG
@@ -31,22 +30,24 @@ def saved(path, tensors):
 
 def with_decoder(encoder, decoder):
     """State dict under the names of MAE's family."""
-    named = dict(encoder.state_dict())
+    # HPM's token of visible patches has a name of its own, MAE's is the decoder's
+    named = {"vis_" * (key == "mask_token") + key: value for key, value in encoder.state_dict().items()}
     for key, value in decoder.state_dict().items():
         named[key if key == "mask_token" else f"decoder_{key}"] = value
     return named
 
 
-@pytest.mark.parametrize("kind", [VitEncoder, MaskedVisibleViT])
-def test_hpm(kind, tmp_path):
+@pytest.mark.parametrize("mask_token", [None, "visible"])
+def test_hpm(mask_token, tmp_path):
     torch.manual_seed(0)
-    encoder, decoder = kind(**SIZES).eval(), LossPredictor(16, 4, 64, 32, 1, 1).eval()
+    encoder, decoder = VitEncoder(**SIZES, mask_token=mask_token).eval(), LossPredictor(16, 4, 64, 32, 1, 1).eval()
     target = convert(hpm.ADAPTER, saved(tmp_path / "hpm.pth", with_decoder(encoder, decoder)), tmp_path / "made")
-    ours, again = kind.from_pretrained(target), LossPredictor.from_pretrained(target / "decoder")
+    ours, again = VitEncoder.from_pretrained(target), LossPredictor.from_pretrained(target / "decoder")
     output, expected = again.predict(ours(IMAGES, MASK), MASK), decoder.predict(encoder(IMAGES, MASK), MASK)
     assert torch.equal(output.patches, expected.patches) and torch.equal(output.losses, expected.losses)
-    alone = convert(hpm.ADAPTER, saved(tmp_path / "alone.pth", encoder.state_dict()), tmp_path / "alone")
-    assert torch.equal(kind.from_pretrained(alone)(IMAGES).patches, encoder(IMAGES).patches)
+    official = {"vis_" * (key == "mask_token") + key: value for key, value in encoder.state_dict().items()}
+    alone = convert(hpm.ADAPTER, saved(tmp_path / "alone.pth", official), tmp_path / "alone")
+    assert torch.equal(VitEncoder.from_pretrained(alone)(IMAGES).patches, encoder(IMAGES).patches)
     assert not (alone / "decoder").exists()
 
 

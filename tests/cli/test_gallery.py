@@ -11,8 +11,8 @@ from PIL import Image
 from mimgen import masking
 from mimgen.cli.gallery import contact_sheet, main
 from mimgen.decoders.mae import LinearDecoder, MaeDecoder
-from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.swin import SwinEncoder
+from mimgen.encoders.vit import mae_vit
 from mimgen.errors import UserError
 from mimgen.masking import Random
 from mimgen.methods import MIM

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mimgen.encoders.resnet import ResNetEncoder
+from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
-from mimgen.methods.a2mim.encoder import ResidualTokenVit
 from mimgen.types import Mask
 
 SMALL = {"depth": 18, "stem": 8, "width": 4, "strides": (1, 1, 2, 1), "mask_stage": 2}
@@ -48,7 +48,7 @@ def test_an_empty_mask_changes_nothing():
     for built, empty in ((encoder(), nothing), (encoder(gain=1e-6), nothing)):
         built.eval()
         assert torch.equal(built(images, empty).patches, built(images).patches)
-    vit = ResidualTokenVit(16, 4, 32, 1, 2)
+    vit = VitEncoder(16, 4, 32, 1, 2, mask_token="add")
     torch.nn.init.normal_(vit.mask_token)
     torch.testing.assert_close(vit(images, nothing).patches, vit(images).patches)
     assert not torch.allclose(vit(images, half()).patches, vit(images).patches)

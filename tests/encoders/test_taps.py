@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.taps import check_taps, tap
+from mimgen.encoders.vit import mae_vit
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.types import SampleRNG

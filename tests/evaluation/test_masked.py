@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mimgen.decoders.mae import LinearDecoder
-from mimgen.encoders.mae import MaskTokenVit
+from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
 from mimgen.evaluation.masked import masked_loss
 from mimgen.masking.random import Random
@@ -17,7 +17,7 @@ KEYS = [f"image {i}" for i in range(5)]
 
 def objective():
     torch.manual_seed(0)
-    encoder = MaskTokenVit(16, 4, 16, 2, 2, drop_path=0.5)
+    encoder = VitEncoder(16, 4, 16, 2, 2, drop_path=0.5, mask_token="replace")
     return MIM(encoder, LinearDecoder(16, 4, 4), PixelTarget(4, distance="absolute"), Random(0.6))
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mimgen.decoders.mae import LinearDecoder, MaeDecoder
-from mimgen.encoders.mae import MaskTokenVit, mae_vit
 from mimgen.encoders.swin import SwinEncoder
+from mimgen.encoders.vit import VitEncoder, mae_vit
 from mimgen.errors import UserError
 from mimgen.masking import Block
 from mimgen.masking.random import Random
@@ -37,7 +37,7 @@ def simmim(swin=False):
         encoder = SwinEncoder(4, 16, (1, 1), (1, 2), 2)
         decoder = LinearDecoder(encoder.dim, encoder.patch, 4)
     else:
-        encoder, decoder = MaskTokenVit(**SIZES), LinearDecoder(32, 4, 4)
+        encoder, decoder = VitEncoder(**SIZES, mask_token="replace"), LinearDecoder(32, 4, 4)
     return MIM(encoder, decoder, PixelTarget(4, normalise=False, distance="absolute"), Random(0.6, 2))
 
 

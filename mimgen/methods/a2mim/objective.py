@@ -45,7 +45,7 @@ class A2MIM(Trainable):
     """Objective: spatial distance + frequency_weight * distance of the spectra (A2MIM, equation 6).
 
     Args:
-        encoder: `ResNetEncoder`, `ResidualTokenVit`; what is kept afterwards.
+        encoder: `ResNetEncoder`, `VitEncoder` with mask_token="add"; what is kept afterwards.
         decoder: from its tokens to images.
         masking: of the grid of cells of `encoder.mask_patch` pixels; squares of 32 pixels in the paper.
         criterion: of masked pixels; focal for CNNs, plain for ViTs.

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.encoders.beit import BeitEncoder
-from mimgen.encoders.mae import init_weights
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.blocks.beit import BeitBlock
 from mimgen.layers.blocks.vit import DropPath
+from mimgen.layers.init import init_weights
 from mimgen.layers.masks import check_mask
 from mimgen.layers.position import sincos_2d
 from mimgen.methods.cae.regressor import RegressorBlock

@@ -8,10 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mimgen.encoders.mae import init_weights
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.attention import attention_maps
+from mimgen.layers.init import init_weights
 from mimgen.layers.masks import check_mask
 from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.layers.position import resize_position_table, sincos_2d

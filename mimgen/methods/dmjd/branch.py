@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mimgen.encoders.mae import init_weights
+from mimgen.layers.init import init_weights
 from mimgen.pretrained import PretrainedModule
 from mimgen.types import Tokens
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mimgen.encoders.mae import init_sincos_pos_embed
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.blocks.conv import ConvBlock, Shrink
 from mimgen.layers.blocks.vit import VitBlock
+from mimgen.layers.init import init_sincos_pos_embed
 from mimgen.layers.masks import check_mask
 from mimgen.layers.position import resize_position_table
 from mimgen.pretrained import PretrainedModule

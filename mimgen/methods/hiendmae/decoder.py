@@ -8,10 +8,10 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from mimgen.encoders.mae import init_weights
 from mimgen.errors import UserError
 from mimgen.layers.attention import attend
 from mimgen.layers.blocks.vit import Mlp, SelfAttention, VitBlock
+from mimgen.layers.init import init_weights
 from mimgen.methods.hiendmae.encoder import VolumeTokens, position_table
 from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.encoders.mae import init_weights
 from mimgen.errors import UserError
 from mimgen.layers.blocks.vit import VitBlock
+from mimgen.layers.init import init_weights
 from mimgen.layers.masks import check_mask
 from mimgen.layers.position import sincos_1d
 from mimgen.methods.hiendmae.cells import cells_of, cut

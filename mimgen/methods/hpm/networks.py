@@ -1,17 +1,14 @@
-"""The networks of HPM: MAE's decoder with a second one that predicts how hard a patch is, and a veiling encoder."""
+"""HPM's decoder: MAE's, and a second one that predicts the loss of every patch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from mimgen.decoders.mae import MaeDecoder
-from mimgen.encoders.mae import init_weights
-from mimgen.encoders.vit import VitEncoder
 from mimgen.layers.blocks.vit import VitBlock
-from mimgen.layers.position import resize_position_table
+from mimgen.layers.init import init_weights
 from mimgen.types import Mask, Tokens
 
 
@@ -86,37 +83,3 @@ class LossPredictor(MaeDecoder):
         for block in blocks:
             x = block(x)
         return head(norm(x))[:, self.prefix :]
-
-
-@dataclass(frozen=True)
-class MaskedVisibleMask(Mask):
-    """A mask some of whose visible patches are shown as a token.
-
-    Attributes:
-        masked_visible: [B, N] boolean, apart from `masked`; None for none.
-    """
-
-    masked_visible: Tensor | None = None
-
-
-class MaskedVisibleViT(VitEncoder):
-    """A `VitEncoder` with a token for the veiled patches of a `MaskedVisibleMask` (HPM's second masking).
-
-    Other masks, and none, work as in a `VitEncoder`, whose arguments these are.
-    """
-
-    def _init_weights(self) -> None:
-        super()._init_weights()
-        self.vis_mask_token = nn.Parameter(torch.empty(1, 1, self.dim))
-        nn.init.normal_(self.vis_mask_token, std=0.02)
-
-    def embed(self, images: Tensor, mask: Mask | None = None) -> tuple[Tensor, tuple[int, int]]:
-        """Images [B, C, H, W] in [0, 1] to tokens with positions [B, P + K, D], and the full grid."""
-        x, grid = super().embed(images, mask)
-        if not isinstance(mask, MaskedVisibleMask) or mask.masked_visible is None:
-            return x, grid
-        keep = mask.keep.to(x.device)
-        table = resize_position_table(self.pos_embed, self.grid, grid)[0, self.prefix :]
-        replaced = mask.masked_visible.to(x.device).gather(1, keep)[..., None]
-        filled = torch.where(replaced, self.vis_mask_token + table[keep], x[:, self.prefix :])
-        return torch.cat([x[:, : self.prefix], filled], dim=1), grid

@@ -19,7 +19,7 @@ from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
 from mimgen.masking.random import largest
 from mimgen.methods.hpm.masking import Hard
-from mimgen.methods.hpm.networks import HPMOutput, LossPredictor, MaskedVisibleMask
+from mimgen.methods.hpm.networks import HPMOutput, LossPredictor
 from mimgen.methods.hpm.ranking import order_loss, ranked, value_loss
 from mimgen.methods.moving_average import Momentum, MovingAverage
 from mimgen.ops.distributed import distributed_mean
@@ -68,7 +68,7 @@ class HPM(Trainable):
     """Objective: reconstruction + prediction of its loss (HPM, equation 5).
 
     Args:
-        encoder: what is kept afterwards; a `MaskedVisibleViT` where `masked_visible` is not 0.
+        encoder: what is kept afterwards; with mask_token="visible" where `masked_visible` is not 0.
         decoder: predicts `target.dim` numbers per patch, and losses.
         target: what is predicted for masked patches.
         masking: how many patches are masked, and the share of hard ones at the end.
@@ -103,10 +103,10 @@ class HPM(Trainable):
                 f"the decoder predicts {decoder.dim} numbers per patch and the target has {target.dim}: build both for "
                 "the same patch"
             )
-        if not 0 <= masked_visible < 1 or (masked_visible and not hasattr(encoder, "vis_mask_token")):
+        if not 0 <= masked_visible < 1 or (masked_visible and encoder.masking != "visible"):
             raise UserError(
-                f"masked_visible={masked_visible}: choose a share below 1, and a MaskedVisibleViT as the "
-                f"encoder if it is not 0"
+                f'masked_visible={masked_visible}: choose a share below 1, and if it is not 0 an encoder with '
+                'mask_token="visible"'
             )
         self.student = HPMModel(encoder, decoder)
         self.teacher = MovingAverage(self.student, momentum or Momentum(0.9999, 0.9999))
@@ -134,17 +134,15 @@ class HPM(Trainable):
             return self.masking.share
         return self.masking.share * min(1.0, (int(self.made) + 1) / self.steps)
 
-    def mask(self, images: Tensor, rng: SampleRNG) -> MaskedVisibleMask:
+    def mask(self, images: Tensor, rng: SampleRNG) -> Mask:
         """The mask of images [B, 3, H, W]: hard patches as the teacher sees them now, others from `rng`."""
         grid = (images.shape[-2] // self.target.patch, images.shape[-1] // self.target.patch)
         masking = dataclasses.replace(self.masking, share=self.share())
         mask = masking(grid, rng, self.guide(images))
         if not self.masked_visible:
-            return MaskedVisibleMask(mask.masked)
+            return mask
         noise = rng.uniform(mask.masked.shape[1]).to(images.device).masked_fill(mask.masked, -1.0)
-        return MaskedVisibleMask(
-            mask.masked, masked_visible=largest(noise, int(self.masked_visible * mask.keep.shape[1]))
-        )
+        return dataclasses.replace(mask, replaced=largest(noise, int(self.masked_visible * mask.keep.shape[1])))
 
     @torch.no_grad()
     def guide(self, images: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Official checkpoints of iBOT (bytedance/ibot): the backbone alone, or with its head.
 
-The folder that is written is one of an `IbotVit`; where the release has the head, too, it lies in the subfolder
+The folder that is written is one of a `VitEncoder`; where the release has the head, too, it lies in the subfolder
 `head`. AttMask's checkpoints have the same form. A head whose class and patch tokens share prototypes is recorded
 with both, which stay two here, with equal values.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mimgen.checkpoints.official import OfficialModel
 from mimgen.checkpoints.release import StateDictAdapter
-from mimgen.methods.ibot.encoder import IbotVit
+from mimgen.encoders.vit import VitEncoder
 from mimgen.methods.ibot.head import PrototypeHead
 
 MARGIN = 0.1  # with which the official code resizes position tables
@@ -61,8 +61,9 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
         "mlp_ratio": len(names["encoder.blocks.0.mlp.fc1.weight"]) / width,
         "qkv_bias": "encoder.blocks.0.attn.qkv.bias" in names,
         "layer_scale": None if scale is None else 0.1,
-        "masks": "encoder.mask_token" in names,
-        "margin": MARGIN,
+        "mask_token": "replace" if "encoder.mask_token" in names else None,
+        "mask_token_std": 0.0,
+        "position_margin": MARGIN,
         "channels": channels,
     }
     if "head.last_layer.weight_v" not in names:
@@ -82,9 +83,14 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return {**found, "head": head}
 
 
+def reshape(key: str, value: Tensor) -> Tensor:
+    """The mask token as one of a sequence: [1, D] to [1, 1, D]."""
+    return value.unsqueeze(0) if key == "encoder.mask_token" else value
+
+
 def kind(head: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
     """The parts that these arguments are of."""
-    return OfficialModel(IbotVit(**options), head=None if head is None else PrototypeHead(**head))
+    return OfficialModel(VitEncoder(**options), head=None if head is None else PrototypeHead(**head))
 
 
 ADAPTER = StateDictAdapter(
@@ -93,4 +99,5 @@ ADAPTER = StateDictAdapter(
     kind,
     arguments,
     rename,
+    reshape=reshape,
 )

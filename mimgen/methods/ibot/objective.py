@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.data.transforms.views import MultiCrop, Views
+from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
-from mimgen.methods.ibot.encoder import IbotVit
 from mimgen.methods.ibot.head import PrototypeHead
 from mimgen.methods.ibot.prototypes import Centre, Temperature, across_views, entropy_metrics
 from mimgen.methods.moving_average import Momentum, MovingAverage
@@ -43,7 +43,7 @@ class IBOTOutput:
 class IBOTNetwork(nn.Module):
     """Encoder and head, which the teacher follows together."""
 
-    def __init__(self, encoder: IbotVit, head: PrototypeHead) -> None:
+    def __init__(self, encoder: VitEncoder, head: PrototypeHead) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
@@ -82,7 +82,7 @@ class IBOT(Trainable):
 
     def __init__(
         self,
-        encoder: IbotVit,
+        encoder: VitEncoder,
         head: PrototypeHead,
         views: MultiCrop,
         masking: Callable[..., Mask],
@@ -117,7 +117,7 @@ class IBOT(Trainable):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     @property
-    def encoder(self) -> IbotVit:
+    def encoder(self) -> VitEncoder:
         """The teacher's encoder, which is what iBOT evaluates."""
         return self._teacher.encoder
 

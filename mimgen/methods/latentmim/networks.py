@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.encoders.mae import init_sincos_pos_embed, init_weights
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD, VitEncoder
 from mimgen.layers.blocks.cross import CrossBlock
+from mimgen.layers.init import init_sincos_pos_embed, init_weights
 from mimgen.layers.patch_embed import PatchEmbed
 from mimgen.layers.position import resize_position_table
 from mimgen.pretrained import PretrainedModule

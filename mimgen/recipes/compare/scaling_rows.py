@@ -157,8 +157,7 @@ def _objective(protocol: Protocol, cell: Cell) -> MIM:
     import torch
 
     from mimgen.decoders.mae import LinearDecoder, MaeDecoder
-    from mimgen.encoders.mae import MaskTokenVit, mae_vit
-    from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
+    from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD, VitEncoder, mae_vit
     from mimgen.masking.random import Random
     from mimgen.methods.mim import MIM
     from mimgen.targets import PixelTarget
@@ -179,7 +178,7 @@ def _objective(protocol: Protocol, cell: Cell) -> MIM:
         return MIM(mae_vit(**sizes), decoder, target, masking)
     raw = PixelTarget(protocol.patch, normalise=False, mean=IMAGENET_MEAN, std=IMAGENET_STD, distance="absolute")
     linear = LinearDecoder(cell.width, protocol.patch, protocol.patch)
-    return MIM(MaskTokenVit(**sizes), linear, raw, masking)
+    return MIM(VitEncoder(**sizes, mask_token="replace"), linear, raw, masking)
 
 
 def _watch(

@@ -5,9 +5,9 @@ import torch
 
 from mimgen.decoders.mae import LinearDecoder
 from mimgen.encoders.resnet import ResNetEncoder
+from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
-from mimgen.methods.a2mim.encoder import ResidualTokenVit
 from mimgen.methods.a2mim.objective import A2MIM
 from mimgen.methods.a2mim.target import Criterion, FrequencyDistance
 from mimgen.types import Batch, Mask, SampleRNG
@@ -30,7 +30,7 @@ def cnn(**options):
 
 def vit(**options):
     torch.manual_seed(0)
-    encoder = ResidualTokenVit(16, 4, 32, 1, 2)
+    encoder = VitEncoder(16, 4, 32, 1, 2, mask_token="add")
     arguments = {"criterion": Criterion(), "frequency_weight": 0.1, **options}
     return A2MIM(encoder, LinearDecoder(32, 4, 4), Random(0.6), **arguments)
 

@@ -3,18 +3,20 @@
 import torch
 
 from mimgen.data.transforms.views import MultiCrop
+from mimgen.encoders.vit import VitEncoder
 from mimgen.methods.attmask.masking import AttentionMasking
 from mimgen.methods.attmask.objective import AttMask
-from mimgen.methods.ibot.encoder import IbotVit
 from mimgen.methods.ibot.head import PrototypeHead
 from mimgen.types import Batch, SampleRNG
+
+TOKEN = {"mask_token": "replace", "mask_token_std": 0.0}  # masked patches as iBOT shows them
 
 
 def objective(mode="high", **options):
     torch.manual_seed(0)
     head = PrototypeHead(32, 24, hidden=32, bottleneck=16)
     views = MultiCrop(16, 8, small=0)
-    return AttMask(IbotVit(16, 4, 32, 2, 2), head, views, AttentionMasking(mode, **options))
+    return AttMask(VitEncoder(16, 4, 32, 2, 2, **TOKEN), head, views, AttentionMasking(mode, **options))
 
 
 def images(count=4):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mimgen.decoders.cross_attention import CrossViewDecoder, SubsetDecoder
-from mimgen.encoders.mae import mae_vit
+from mimgen.encoders.vit import mae_vit
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.croco.encoder import CrossViewVit

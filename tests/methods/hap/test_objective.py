@@ -8,7 +8,7 @@ import torch
 from mimgen.data.builtin.figures import open_figures
 from mimgen.data.loader import Loader
 from mimgen.decoders.mae import MaeDecoder
-from mimgen.encoders.mae import mae_vit
+from mimgen.encoders.vit import mae_vit
 from mimgen.errors import UserError
 from mimgen.methods.hap.masking import Parts
 from mimgen.methods.hap.objective import HAP, contrast, matched

@@ -3,7 +3,7 @@
 import torch
 
 from mimgen.decoders.mae import MaeDecoder
-from mimgen.encoders.mae import mae_vit
+from mimgen.encoders.vit import mae_vit
 from mimgen.masking.random import Random
 from mimgen.methods.hpm.networks import LossPredictor
 from mimgen.types import Mask, SampleRNG

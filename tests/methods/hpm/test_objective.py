@@ -5,16 +5,16 @@ import math
 import pytest
 import torch
 
-from mimgen.encoders.mae import mae_vit
+from mimgen.encoders.vit import VitEncoder, mae_vit
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.hpm.masking import Hard
-from mimgen.methods.hpm.networks import LossPredictor, MaskedVisibleMask, MaskedVisibleViT
+from mimgen.methods.hpm.networks import LossPredictor
 from mimgen.methods.hpm.objective import HPM
 from mimgen.methods.hpm.ranking import ranked
 from mimgen.methods.moving_average import Momentum
 from mimgen.targets import PixelTarget
-from mimgen.types import Batch, SampleRNG
+from mimgen.types import Batch, Mask, SampleRNG
 
 SIZES = {"image_size": 16, "patch": 4, "width": 32, "depth": 1, "heads": 2}
 
@@ -113,16 +113,16 @@ def test_the_teacher_follows_and_judges_intact_images():
 
 def test_veiled_patches_are_visible_ones_shown_as_a_token():
     torch.manual_seed(0)
-    encoder = MaskedVisibleViT(**SIZES)
+    encoder = VitEncoder(**SIZES, mask_token="visible")
     masked_visible = objective(encoder, masked_visible=0.5).eval()
     mask = masked_visible.mask(make_images(4), SampleRNG(range(4)))
-    assert isinstance(mask, MaskedVisibleMask)
-    assert (mask.masked_visible.sum(1) == 2).all() and not (mask.masked_visible & mask.masked).any()
+    assert mask.replaced is not None
+    assert (mask.replaced.sum(1) == 2).all() and not (mask.replaced & mask.masked).any()
     images = torch.rand(1, 3, 16, 16)
-    changed, position = images.clone(), int(mask.masked_visible[0].nonzero()[0])
+    changed, position = images.clone(), int(mask.replaced[0].nonzero()[0])
     row, column = 4 * (position // 4), 4 * (position % 4)
     changed[:, :, row : row + 4, column : column + 4] = 0
-    one = MaskedVisibleMask(mask.masked[:1], masked_visible=mask.masked_visible[:1])
+    one = Mask(mask.masked[:1], replaced=mask.replaced[:1])
     assert torch.equal(encoder(images, one).patches, encoder(changed, one).patches)
     assert not torch.equal(encoder(images).patches, encoder(changed).patches)
 
@@ -130,5 +130,5 @@ def test_veiled_patches_are_visible_ones_shown_as_a_token():
 def test_what_does_not_fit_is_named():
     with pytest.raises(UserError, match="build both for the same patch"):
         HPM(mae_vit(**SIZES), LossPredictor(16, 4, 32, 24, 1, 2, output=5), PixelTarget(4))
-    with pytest.raises(UserError, match="MaskedVisibleViT"):
+    with pytest.raises(UserError, match="mask_token"):
         objective(masked_visible=0.5)

@@ -6,14 +6,15 @@ import torch.nn.functional as F
 
 from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
-from mimgen.methods.ibot.encoder import IbotVit
 from mimgen.methods.ibot.head import PrototypeHead
 from mimgen.types import Mask
+
+TOKEN = {"mask_token": "replace", "mask_token_std": 0.0}  # masked patches as iBOT shows them
 
 
 def encoder(**options):
     torch.manual_seed(0)
-    return IbotVit(16, 4, 32, 2, 2, **options).eval()
+    return VitEncoder(16, 4, 32, 2, 2, **{**TOKEN, **options}).eval()
 
 
 def test_without_a_mask_it_is_a_vit():
@@ -22,7 +23,7 @@ def test_without_a_mask_it_is_a_vit():
     plain.load_state_dict({name: value for name, value in ours.state_dict().items() if name != "mask_token"})
     torch.testing.assert_close(ours(images).patches, plain(images).patches)
     assert len(ours(images, layers=(0, -1)).levels) == 2
-    assert torch.equal(encoder().mask_token, torch.zeros(1, 32))
+    assert torch.equal(encoder().mask_token, torch.zeros(1, 1, 32))
 
 
 def test_masked_patches_are_a_token_with_its_position_in_rows_of_any_count():
@@ -34,28 +35,28 @@ def test_masked_patches_are_a_token_with_its_position_in_rows_of_any_count():
     x, grid = ours.embed(images, Mask(masked))
     seen, _ = ours.embed(images)
     assert grid == (4, 4) and x.shape == (2, 17, 32)
-    torch.testing.assert_close(x[0, 1:6], ours.mask_token + ours.pos_embed[0, 1:6])
+    torch.testing.assert_close(x[0, 1:6], ours.mask_token[0] + ours.pos_embed[0, 1:6])
     assert torch.equal(x[:, 1:][~masked], seen[:, 1:][~masked])
-    with pytest.raises(UserError, match="masks=True"):
-        encoder(masks=False)(images, Mask(masked))
+    with pytest.raises(ValueError, match="different numbers"):
+        encoder(mask_token=None)(images, Mask(masked))  # which leaves masked patches out
 
 
 def test_small_crops_get_a_resized_table_with_or_without_the_margin():
     small = torch.rand(1, 3, 8, 8)
     assert encoder()(small).grid == (2, 2)
-    plain, wide = encoder().embed(small)[0], encoder(margin=0.1).embed(small)[0]
+    plain, wide = encoder().embed(small)[0], encoder(position_margin=0.1).embed(small)[0]
     table = encoder().pos_embed[:, 1:].unflatten(1, (4, 4)).permute(0, 3, 1, 2)
     scaled = F.interpolate(table, scale_factor=(2.1 / 4, 2.1 / 4), mode="bicubic").flatten(2).transpose(1, 2)
     even = F.interpolate(table, size=(2, 2), mode="bicubic").flatten(2).transpose(1, 2)
     torch.testing.assert_close((wide - plain)[:, 1:], scaled - even)
     whole = torch.rand(1, 3, 16, 16)
-    assert torch.equal(encoder()(whole).patches, encoder(margin=0.1)(whole).patches)
+    assert torch.equal(encoder()(whole).patches, encoder(position_margin=0.1)(whole).patches)
 
 
 def test_it_is_saved_and_read_back(tmp_path):
-    ours, images = encoder(margin=0.1), torch.rand(1, 3, 8, 8)
+    ours, images = encoder(position_margin=0.1), torch.rand(1, 3, 8, 8)
     ours.save_pretrained(tmp_path)
-    assert torch.equal(IbotVit.from_pretrained(tmp_path)(images).patches, ours(images).patches)
+    assert torch.equal(VitEncoder.from_pretrained(tmp_path)(images).patches, ours(images).patches)
 
 
 def test_prototypes_have_length_one_and_features_too():

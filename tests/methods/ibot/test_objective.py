@@ -6,14 +6,16 @@ import pytest
 import torch
 
 from mimgen.data.transforms.views import MultiCrop, Views
+from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
-from mimgen.methods.ibot.encoder import IbotVit
 from mimgen.methods.ibot.head import PrototypeHead
 from mimgen.methods.ibot.masking import VariedBlock
 from mimgen.methods.ibot.objective import IBOT, mean_over_masked
 from mimgen.methods.ibot.prototypes import Temperature
 from mimgen.methods.moving_average import Momentum
 from mimgen.types import Batch, Mask, SampleRNG
+
+TOKEN = {"mask_token": "replace", "mask_token_std": 0.0}  # masked patches as iBOT shows them
 
 
 def make_images(count=8):
@@ -29,7 +31,7 @@ def objective(small=1, own=None, **options):
     torch.manual_seed(0)
     head = PrototypeHead(32, 24, own, hidden=32, bottleneck=16)
     views = MultiCrop(16, 8, small=small)
-    made = IBOT(IbotVit(16, 4, 32, 2, 2), head, views, VariedBlock(), **options)
+    made = IBOT(VitEncoder(16, 4, 32, 2, 2, **TOKEN), head, views, VariedBlock(), **options)
     with torch.no_grad():
         made.student.encoder.mask_token.normal_()
     return made
@@ -141,7 +143,7 @@ def train(momentum):
     torch.manual_seed(0)
     head, views = PrototypeHead(32, 24, hidden=32, bottleneck=16), MultiCrop(8, 4, small=0, colours=())
     options = {"momentum": Momentum(0.99, 0.99), "centre_momentum": (momentum, momentum)}
-    trained = IBOT(IbotVit(8, 4, 32, 1, 2), head, views, VariedBlock(), **options).train()
+    trained = IBOT(VitEncoder(8, 4, 32, 1, 2, **TOKEN), head, views, VariedBlock(), **options).train()
     optimiser = torch.optim.AdamW((p for p in trained.parameters() if p.requires_grad), 1e-3)
     colours = torch.rand(16, 3, 1, 1, generator=torch.Generator().manual_seed(0)).expand(-1, -1, 8, 8)
     for step in range(1, 41):
@@ -168,6 +170,6 @@ def test_weights_and_no_small_crops():
 
 def test_what_does_not_fit_is_named():
     with pytest.raises(UserError, match="width=32"):
-        IBOT(IbotVit(16, 4, 32, 1, 2), PrototypeHead(16, 8), MultiCrop(16, 8), VariedBlock())
+        IBOT(VitEncoder(16, 4, 32, 1, 2, **TOKEN), PrototypeHead(16, 8), MultiCrop(16, 8), VariedBlock())
     with pytest.raises(UserError, match="crops of 6 pixels"):
-        IBOT(IbotVit(16, 4, 32, 1, 2), PrototypeHead(32, 8), MultiCrop(16, 6), VariedBlock())
+        IBOT(VitEncoder(16, 4, 32, 1, 2, **TOKEN), PrototypeHead(32, 8), MultiCrop(16, 6), VariedBlock())

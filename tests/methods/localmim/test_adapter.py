@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from mimgen.checkpoints.release import convert
-from mimgen.encoders.mae import mae_vit
 from mimgen.encoders.taps import tap
-from mimgen.encoders.vit import VitEncoder
+from mimgen.encoders.vit import VitEncoder, mae_vit
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.localmim.adapter import ADAPTER

@@ -5,7 +5,7 @@ import torch
 
 from mimgen.data.transforms.shifts import ShiftedViews
 from mimgen.decoders.mae import MaeDecoder
-from mimgen.encoders.mae import mae_vit
+from mimgen.encoders.vit import mae_vit
 from mimgen.errors import UserError
 from mimgen.masking.disjoint import Disjoint
 from mimgen.methods.lut.objective import LUT, crossed_distance

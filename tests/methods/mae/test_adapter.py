@@ -6,8 +6,7 @@ import torch
 from mimgen.checkpoints.official import OfficialModel
 from mimgen.checkpoints.release import convert
 from mimgen.decoders.mae import MaeDecoder
-from mimgen.encoders.mae import mae_vit
-from mimgen.encoders.vit import VitEncoder
+from mimgen.encoders.vit import VitEncoder, mae_vit
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.mae.adapter import ADAPTER

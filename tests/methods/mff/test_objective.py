@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mimgen.decoders.mae import MaeDecoder
-from mimgen.encoders.mae import mae_vit
+from mimgen.encoders.vit import mae_vit
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.mff.fusion import LayerFusion

@@ -5,8 +5,7 @@ import torch
 
 from mimgen.checkpoints.release import convert
 from mimgen.decoders.cross_attention import SubsetDecoder
-from mimgen.encoders.mae import mae_vit
-from mimgen.encoders.vit import VitEncoder
+from mimgen.encoders.vit import VitEncoder, mae_vit
 from mimgen.methods.selectivemae.adapter import ADAPTER, rename
 from mimgen.types import Mask
 

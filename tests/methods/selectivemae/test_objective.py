@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mimgen.decoders.cross_attention import SubsetDecoder
-from mimgen.encoders.mae import mae_vit
+from mimgen.encoders.vit import mae_vit
 from mimgen.errors import UserError
 from mimgen.methods.selectivemae.masking import Selective
 from mimgen.methods.selectivemae.objective import SelectiveMAE, descriptors, edge_strength

@@ -8,7 +8,7 @@ from torch import Tensor
 from mimgen.encoders.vit import VitEncoder
 from mimgen.methods.hpm.adapter import rename
 from mimgen.methods.hpm.masking import hardest
-from mimgen.methods.hpm.networks import LossPredictor, MaskedVisibleMask, MaskedVisibleViT
+from mimgen.methods.hpm.networks import LossPredictor
 from mimgen.methods.hpm.objective import HPM
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
@@ -20,7 +20,7 @@ from tests.parity.replays.mae import official_gradients, vit_arguments
 def _objective(case: Case) -> HPM:
     """The objective of a case, its weights loaded strictly."""
     config, arguments = case.config, vit_arguments(case.config)
-    encoder = (MaskedVisibleViT if "vis_mask_token" in case.weights else VitEncoder)(**arguments)
+    encoder = VitEncoder(**arguments, mask_token="visible" if "vis_mask_token" in case.weights else None)
     decoder = LossPredictor(
         arguments["image_size"],
         arguments["patch"],
@@ -38,16 +38,14 @@ def _objective(case: Case) -> HPM:
     return objective
 
 
-def _mask_visible(mask: Mask, noise: Tensor, ratio: float) -> MaskedVisibleMask:
+def _mask_visible(mask: Mask, noise: Tensor, ratio: float) -> Mask:
     """The visible patches that the official code veils for noise [B, K].
 
     It gathers with the order of the noise where its inverse is meant: still a uniform choice, but another one.
     """
     order = noise.argsort(dim=1)
     masked_visible = order >= int(noise.shape[1] * (1 - ratio))
-    return MaskedVisibleMask(
-        mask.masked, masked_visible=torch.zeros_like(mask.masked).scatter(1, mask.keep, masked_visible)
-    )
+    return Mask(mask.masked, replaced=torch.zeros_like(mask.masked).scatter(1, mask.keep, masked_visible))
 
 
 def _visible_first(values: Tensor, mask: Mask) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from mimgen.data.transforms.views import MultiCrop, Views
-from mimgen.methods.ibot.adapter import MARGIN, rename
-from mimgen.methods.ibot.encoder import IbotVit
+from mimgen.encoders.vit import VitEncoder
+from mimgen.methods.ibot.adapter import MARGIN, rename, reshape
 from mimgen.methods.ibot.head import PrototypeHead
 from mimgen.methods.ibot.objective import IBOT, IBOTNetwork
 from mimgen.methods.ibot.prototypes import Temperature
@@ -30,11 +30,12 @@ def network(config: Mapping[str, Any], official: Mapping[str, Tensor], shared: b
         official: its tensors, under the names of a multi-crop wrapper.
         shared: one set of prototypes for class and patch tokens. It is recorded twice then.
     """
-    tensors = {rename(key): value for key, value in official.items() if not (shared and key.startswith(SHARED))}
+    kept = {rename(key): value for key, value in official.items() if not (shared and key.startswith(SHARED))}
+    tensors = {name: reshape(name, value) for name, value in kept.items()}
     vit = config.get("vit", {})
     side = vit.get("img_size", 224)
     scale, channels = official.get("backbone.blocks.0.gamma_1"), official["backbone.patch_embed.proj.weight"].shape[1]
-    encoder = IbotVit(
+    encoder = VitEncoder(
         side if isinstance(side, int) else side[0],
         vit.get("patch_size", 16),
         vit.get("embed_dim", 768),
@@ -44,8 +45,8 @@ def network(config: Mapping[str, Any], official: Mapping[str, Tensor], shared: b
         "backbone.blocks.0.attn.qkv.bias" in official,
         layer_scale=None if scale is None else vit.get("init_values", 0.1),
         eps=vit.get("norm_eps", 1e-6),
-        masks="backbone.masked_embed" in official,
-        margin=MARGIN,
+        mask_token="replace" if "backbone.masked_embed" in official else None,
+        position_margin=MARGIN,
         channels=channels,
         # recorded images are normalised already
         mean=(0.0,) * channels,
@@ -142,7 +143,8 @@ def _gradients(case: Case, loss: Tensor, made: IBOT) -> dict[str, Tensor]:
             name = name.replace(SHARED, "head.last_layer.") if shared else name
             ours[key] = rename(name)
     found = gradients(loss, made.student, list(dict.fromkeys(ours.values())))
-    return {key: found[f"grad/{name}"] for key, name in ours.items()}
+    # the official mask token is [1, D], ours [1, 1, D]
+    return {key: found[f"grad/{name}"].view_as(case.outputs[key]) for key, name in ours.items()}
 
 
 REPLAYS: dict[str, Replay] = {"ibot": replay_ibot}

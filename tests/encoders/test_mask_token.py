@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mimgen.decoders.mae import LinearDecoder, MaeDecoder
-from mimgen.encoders.mae import MaskTokenVit, mae_vit
+from mimgen.encoders.vit import VitEncoder, mae_vit
 from mimgen.errors import UserError
 from mimgen.layers.position import sincos_2d
 from mimgen.types import Mask, Tokens
@@ -38,7 +38,7 @@ def test_mae_starts_with_fixed_positions_and_xavier_weights():
 
 def test_the_mask_token_hides_pixels_but_not_places():
     torch.manual_seed(0)
-    encoder, masked = MaskTokenVit(**SIZES).eval(), mask([0, 5], [3, 9])
+    encoder, masked = VitEncoder(**SIZES, mask_token="replace").eval(), mask([0, 5], [3, 9])
     other = make_images()
     other[0, :, :4, :4] = 0.5  # patch 0 of the first image
     other[1, :, :4, 12:] = 0.5  # patch 3 of the second
@@ -52,9 +52,9 @@ def test_the_mask_token_hides_pixels_but_not_places():
 
 
 def test_a_saved_encoder_comes_back(tmp_path):
-    encoder = MaskTokenVit(**SIZES).eval()
+    encoder = VitEncoder(**SIZES, mask_token="replace").eval()
     encoder.save_pretrained(tmp_path)
-    again = MaskTokenVit.from_pretrained(tmp_path)
+    again = VitEncoder.from_pretrained(tmp_path)
     assert torch.equal(encoder(make_images()).patches, again(make_images()).patches)
 
 

@@ -100,18 +100,15 @@ def arguments_of(function: Callable[..., Any]) -> type:
 
 
 def _flat(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` with the fields of `TrainFlags` in the place of its argument `common`, where it has one."""
+    """`function` with the fields of `TrainFlags` in the place of its argument `common`, where it has one.
+
+    A run that it returns records the arguments that differ from the defaults of the signature.
+    """
     hints = get_type_hints(function)
-    if "common" not in hints:
-        return function
-    shared_flags = hints["common"]
+    shared_flags = hints.get("common")
     parameters = inspect.signature(function).parameters.values()
     own = [each.replace(annotation=hints[each.name]) for each in parameters if each.name != "common"]
-    types, kind = get_type_hints(shared_flags), inspect.Parameter.KEYWORD_ONLY
-    shared = [
-        inspect.Parameter(each.name, kind, default=each.default, annotation=types[each.name])
-        for each in fields(shared_flags)
-    ]
+    shared = [] if shared_flags is None else _flags(shared_flags)
     arguments = [*own, *shared]
     signature = inspect.Signature(arguments, return_annotation=hints["return"])
 
@@ -120,14 +117,27 @@ def _flat(function: Callable[..., Any]) -> Callable[..., Any]:
             bound = signature.bind(*positional, **named).arguments
         except TypeError as error:
             raise TypeError(f"{function.__name__}() {error}") from None
-        common = shared_flags(**{each.name: bound.pop(each.name) for each in shared if each.name in bound})
-        return function(**bound, common=common)
+        changed = {name: value for name, value in bound.items() if value != signature.parameters[name].default}
+        if shared_flags is not None:
+            bound["common"] = shared_flags(**{each.name: bound.pop(each.name) for each in shared if each.name in bound})
+        run = function(**bound)
+        return run.with_options(changed) if hasattr(run, "with_options") else run
 
     flat.__name__, flat.__module__ = function.__name__, function.__module__
-    flat.__doc__ = _flat_text(inspect.getdoc(function) or "", inspect.getdoc(shared_flags) or "")
+    shared_text = "" if shared_flags is None else inspect.getdoc(shared_flags) or ""
+    flat.__doc__ = _flat_text(inspect.getdoc(function) or "", shared_text)
     flat.__annotations__ = {each.name: each.annotation for each in arguments} | {"return": hints["return"]}
     flat.__signature__ = signature  # type: ignore[attr-defined]
     return flat
+
+
+def _flags(kind: type) -> list[inspect.Parameter]:
+    """The fields of a dataclass of flags as keyword arguments."""
+    types = get_type_hints(kind)
+    return [
+        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=types[each.name])
+        for each in fields(kind)
+    ]
 
 
 def _flat_text(text: str, shared: str) -> str:

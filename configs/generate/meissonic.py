@@ -23,7 +23,6 @@ from mimgen.recipes import (
     TrainGenerator,
     choose_size,
     open_text_encoder,
-    overrides,
     value_or,
 )
 from mimgen.recipes.init_from import adapters, open_frozen
@@ -213,7 +212,6 @@ def experiment(
         ),
         codes,
         flips,
-        overrides(official_timesteps=(official_timesteps, False)),
         balance=balance,
         fid=watch,
         init_from=init_from,

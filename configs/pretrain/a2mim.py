@@ -10,10 +10,10 @@ from mimgen.encoders.vit import VitEncoder
 from mimgen.masking.random import Random
 from mimgen.methods.a2mim.objective import A2MIM
 from mimgen.methods.a2mim.target import Criterion, FrequencyDistance
-from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides, value_or
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, value_or
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
     """Numbers of one size: a ResNet of `layers` and `strides`, or a ViT where there are no strides.
 
@@ -39,11 +39,23 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(16, 18, 4, (1, 1, 2, 1), 2, 4, 0.5, 1e-3, 8, 3e-2, 0.0, 10, 100),
-    "emoji64": Size(64, 18, 32, (1, 2, 2, 1), 3, 16, 0.5, 1e-3, 64, 2e-3, 0.0, 200, 4000),
-    "resnet50": Size(224, 50, 64, (1, 2, 2, 2), 3, 32, 0.5, 1e-3, 2048, 1.5e-4, 8.3e-3, 6250, 187_500),
-    "vit_base": Size(224, 12, 768, (), 0, 32, 0.1, 0.0, 2048, 5e-5, 0.0, 6250, 500_000, clip=5.0),
-}
+    "tiny": Size(
+        pixels=16, layers=18, width=4, strides=(1, 1, 2, 1), token=2, unit=4, frequency=0.5, visible=1e-3,
+        batch=8, base_lr=3e-2, min_lr_ratio=0.0, warmup=10, steps=100,
+    ),
+    "emoji64": Size(
+        pixels=64, layers=18, width=32, strides=(1, 2, 2, 1), token=3, unit=16, frequency=0.5, visible=1e-3,
+        batch=64, base_lr=2e-3, min_lr_ratio=0.0, warmup=200, steps=4000,
+    ),
+    "resnet50": Size(
+        pixels=224, layers=50, width=64, strides=(1, 2, 2, 2), token=3, unit=32, frequency=0.5, visible=1e-3,
+        batch=2048, base_lr=1.5e-4, min_lr_ratio=8.3e-3, warmup=6250, steps=187_500,
+    ),
+    "vit_base": Size(
+        pixels=224, layers=12, width=768, strides=(), token=0, unit=32, frequency=0.1, visible=0.0,
+        batch=2048, base_lr=5e-5, min_lr_ratio=0.0, warmup=6250, steps=500_000, clip=5.0,
+    ),
+}  # fmt: skip
 
 
 def experiment(
@@ -93,13 +105,7 @@ def experiment(
             mean_fill=mean_fill,
         )
 
-    options = overrides(
-        mask_ratio=(mask_ratio, 0.6),
-        mean_fill=(mean_fill, True),
-        token_stage=(token_stage, None),
-        frequency_weight=(frequency_weight, None),
-    )
-    return Pretrain("a2mim", size, build, data_config, settings, options)
+    return Pretrain("a2mim", size, build, data_config, settings)
 
 
 def _encoder(size: Size, pixels: int, token_stage: int) -> ResNetEncoder | VitEncoder:

@@ -8,13 +8,13 @@ from mimgen.errors import UserError
 from mimgen.masking import Block
 from mimgen.methods.beitv2.network import BeitPretraining
 from mimgen.methods.beitv2.objective import BEiTv2
-from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size
 from mimgen.recipes.patch_codes import fit_patch_centroids
 from mimgen.tokenizers import ImageQuantizer
 from mimgen.tokenizers.open import load_image_quantizer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
     """Numbers of one size; `masked` of (`pixels` / `patch`)^2 patches enter the loss."""
 
@@ -37,11 +37,25 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(16, 4, 32, 2, 2, 1, 1, 32, 64, 6, 2, 0.1, 8, 3e-2, 10, 100),
-    "emoji64": Size(64, 8, 192, 6, 3, 4, 1, 512, 128, 24, 4, 0.1, 64, 4e-3, 200, 4000),
-    "base": Size(224, 16, 768, 12, 12, 9, 2, 8192, 256, 75, 16, 0.1, 2048, 1.875e-4, 6250, 187_500),
-    "large": Size(224, 16, 1024, 24, 16, 21, 2, 8192, 256, 75, 16, 1e-5, 2048, 1.875e-4, 6250, 187_500),
-}
+    "tiny": Size(
+        pixels=16, patch=4, width=32, depth=2, heads=2, early_layers=1, head_layers=1, codes=32, per_code=64,
+        masked=6, minimum=2, layer_scale=0.1, batch=8, base_lr=3e-2, warmup=10, steps=100,
+    ),
+    "emoji64": Size(
+        pixels=64, patch=8, width=192, depth=6, heads=3, early_layers=4, head_layers=1, codes=512,
+        per_code=128, masked=24, minimum=4, layer_scale=0.1, batch=64, base_lr=4e-3, warmup=200, steps=4000,
+    ),
+    "base": Size(
+        pixels=224, patch=16, width=768, depth=12, heads=12, early_layers=9, head_layers=2, codes=8192,
+        per_code=256, masked=75, minimum=16, layer_scale=0.1, batch=2048, base_lr=1.875e-4, warmup=6250,
+        steps=187_500,
+    ),
+    "large": Size(
+        pixels=224, patch=16, width=1024, depth=24, heads=16, early_layers=21, head_layers=2, codes=8192,
+        per_code=256, masked=75, minimum=16, layer_scale=1e-5, batch=2048, base_lr=1.875e-4, warmup=6250,
+        steps=187_500,
+    ),
+}  # fmt: skip
 
 
 def experiment(
@@ -92,8 +106,7 @@ def experiment(
         )
         return BEiTv2(encoder, codes, Block(chosen.masked, chosen.minimum))
 
-    options = overrides(bottleneck=(bottleneck, True))
-    return Pretrain("beitv2", size, build, data_config, settings, options)
+    return Pretrain("beitv2", size, build, data_config, settings)
 
 
 def _codes_of(folder: str, patch: int) -> ImageQuantizer:

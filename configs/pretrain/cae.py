@@ -10,12 +10,12 @@ from mimgen.errors import UserError
 from mimgen.masking import Block
 from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
 from mimgen.methods.cae.objective import CAE
-from mimgen.recipes import DEFAULT_FLAGS, DataConfig, Pretrain, TrainFlags, choose_size, overrides
+from mimgen.recipes import DEFAULT_FLAGS, DataConfig, Pretrain, TrainFlags, choose_size
 from mimgen.recipes.patch_codes import fit_patch_centroids, load_patch_codes
 from mimgen.targets import CodeTarget, PixelTarget, Target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
     """Numbers of one size; `minimum` patches has the smallest block, `regressor` and `decoder` count blocks."""
 
@@ -39,12 +39,32 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(16, 4, 32, 2, 2, 24, 2, 1, 1, 0.0, 2, 32, 64, 8, 3e-2, 10, 100),
-    "emoji64": Size(64, 8, 192, 6, 3, 128, 4, 2, 2, 0.0, 4, 512, 128, 64, 4e-3, 200, 4000),
-    "small": Size(224, 16, 384, 12, 6, 384, 6, 4, 4, 0.1, 16, 8192, 256, 2048, 1.875e-4, 12_500, 500_000),
-    "base": Size(224, 16, 768, 12, 12, 768, 12, 4, 4, 0.1, 16, 8192, 256, 2048, 1.875e-4, 12_500, 500_000),
-    "large": Size(224, 16, 1024, 24, 16, 1024, 16, 4, 4, 0.1, 16, 8192, 256, 2048, 1.875e-4, 12_500, 500_000),
-}
+    "tiny": Size(
+        pixels=16, patch=4, width=32, depth=2, heads=2, decoder_width=24, decoder_heads=2, regressor=1,
+        decoder=1, drop_path=0.0, minimum=2, codes=32, per_code=64, batch=8, base_lr=3e-2, warmup=10,
+        steps=100,
+    ),
+    "emoji64": Size(
+        pixels=64, patch=8, width=192, depth=6, heads=3, decoder_width=128, decoder_heads=4, regressor=2,
+        decoder=2, drop_path=0.0, minimum=4, codes=512, per_code=128, batch=64, base_lr=4e-3, warmup=200,
+        steps=4000,
+    ),
+    "small": Size(
+        pixels=224, patch=16, width=384, depth=12, heads=6, decoder_width=384, decoder_heads=6, regressor=4,
+        decoder=4, drop_path=0.1, minimum=16, codes=8192, per_code=256, batch=2048, base_lr=1.875e-4,
+        warmup=12_500, steps=500_000,
+    ),
+    "base": Size(
+        pixels=224, patch=16, width=768, depth=12, heads=12, decoder_width=768, decoder_heads=12, regressor=4,
+        decoder=4, drop_path=0.1, minimum=16, codes=8192, per_code=256, batch=2048, base_lr=1.875e-4,
+        warmup=12_500, steps=500_000,
+    ),
+    "large": Size(
+        pixels=224, patch=16, width=1024, depth=24, heads=16, decoder_width=1024, decoder_heads=16,
+        regressor=4, decoder=4, drop_path=0.1, minimum=16, codes=8192, per_code=256, batch=2048,
+        base_lr=1.875e-4, warmup=12_500, steps=500_000,
+    ),
+}  # fmt: skip
 
 
 def experiment(
@@ -104,13 +124,7 @@ def experiment(
             encoder, decoder, goal, Block(masked, min(chosen.minimum, masked)), align_weight=align_weight
         )
 
-    options = overrides(
-        target=(target, "codes"),
-        tokenizer=(tokenizer, None),
-        align_weight=(align_weight, 2.0),
-        mask_ratio=(mask_ratio, 0.5),
-    )
-    return Pretrain("cae", size, build, data_config, settings, options)
+    return Pretrain("cae", size, build, data_config, settings)
 
 
 def _target(name: str, tokenizer: str | None, data_config: DataConfig, size: Size) -> Target:

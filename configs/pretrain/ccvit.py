@@ -12,7 +12,7 @@ from mimgen.recipes.patch_codes import fit_patch_centroids, load_patch_codes
 from mimgen.tokenizers import Tokenizer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
     """Numbers of one size; `masked` and `replaced` of (`pixels` / `patch`)^2 patches enter the loss."""
 
@@ -35,10 +35,20 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(16, 4, 32, 2, 2, 1, 1, 32, 64, 6, 2, 2, 8, 3e-2, 10, 100),
-    "emoji64": Size(64, 8, 192, 6, 3, 4, 1, 512, 128, 24, 4, 6, 32, 8e-3, 100, 1000),
-    "base": Size(224, 16, 768, 12, 12, 9, 2, 8192, 256, 75, 16, 20, 2048, 1.875e-4, 6250, 187_500),
-}
+    "tiny": Size(
+        pixels=16, patch=4, width=32, depth=2, heads=2, early_layers=1, head_layers=1, codes=32, per_code=64,
+        masked=6, minimum=2, replaced=2, batch=8, base_lr=3e-2, warmup=10, steps=100,
+    ),
+    "emoji64": Size(
+        pixels=64, patch=8, width=192, depth=6, heads=3, early_layers=4, head_layers=1, codes=512,
+        per_code=128, masked=24, minimum=4, replaced=6, batch=32, base_lr=8e-3, warmup=100, steps=1000,
+    ),
+    "base": Size(
+        pixels=224, patch=16, width=768, depth=12, heads=12, early_layers=9, head_layers=2, codes=8192,
+        per_code=256, masked=75, minimum=16, replaced=20, batch=2048, base_lr=1.875e-4, warmup=6250,
+        steps=187_500,
+    ),
+}  # fmt: skip
 
 
 def experiment(

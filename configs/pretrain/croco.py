@@ -9,15 +9,24 @@ from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
 from mimgen.methods.croco.encoder import CrossViewVit
 from mimgen.methods.croco.objective import CroCo
-from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size
 from mimgen.recipes.vit_sizes import MaeSize
 from mimgen.targets import PixelTarget
 
 SIZES = {
-    "tiny": MaeSize(16, 4, 32, 2, 2, 24, 1, 2, 8, 3e-2, 10, 100),
-    "emoji64": MaeSize(64, 8, 192, 6, 3, 128, 2, 4, 64, 4e-3, 200, 4000),
-    "base": MaeSize(224, 16, 768, 12, 12, 512, 8, 16, 256, 1.5e-4, 284_000, 2_840_000),
-}
+    "tiny": MaeSize(
+        pixels=16, patch=4, width=32, depth=2, heads=2, decoder_width=24, decoder_depth=1, decoder_heads=2,
+        batch=8, base_lr=3e-2, warmup=10, steps=100,
+    ),
+    "emoji64": MaeSize(
+        pixels=64, patch=8, width=192, depth=6, heads=3, decoder_width=128, decoder_depth=2, decoder_heads=4,
+        batch=64, base_lr=4e-3, warmup=200, steps=4000,
+    ),
+    "base": MaeSize(
+        pixels=224, patch=16, width=768, depth=12, heads=12, decoder_width=512, decoder_depth=8,
+        decoder_heads=16, batch=256, base_lr=1.5e-4, warmup=284_000, steps=2_840_000,
+    ),
+}  # fmt: skip
 
 
 def experiment(
@@ -72,10 +81,4 @@ def experiment(
         masking = Random(int(mask_ratio * patches) / patches)
         return CroCo(encoder, decoder, target, masking, jitter=jitter)
 
-    options = overrides(
-        mask_ratio=(mask_ratio, 0.9),
-        positions=(positions, "fixed"),
-        normalise=(normalise, True),
-        jitter=(jitter, 0.4),
-    )
-    return Pretrain("croco", size, build, data_config, settings, options)
+    return Pretrain("croco", size, build, data_config, settings)

@@ -12,10 +12,10 @@ from mimgen.methods.dmjd.branch import VisibleBranch
 from mimgen.methods.dmjd.encoder import ConvVitEncoder
 from mimgen.methods.dmjd.objective import DMJD
 from mimgen.methods.dmjd.target import WhitenedHog
-from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
     """Numbers of one size; of `stages`, `widths` and `depths` the plain encoder has the last, or the product."""
 
@@ -36,12 +36,21 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(16, (1, 2, 2), (8, 16, 32), (1, 1, 2), 2, 2, 24, 1, 2, "conv", 8, 1e-2, 10, 100),
-    "emoji64": Size(64, (2, 2, 2), (48, 96, 192), (1, 1, 6), 3, 2, 128, 2, 4, "vit", 64, 2e-3, 200, 4000),
-    "base": Size(
-        224, (4, 2, 2), (256, 384, 768), (2, 2, 11), 12, 2, 512, 8, 16, "conv", 512, 6e-4, 50_000, 1_000_000
+    "tiny": Size(
+        pixels=16, stages=(1, 2, 2), widths=(8, 16, 32), depths=(1, 1, 2), heads=2, unit=2, decoder_width=24,
+        decoder_depth=1, decoder_heads=2, encoder="conv", batch=8, base_lr=1e-2, warmup=10, steps=100,
     ),
-}
+    "emoji64": Size(
+        pixels=64, stages=(2, 2, 2), widths=(48, 96, 192), depths=(1, 1, 6), heads=3, unit=2,
+        decoder_width=128, decoder_depth=2, decoder_heads=4, encoder="vit", batch=64, base_lr=2e-3,
+        warmup=200, steps=4000,
+    ),
+    "base": Size(
+        pixels=224, stages=(4, 2, 2), widths=(256, 384, 768), depths=(2, 2, 11), heads=12, unit=2,
+        decoder_width=512, decoder_depth=8, decoder_heads=16, encoder="conv", batch=512, base_lr=6e-4,
+        warmup=50_000, steps=1_000_000,
+    ),
+}  # fmt: skip
 USUAL_RATIO = 0.6
 
 
@@ -104,14 +113,7 @@ def experiment(
         visible = VisibleBranch(network.dim, chosen.decoder_width, target.dim) if theta else None
         return DMJD(network, decoder, visible, target, masking, theta=theta)
 
-    options = overrides(
-        encoder=(kind, chosen.encoder),
-        mask_ratio=(mask_ratio, USUAL_RATIO),
-        predicted=(predicted, 1.0),
-        views=(views, "disjoint"),
-        theta=(theta, 1.0),
-    )
-    return Pretrain("dmjd", size, build, data_config, settings, options)
+    return Pretrain("dmjd", size, build, data_config, settings)
 
 
 def _encoder(kind: str, size: Size, pixels: int) -> ConvVitEncoder | VitEncoder:

@@ -10,12 +10,12 @@ from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD, VitEncoder
 from mimgen.errors import UserError
 from mimgen.methods.hap.masking import Parts
 from mimgen.methods.hap.objective import HAP
-from mimgen.recipes import DEFAULT_FLAGS, DataConfig, Pretrain, TrainFlags, choose_size, overrides, value_or
+from mimgen.recipes import DEFAULT_FLAGS, DataConfig, Pretrain, TrainFlags, choose_size, value_or
 from mimgen.recipes.vit_sizes import MaeShape, decoder_of, vit_of
 from mimgen.targets import PixelTarget
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size(MaeShape):
     """Numbers of one size; `pixels` is the height of the images."""
 
@@ -27,10 +27,19 @@ class Size(MaeShape):
 
 
 SIZES = {
-    "tiny": Size(16, 4, 32, 2, 2, 24, 1, 2, 2, 8, 3e-2, 10, 100),
-    "emoji64": Size(64, 8, 192, 6, 3, 128, 2, 4, 4, 64, 4e-3, 200, 4000),
-    "base": Size(256, 16, 768, 12, 12, 512, 8, 16, 12, 4096, 1.5e-4, 20_500, 205_000),
-}
+    "tiny": Size(
+        pixels=16, patch=4, width=32, depth=2, heads=2, decoder_width=24, decoder_depth=1, decoder_heads=2,
+        minimum=2, batch=8, base_lr=3e-2, warmup=10, steps=100,
+    ),
+    "emoji64": Size(
+        pixels=64, patch=8, width=192, depth=6, heads=3, decoder_width=128, decoder_depth=2, decoder_heads=4,
+        minimum=4, batch=64, base_lr=4e-3, warmup=200, steps=4000,
+    ),
+    "base": Size(
+        pixels=256, patch=16, width=768, depth=12, heads=12, decoder_width=512, decoder_depth=8,
+        decoder_heads=16, minimum=12, batch=4096, base_lr=1.5e-4, warmup=20_500, steps=205_000,
+    ),
+}  # fmt: skip
 
 
 def experiment(
@@ -86,15 +95,7 @@ def experiment(
             temperature=temperature,
         )
 
-    options = overrides(
-        mask_ratio=(mask_ratio, 0.5),
-        parts=(parts, None),
-        blocks=(blocks, True),
-        alignment_weight=(alignment_weight, 0.05),
-        temperature=(temperature, 0.2),
-        init=(init, None),
-    )
-    return Pretrain("hap", size, build, data_config, settings, options)
+    return Pretrain("hap", size, build, data_config, settings)
 
 
 def _seen(data_config: DataConfig) -> tuple[tuple[int, int], bool]:

@@ -11,13 +11,13 @@ from mimgen.methods.hiendmae.decoder import HierarchicalDecoder
 from mimgen.methods.hiendmae.encoder import VolumeVit
 from mimgen.methods.hiendmae.objective import HiEndMAE
 from mimgen.methods.hiendmae.target import VolumeTarget
-from mimgen.recipes import DEFAULT_FLAGS, DataConfig, Pretrain, TrainFlags, choose_size, overrides, value_or
+from mimgen.recipes import DEFAULT_FLAGS, DataConfig, Pretrain, TrainFlags, choose_size, value_or
 from mimgen.recipes.volumes import Volumes
 
 HOUNSFIELD = (-175.0, 250.0)  # soft tissue in CT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
     """Numbers of one size; `axes` is 3 for volumes and 2 for images."""
 
@@ -38,13 +38,27 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(3, 16, 4, 24, 3, 2, (2, 1, 0), 24, 1, 2, 8, 3e-2, 10, 100),
-    "emoji64": Size(2, 64, 8, 192, 6, 3, (4, 2, 1), 128, 2, 4, 64, 4e-3, 200, 4000),
-    "volumes32": Size(3, 32, 8, 96, 6, 3, (4, 2, 1), 96, 2, 3, 64, 4e-3, 200, 4000),
-    # 1000 epochs of 10,000 scans; the rate is 1e-4 whatever the batch
-    "base": Size(3, 96, 12, 768, 12, 12, (9, 6, 3), 384, 2, 12, 96, 2.667e-4, 1040, 104_000),
-    "large": Size(3, 96, 12, 1536, 12, 16, (9, 6, 3), 528, 2, 16, 96, 2.667e-4, 1040, 104_000),
-}
+    "tiny": Size(
+        axes=3, pixels=16, patch=4, width=24, depth=3, heads=2, taps=(2, 1, 0), decoder_width=24,
+        decoder_depth=1, decoder_heads=2, batch=8, base_lr=3e-2, warmup=10, steps=100,
+    ),
+    "emoji64": Size(
+        axes=2, pixels=64, patch=8, width=192, depth=6, heads=3, taps=(4, 2, 1), decoder_width=128,
+        decoder_depth=2, decoder_heads=4, batch=64, base_lr=4e-3, warmup=200, steps=4000,
+    ),
+    "volumes32": Size(
+        axes=3, pixels=32, patch=8, width=96, depth=6, heads=3, taps=(4, 2, 1), decoder_width=96,
+        decoder_depth=2, decoder_heads=3, batch=64, base_lr=4e-3, warmup=200, steps=4000,
+    ),
+    "base": Size(
+        axes=3, pixels=96, patch=12, width=768, depth=12, heads=12, taps=(9, 6, 3), decoder_width=384,
+        decoder_depth=2, decoder_heads=12, batch=96, base_lr=2.667e-4, warmup=1040, steps=104_000,
+    ),
+    "large": Size(
+        axes=3, pixels=96, patch=12, width=1536, depth=12, heads=16, taps=(9, 6, 3), decoder_width=528,
+        decoder_depth=2, decoder_heads=16, batch=96, base_lr=2.667e-4, warmup=1040, steps=104_000,
+    ),
+}  # fmt: skip
 
 
 def experiment(
@@ -104,10 +118,4 @@ def experiment(
         )
         return HiEndMAE(encoder, decoder, VolumeTarget(encoder.cell, channels), Random(mask_ratio))
 
-    options = overrides(
-        mask_ratio=(mask_ratio, 0.75),
-        hierarchical=(hierarchical, True),
-        window=(tuple(window), HOUNSFIELD),
-        spacing=(spacing, 1.5),
-    )
-    return Pretrain("hiendmae", size, build, data_config, settings, options)
+    return Pretrain("hiendmae", size, build, data_config, settings)

@@ -10,12 +10,12 @@ from mimgen.methods.hpm.masking import Hard
 from mimgen.methods.hpm.networks import LossPredictor
 from mimgen.methods.hpm.objective import HPM
 from mimgen.methods.moving_average import Momentum
-from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size
 from mimgen.recipes.vit_sizes import MaeShape, decoder_of, vit_of
 from mimgen.targets import PixelTarget
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size(MaeShape):
     """Numbers of one size; the teacher's momentum rises from one value to the other in the first half of the run."""
 
@@ -27,11 +27,23 @@ class Size(MaeShape):
 
 
 SIZES = {
-    "tiny": Size(16, 4, 32, 2, 2, 24, 1, 2, (0.9, 0.99), 8, 3e-2, 10, 100),
-    "emoji64": Size(64, 8, 192, 6, 3, 128, 2, 4, (0.99, 0.998), 64, 4e-3, 200, 4000),
-    "base": Size(224, 16, 768, 12, 12, 512, 8, 16, (0.999, 0.9999), 2048, 1.5e-4, 25_000, 125_000),
-    "large": Size(224, 16, 1024, 24, 16, 512, 8, 16, (0.999, 0.9999), 2048, 1.5e-4, 25_000, 125_000),
-}
+    "tiny": Size(
+        pixels=16, patch=4, width=32, depth=2, heads=2, decoder_width=24, decoder_depth=1, decoder_heads=2,
+        momentum=(0.9, 0.99), batch=8, base_lr=3e-2, warmup=10, steps=100,
+    ),
+    "emoji64": Size(
+        pixels=64, patch=8, width=192, depth=6, heads=3, decoder_width=128, decoder_depth=2, decoder_heads=4,
+        momentum=(0.99, 0.998), batch=64, base_lr=4e-3, warmup=200, steps=4000,
+    ),
+    "base": Size(
+        pixels=224, patch=16, width=768, depth=12, heads=12, decoder_width=512, decoder_depth=8,
+        decoder_heads=16, momentum=(0.999, 0.9999), batch=2048, base_lr=1.5e-4, warmup=25_000, steps=125_000,
+    ),
+    "large": Size(
+        pixels=224, patch=16, width=1024, depth=24, heads=16, decoder_width=512, decoder_depth=8,
+        decoder_heads=16, momentum=(0.999, 0.9999), batch=2048, base_lr=1.5e-4, warmup=25_000, steps=125_000,
+    ),
+}  # fmt: skip
 
 
 def experiment(
@@ -83,11 +95,4 @@ def experiment(
             predictor_weight=predictor_weight,
         )
 
-    options = overrides(
-        mask_ratio=(mask_ratio, 0.75),
-        hard_share=(hard_share, 0.5),
-        predictor_weight=(predictor_weight, 1.0),
-        comparison=(comparison, "relative"),
-        normalise=(normalise, False),
-    )
-    return Pretrain("hpm", size, build, data_config, settings, options)
+    return Pretrain("hpm", size, build, data_config, settings)

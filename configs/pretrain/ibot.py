@@ -6,19 +6,31 @@ from mimgen.methods.ibot.masking import VariedBlock
 from mimgen.methods.ibot.objective import IBOT
 from mimgen.methods.ibot.prototypes import Temperature
 from mimgen.methods.moving_average import Momentum
-from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides, value_or
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, value_or
 from mimgen.recipes.crop_sizes import CropSize, head_of, student_of, views_of
 
 SIZES = {
-    "tiny": CropSize(16, 16, 8, 2, 4, 32, 2, 2, 32, 32, 16, True, 0.0, 0.5, 8, 3e-2, 10, 20, 2, 100),
-    "emoji64": CropSize(64, 64, 32, 2, 8, 192, 6, 3, 1024, 512, 128, True, 0.0, 0.6, 64, 4e-3, 100, 150, 25, 1000),
+    "tiny": CropSize(
+        pixels=16, crop=16, small_crop=8, small=2, patch=4, width=32, depth=2, heads=2, prototypes=32,
+        hidden=32, bottleneck=16, fixed_gain=True, drop_path=0.0, blur=0.5, batch=8, base_lr=3e-2, warmup=10,
+        rise=20, freeze=2, steps=100,
+    ),
+    "emoji64": CropSize(
+        pixels=64, crop=64, small_crop=32, small=2, patch=8, width=192, depth=6, heads=3, prototypes=1024,
+        hidden=512, bottleneck=128, fixed_gain=True, drop_path=0.0, blur=0.6, batch=64, base_lr=4e-3,
+        warmup=100, rise=150, freeze=25, steps=1000,
+    ),
     "small": CropSize(
-        384, 224, 96, 10, 16, 384, 12, 6, 8192, 2048, 256, False, 0.1, 2.0, 1024, 5e-4, 12_500, 37_500, 1250, 1_000_000
+        pixels=384, crop=224, small_crop=96, small=10, patch=16, width=384, depth=12, heads=6,
+        prototypes=8192, hidden=2048, bottleneck=256, fixed_gain=False, drop_path=0.1, blur=2.0, batch=1024,
+        base_lr=5e-4, warmup=12_500, rise=37_500, freeze=1250, steps=1_000_000,
     ),
     "base": CropSize(
-        384, 224, 96, 10, 16, 768, 12, 12, 8192, 2048, 256, True, 0.1, 2.0, 1024, 5e-4, 12_500, 37_500, 1250, 500_000
+        pixels=384, crop=224, small_crop=96, small=10, patch=16, width=768, depth=12, heads=12,
+        prototypes=8192, hidden=2048, bottleneck=256, fixed_gain=True, drop_path=0.1, blur=2.0, batch=1024,
+        base_lr=5e-4, warmup=12_500, rise=37_500, freeze=1250, steps=500_000,
     ),
-}
+}  # fmt: skip
 
 
 def experiment(
@@ -79,12 +91,4 @@ def experiment(
             freeze=chosen.freeze,
         )
 
-    options = overrides(
-        class_weight=(class_weight, 1.0),
-        patch_weight=(patch_weight, 1.0),
-        separate_heads=(separate_heads, False),
-        centring=(centring, True),
-        small_crops=(count, chosen.small),
-        colours=(colours, True),
-    )
-    return Pretrain("ibot", size, build, data_config, settings, options)
+    return Pretrain("ibot", size, build, data_config, settings)

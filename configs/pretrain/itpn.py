@@ -15,14 +15,14 @@ from mimgen.masking.block import Block
 from mimgen.masking.random import Random
 from mimgen.methods.itpn.objective import ITPN, ITPNDistillation
 from mimgen.methods.itpn.target import StandardisedFeatures
-from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size
 from mimgen.targets import PixelTarget
 
 MASKED = 75 / 196  # share of patches masked in blocks for a teacher's features
 PIXEL_BETAS, FEATURE_BETAS = (0.9, 0.95), (0.9, 0.98)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
     """Numbers of one size; `feature_lr` and `feature_steps` are those of training on features."""
 
@@ -45,13 +45,25 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(16, 4, 32, (1, 1), 2, 2, 16, 32, 1, 2, 8, 1e-2, 10, 100, 1e-2, 100),
-    "emoji64": Size(64, 8, 192, (1, 1), 6, 3, 64, 128, 2, 4, 64, 4e-3, 200, 4000, 4e-3, 4000),
+    "tiny": Size(
+        pixels=16, patch=4, width=32, mlp_depths=(1, 1), depth=2, heads=2, neck=16, decoder_width=32,
+        decoder_depth=1, decoder_heads=2, batch=8, base_lr=1e-2, warmup=10, steps=100, feature_lr=1e-2,
+        feature_steps=100,
+    ),
+    "emoji64": Size(
+        pixels=64, patch=8, width=192, mlp_depths=(1, 1), depth=6, heads=3, neck=64, decoder_width=128,
+        decoder_depth=2, decoder_heads=4, batch=64, base_lr=4e-3, warmup=200, steps=4000, feature_lr=4e-3,
+        feature_steps=4000,
+    ),
     "base": Size(
-        224, 16, 512, (3, 3), 24, 8, 256, 512, 8, 16, 4096, 1.5e-4, 12_500, 500_000, 9.375e-5, 93_750
+        pixels=224, patch=16, width=512, mlp_depths=(3, 3), depth=24, heads=8, neck=256, decoder_width=512,
+        decoder_depth=8, decoder_heads=16, batch=4096, base_lr=1.5e-4, warmup=12_500, steps=500_000,
+        feature_lr=9.375e-5, feature_steps=93_750,
     ),
     "large": Size(
-        224, 16, 768, (2, 2), 40, 12, 256, 512, 8, 16, 4096, 1.5e-4, 12_500, 500_000, 9.375e-5, 93_750
+        pixels=224, patch=16, width=768, mlp_depths=(2, 2), depth=40, heads=12, neck=256, decoder_width=512,
+        decoder_depth=8, decoder_heads=16, batch=4096, base_lr=1.5e-4, warmup=12_500, steps=500_000,
+        feature_lr=9.375e-5, feature_steps=93_750,
     ),
 }  # fmt: skip
 
@@ -96,10 +108,7 @@ def experiment(
             return _on_features(chosen, data_config.size, target, masked_only)
         return _on_pixels(chosen, data_config.size, mask_ratio)
 
-    options = overrides(
-        target=(target, "pixels"), mask_ratio=(mask_ratio, 0.75), masked_only=(masked_only, False)
-    )
-    return Pretrain("itpn", size, build, data_config, settings, options)
+    return Pretrain("itpn", size, build, data_config, settings)
 
 
 def _on_pixels(chosen: Size, side: int, ratio: float) -> ITPN:

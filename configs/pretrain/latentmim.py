@@ -10,11 +10,11 @@ from mimgen.masking.random import Random
 from mimgen.methods.latentmim.networks import LatentDecoder, LatentVit
 from mimgen.methods.latentmim.objective import LatentMIM
 from mimgen.methods.moving_average import Momentum
-from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides, value_or
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, value_or
 from mimgen.recipes.vit_sizes import MaeShape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size(MaeShape):
     """Numbers of one size; images have cells of `patch` + `gap` pixels, of which `visible` are seen."""
 
@@ -28,10 +28,20 @@ class Size(MaeShape):
 
 
 SIZES = {
-    "tiny": Size(20, 4, 32, 2, 2, 24, 1, 2, 1, 4, 64, 8, 3e-2, 10, 100),
-    "emoji64": Size(80, 8, 192, 6, 3, 128, 2, 4, 2, 7, 512, 64, 4e-3, 200, 4000),
-    "base": Size(280, 16, 768, 12, 12, 512, 3, 16, 4, 20, 4096, 4096, 1.5e-4, 12_500, 250_000),
-}
+    "tiny": Size(
+        pixels=20, patch=4, width=32, depth=2, heads=2, decoder_width=24, decoder_depth=1, decoder_heads=2,
+        gap=1, visible=4, head_width=64, batch=8, base_lr=3e-2, warmup=10, steps=100,
+    ),
+    "emoji64": Size(
+        pixels=80, patch=8, width=192, depth=6, heads=3, decoder_width=128, decoder_depth=2, decoder_heads=4,
+        gap=2, visible=7, head_width=512, batch=64, base_lr=4e-3, warmup=200, steps=4000,
+    ),
+    "base": Size(
+        pixels=280, patch=16, width=768, depth=12, heads=12, decoder_width=512, decoder_depth=3,
+        decoder_heads=16, gap=4, visible=20, head_width=4096, batch=4096, base_lr=1.5e-4, warmup=12_500,
+        steps=250_000,
+    ),
+}  # fmt: skip
 
 
 def experiment(
@@ -96,10 +106,4 @@ def experiment(
             steps=settings.steps,
         )
 
-    options = overrides(
-        loss=(loss, "contrast"),
-        gap=(gap, None),
-        joint=(joint, False),
-        similarity_weight=(similarity_weight, 0.1),
-    )
-    return Pretrain("latentmim", size, build, data_config, settings, options)
+    return Pretrain("latentmim", size, build, data_config, settings)

@@ -10,12 +10,12 @@ from mimgen.masking.random import Random
 from mimgen.methods.localmim.decoders import LocalDecoder
 from mimgen.methods.localmim.objective import LocalMIM
 from mimgen.methods.localmim.target import SobelTarget
-from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size
 from mimgen.recipes.vit_sizes import vit_of
 from mimgen.targets import PixelTarget
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
     """Numbers of one size; `taps` count blocks from 0."""
 
@@ -35,11 +35,23 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(16, 4, 32, 4, 2, (0, 1, 2, 3), 16, 2, 9, 8, 3e-2, 10, 100),
-    "emoji64": Size(64, 8, 192, 6, 3, (1, 2, 4, 5), 128, 4, 9, 64, 4e-3, 200, 4000),
-    "base": Size(224, 16, 768, 12, 12, (1, 3, 9, 11), 256, 8, 9, 2048, 2e-4, 25_000, 1_000_000),
-    "large": Size(224, 16, 1024, 24, 16, (1, 3, 21, 23), 256, 8, 18, 4096, 1.5e-4, 12_500, 250_000),
-}
+    "tiny": Size(
+        pixels=16, patch=4, width=32, depth=4, heads=2, taps=(0, 1, 2, 3), decoder_width=16, decoder_heads=2,
+        bins=9, batch=8, base_lr=3e-2, warmup=10, steps=100,
+    ),
+    "emoji64": Size(
+        pixels=64, patch=8, width=192, depth=6, heads=3, taps=(1, 2, 4, 5), decoder_width=128,
+        decoder_heads=4, bins=9, batch=64, base_lr=4e-3, warmup=200, steps=4000,
+    ),
+    "base": Size(
+        pixels=224, patch=16, width=768, depth=12, heads=12, taps=(1, 3, 9, 11), decoder_width=256,
+        decoder_heads=8, bins=9, batch=2048, base_lr=2e-4, warmup=25_000, steps=1_000_000,
+    ),
+    "large": Size(
+        pixels=224, patch=16, width=1024, depth=24, heads=16, taps=(1, 3, 21, 23), decoder_width=256,
+        decoder_heads=8, bins=18, batch=4096, base_lr=1.5e-4, warmup=12_500, steps=250_000,
+    ),
+}  # fmt: skip
 # cells a side of a patch, for each tap: what the paper has, one for all taps, the last tap alone
 SCALES = {"multi": (4.0, 2.0, 1.0, 0.5), "single": (1.0, 1.0, 1.0, 1.0), "top": (1.0,)}
 
@@ -102,10 +114,4 @@ def experiment(
         ]
         return LocalMIM(encoder, decoders, goals, chosen.taps[-len(wanted) :], Random(mask_ratio))
 
-    options = overrides(
-        mask_ratio=(mask_ratio, 0.75),
-        target=(target, "hog"),
-        scales=(scales, "multi"),
-        offset=(offset, False),
-    )
-    return Pretrain("localmim", size, build, data_config, settings, options)
+    return Pretrain("localmim", size, build, data_config, settings)

@@ -11,12 +11,12 @@ from mimgen.masking.disjoint import Disjoint
 from mimgen.methods.lut.objective import LUT
 from mimgen.methods.lut.projection import projection_head
 from mimgen.methods.moving_average import Momentum
-from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size
 from mimgen.recipes.vit_sizes import MaeShape, decoder_of, vit_of
 from mimgen.targets import PixelTarget
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size(MaeShape):
     """Numbers of one size; `shift` pixels at most between two views, `hidden` the width inside of the heads."""
 
@@ -29,12 +29,27 @@ class Size(MaeShape):
 
 
 SIZES = {
-    "tiny": Size(16, 4, 32, 2, 2, 24, 1, 2, 64, 1, 8, 3e-2, 10, 100),
-    "emoji64": Size(64, 8, 192, 6, 3, 128, 2, 4, 512, 4, 64, 4e-3, 200, 4000),
-    "small": Size(224, 16, 384, 12, 6, 512, 8, 16, 4096, 4, 4096, 1.5e-4, 12_500, 500_000),
-    "base": Size(224, 16, 768, 12, 12, 512, 8, 16, 4096, 4, 4096, 1.5e-4, 12_500, 500_000),
-    "large": Size(224, 16, 1024, 24, 16, 512, 8, 16, 4096, 4, 4096, 1.5e-4, 12_500, 500_000),
-}
+    "tiny": Size(
+        pixels=16, patch=4, width=32, depth=2, heads=2, decoder_width=24, decoder_depth=1, decoder_heads=2,
+        hidden=64, shift=1, batch=8, base_lr=3e-2, warmup=10, steps=100,
+    ),
+    "emoji64": Size(
+        pixels=64, patch=8, width=192, depth=6, heads=3, decoder_width=128, decoder_depth=2, decoder_heads=4,
+        hidden=512, shift=4, batch=64, base_lr=4e-3, warmup=200, steps=4000,
+    ),
+    "small": Size(
+        pixels=224, patch=16, width=384, depth=12, heads=6, decoder_width=512, decoder_depth=8,
+        decoder_heads=16, hidden=4096, shift=4, batch=4096, base_lr=1.5e-4, warmup=12_500, steps=500_000,
+    ),
+    "base": Size(
+        pixels=224, patch=16, width=768, depth=12, heads=12, decoder_width=512, decoder_depth=8,
+        decoder_heads=16, hidden=4096, shift=4, batch=4096, base_lr=1.5e-4, warmup=12_500, steps=500_000,
+    ),
+    "large": Size(
+        pixels=224, patch=16, width=1024, depth=24, heads=16, decoder_width=512, decoder_depth=8,
+        decoder_heads=16, hidden=4096, shift=4, batch=4096, base_lr=1.5e-4, warmup=12_500, steps=500_000,
+    ),
+}  # fmt: skip
 
 
 def experiment(
@@ -82,9 +97,4 @@ def experiment(
             context_weight=context_weight,
         )
 
-    options = overrides(
-        mask_ratio=(mask_ratio, 0.75),
-        context_weight=(context_weight, 0.25),
-        normalise=(normalise, True),
-    )
-    return Pretrain("lut", size, build, data_config, settings, options)
+    return Pretrain("lut", size, build, data_config, settings)

@@ -10,12 +10,12 @@ from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
 from mimgen.methods.mff.fusion import LayerFusion
 from mimgen.methods.mff.objective import MFF
-from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size
 from mimgen.recipes.vit_sizes import decoder_of, vit_of
 from mimgen.targets import PixelTarget
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
     """Numbers of one size; `taps` count blocks from 0, `deep` are as many of the upper half."""
 
@@ -36,12 +36,20 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(16, 4, 32, 3, 2, (0, 2), (1, 2), 24, 1, 2, 8, 3e-2, 10, 100),
-    "emoji64": Size(64, 8, 192, 6, 3, (0, 1, 2, 3, 5), (3, 4, 5), 128, 2, 4, 64, 4e-3, 200, 4000),
-    "base": Size(
-        224, 16, 768, 12, 12, (0, 2, 4, 6, 8, 11), (6, 7, 8, 9, 10, 11), 512, 8, 16, 4096, 1.5e-4, 12_500, 250_000
+    "tiny": Size(
+        pixels=16, patch=4, width=32, depth=3, heads=2, taps=(0, 2), deep=(1, 2), decoder_width=24,
+        decoder_depth=1, decoder_heads=2, batch=8, base_lr=3e-2, warmup=10, steps=100,
     ),
-}
+    "emoji64": Size(
+        pixels=64, patch=8, width=192, depth=6, heads=3, taps=(0, 1, 2, 3, 5), deep=(3, 4, 5),
+        decoder_width=128, decoder_depth=2, decoder_heads=4, batch=64, base_lr=4e-3, warmup=200, steps=4000,
+    ),
+    "base": Size(
+        pixels=224, patch=16, width=768, depth=12, heads=12, taps=(0, 2, 4, 6, 8, 11),
+        deep=(6, 7, 8, 9, 10, 11), decoder_width=512, decoder_depth=8, decoder_heads=16, batch=4096,
+        base_lr=1.5e-4, warmup=12_500, steps=250_000,
+    ),
+}  # fmt: skip
 
 
 def experiment(
@@ -82,5 +90,4 @@ def experiment(
         fusion = LayerFusion(chosen.width, len(taps), learned=mixture != "even")
         return MFF(encoder, decoder, target, Random(mask_ratio), fusion, taps)
 
-    options = overrides(mask_ratio=(mask_ratio, 0.75), mixture=(mixture, "learned"))
-    return Pretrain("mff", size, build, data_config, settings, options)
+    return Pretrain("mff", size, build, data_config, settings)

@@ -9,11 +9,11 @@ from mimgen.decoders.mae import LinearDecoder
 from mimgen.encoders.swin_v2 import SwinV2Encoder, every
 from mimgen.masking.random import Random
 from mimgen.methods.mim import MIM
-from mimgen.recipes import DEFAULT_FLAGS, DataConfig, Pretrain, TrainFlags, choose_size, overrides
+from mimgen.recipes import DEFAULT_FLAGS, DataConfig, Pretrain, TrainFlags, choose_size
 from mimgen.targets import PixelTarget
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
     """Numbers of one size; `unit` patches per side are masked together, every `extra`-th block has one more norm."""
 
@@ -33,10 +33,19 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(16, 2, 2, 16, (2, 1), (1, 2), 4, 0, 0.0, 8, 3e-2, 10, 100),
-    "emoji64": Size(64, 4, 4, 48, (2, 2, 4), (2, 4, 8), 4, 0, 0.0, 64, 2e-3, 200, 4000),
-    "giant": Size(128, 4, 2, 512, (2, 2, 42, 2), (16, 32, 64, 128), 8, 6, 0.1, 256, 3e-4, 7500, 375_000),
-}
+    "tiny": Size(
+        pixels=16, patch=2, unit=2, width=16, depths=(2, 1), heads=(1, 2), window=4, extra=0, drop_path=0.0,
+        batch=8, base_lr=3e-2, warmup=10, steps=100,
+    ),
+    "emoji64": Size(
+        pixels=64, patch=4, unit=4, width=48, depths=(2, 2, 4), heads=(2, 4, 8), window=4, extra=0,
+        drop_path=0.0, batch=64, base_lr=2e-3, warmup=200, steps=4000,
+    ),
+    "giant": Size(
+        pixels=128, patch=4, unit=2, width=512, depths=(2, 2, 42, 2), heads=(16, 32, 64, 128), window=8,
+        extra=6, drop_path=0.1, batch=256, base_lr=3e-4, warmup=7500, steps=375_000,
+    ),
+}  # fmt: skip
 
 
 def experiment(
@@ -90,8 +99,7 @@ def experiment(
         decoder = LinearDecoder(encoder.dim, encoder.patch, chosen.patch, bands)
         return MIM(encoder, decoder, target, Random(mask_ratio, chosen.unit))
 
-    options = overrides(mask_ratio=(mask_ratio, 0.6))
-    return Pretrain("satvision_toa", size, build, data_config, settings, options)
+    return Pretrain("satvision_toa", size, build, data_config, settings)
 
 
 def _bands(data_config: DataConfig) -> int:

@@ -9,11 +9,11 @@ from mimgen.encoders.swin import SwinEncoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
 from mimgen.methods.mim import MIM
-from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size, overrides
+from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size
 from mimgen.targets import PixelTarget
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
     """Numbers of one size; `unit` patches per side are masked together."""
 
@@ -31,10 +31,19 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(16, 2, 2, 16, (2, 1), (1, 2), 4, 8, 3e-2, 10, 100),
-    "emoji64": Size(64, 4, 4, 48, (2, 2, 4), (2, 4, 8), 4, 64, 2e-3, 200, 4000),
-    "base": Size(192, 4, 8, 128, (2, 2, 18, 2), (4, 8, 16, 32), 6, 2048, 1e-4, 6250, 62_500),
-}
+    "tiny": Size(
+        pixels=16, patch=2, unit=2, width=16, depths=(2, 1), heads=(1, 2), window=4, batch=8, base_lr=3e-2,
+        warmup=10, steps=100,
+    ),
+    "emoji64": Size(
+        pixels=64, patch=4, unit=4, width=48, depths=(2, 2, 4), heads=(2, 4, 8), window=4, batch=64,
+        base_lr=2e-3, warmup=200, steps=4000,
+    ),
+    "base": Size(
+        pixels=192, patch=4, unit=8, width=128, depths=(2, 2, 18, 2), heads=(4, 8, 16, 32), window=6,
+        batch=2048, base_lr=1e-4, warmup=6250, steps=62_500,
+    ),
+}  # fmt: skip
 
 
 def experiment(
@@ -71,5 +80,4 @@ def experiment(
         decoder = LinearDecoder(encoder.dim, encoder.patch, chosen.patch)
         return MIM(encoder, decoder, target, Random(mask_ratio, chosen.unit))
 
-    options = overrides(mask_ratio=(mask_ratio, 0.6))
-    return Pretrain("simmim", size, build, data_config, settings, options)
+    return Pretrain("simmim", size, build, data_config, settings)

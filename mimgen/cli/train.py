@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,6 @@ __all__ = ["main"]
 # numbers that make no sense otherwise; where None is allowed it takes the size's own
 POSITIVE = ("pixels", "batch_size", "base_lr", "patch", "codes", "keep", "iterations", "decoder_depth")
 NOT_NEGATIVE = ("adversarial", "entropy", "replaced", "code_weight", "pixel_weight", "guidance")
-# arguments of a generator that may change when a run resumes: where its codes and text states lie (the run itself
-# refuses other ones, and to begin or leave off reading states), memory, how it samples
-MAY_CHANGE = ("codes", "text_states", "checkpointing", "sampling_steps", "guidance", "temperature")
 HEADINGS = {
     "tokenizer": "Tokenizers: images to codes, and back",
     "generate": "Generators: captions to images, on the codes of a tokenizer",
@@ -48,7 +45,6 @@ def main(arguments: list[str]) -> int:
 
     _check(values)
     run = function(**values)
-    run = replace(run, options={**run.options, **_options(run, kind, values)})
     with run_folder(out, ["train", *arguments], configs.source(name)):
         run = _with_tokenizer(run, out, values)
         if is_main_process():
@@ -70,17 +66,6 @@ def _check(values: dict[str, Any]) -> None:
         if (name in POSITIVE and value <= 0) or (name in NOT_NEGATIVE and value < 0):
             minimum = "above 0" if name in POSITIVE else "from 0 on"
             raise UserError(f"--{name.replace('_', '-')} {value:g}: give a number {minimum}, or leave it out")
-
-
-def _options(run: Run, kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    """Arguments given that are neither settings of the loop nor named in every record."""
-    from mimgen.recipes import TrainGenerator
-    from mimgen.training import Settings
-
-    left_out = {field.name for field in fields(Settings)} | run.record().keys()
-    left_out |= set(MAY_CHANGE) if isinstance(run, TrainGenerator) else set()
-    defaults = {field.name: field.default for field in fields(kind)}
-    return {name: value for name, value in values.items() if name not in left_out and value != defaults[name]}
 
 
 def _with_tokenizer(run: Run, out: Path, values: dict[str, Any]) -> Run:

@@ -5,7 +5,7 @@ are sampled after the run's seed is set.
 """
 
 from mimgen.recipes.build import Build
-from mimgen.recipes.common import DEFAULT_FLAGS, TrainFlags, overrides
+from mimgen.recipes.common import DEFAULT_FLAGS, TrainFlags
 from mimgen.recipes.data_config import DataConfig, choose_size, value_or
 from mimgen.recipes.generation_fid import FidWatch
 from mimgen.recipes.generator import TrainGenerator
@@ -37,7 +37,6 @@ __all__ = [
     "load_image_quantizer",
     "load_tokenizer",
     "open_text_encoder",
-    "overrides",
     "tokenize",
     "value_or",
 ]

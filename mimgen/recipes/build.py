@@ -16,12 +16,13 @@ from mimgen.errors import UserError
 from mimgen.files import write_atomically
 from mimgen.ops.launch import is_main_process
 from mimgen.pretrained import PretrainedModule
+from mimgen.recipes.common import Recorded
 from mimgen.recipes.data_config import DataConfig, record
 from mimgen.training import Result, changes
 
 
 @dataclass(frozen=True)
-class Build:
+class Build(Recorded):
     """Compute a tokenizer from images; leaves `<out>/tokenizer`.
 
     Attributes:

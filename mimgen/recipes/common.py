@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypedDict, Unpack
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal, Protocol, Self, TypedDict, Unpack
 
 from mimgen.recipes.data_config import DataConfig, value_or
 from mimgen.training import Settings
@@ -98,6 +98,17 @@ class TrainFlags:
 DEFAULT_FLAGS = TrainFlags()  # nothing is told: all is as the size says
 
 
-def overrides(**arguments: tuple[Any, Any]) -> Mapping[str, Any]:
-    """Of the arguments, each with its usual value, those that have another: the `options` of a run."""
-    return {name: value for name, (value, usual) in arguments.items() if value != usual}
+class Recorded:
+    """A run that remembers which arguments its config was given: it resumes with the same ones only."""
+
+    MAY_CHANGE: ClassVar[frozenset[str]] = frozenset()
+
+    def with_options(self, arguments: Mapping[str, Any]) -> Self:
+        """The run with `options`, those of the `arguments` that neither the loop's settings nor `record` hold.
+
+        Args:
+            arguments: of the config's `experiment`, those that differ from the defaults of its signature.
+        """
+        run = replace(self, options={})  # type: ignore[type-var]
+        known = {each.name for each in fields(Settings)} | run.record().keys() | self.MAY_CHANGE  # type: ignore[attr-defined]
+        return replace(run, options={name: value for name, value in arguments.items() if name not in known})

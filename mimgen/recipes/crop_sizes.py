@@ -9,7 +9,7 @@ from mimgen.encoders.vit import VitEncoder
 from mimgen.methods.ibot.head import PrototypeHead
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CropSize:
     """Numbers of one size of self-distillation from crops.
 

@@ -20,6 +20,7 @@ from mimgen.layers.recompute import recompute
 from mimgen.ops.launch import is_main_process
 from mimgen.pipelines import Preset, TextToImage
 from mimgen.pipelines.parts import token_grid
+from mimgen.recipes.common import Recorded
 from mimgen.recipes.data_config import DataConfig, class_balanced, loader, preview_samples, record
 from mimgen.recipes.generation_fid import FidWatch
 from mimgen.recipes.generator_data import Data, bucketed, check_has_scores, coded
@@ -36,7 +37,7 @@ TEXT = "text_encoder."  # in front of its weights' names in a checkpoint
 
 
 @dataclass(frozen=True)
-class TrainGenerator:
+class TrainGenerator(Recorded):
     """Train a generator on a tokenizer's ids; leaves `<out>/pipeline`, which `mimgen generate` loads.
 
     With adapters, they are left in `<out>/adapter`, and added to the weights of the pipeline.
@@ -63,6 +64,9 @@ class TrainGenerator:
         tokenizer_size: size of the tokenizer that is trained where none is given; None for this size's name.
         text_encoder: folder of the text encoder that `build` freezes; None where it is trained along.
     """
+
+    # where codes and text states lie (the run itself refuses other ones), memory, how it samples
+    MAY_CHANGE = frozenset({"codes", "text_states", "checkpointing", "sampling_steps", "guidance", "temperature"})
 
     name: str
     size: str

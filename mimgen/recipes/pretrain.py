@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from mimgen.ops.launch import is_main_process
+from mimgen.recipes.common import Recorded
 from mimgen.recipes.data_config import DataConfig, loader, record
 from mimgen.training import Result, Settings, fit, load_ema
 
 
 @dataclass(frozen=True)
-class Pretrain:
+class Pretrain(Recorded):
     """Train an encoder by masked image modelling; leaves `<out>/encoder`, with averaged weights.
 
     Attributes:

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from mimgen.ops.launch import is_main_process
 from mimgen.pretrained import PretrainedModule
+from mimgen.recipes.common import Recorded
 from mimgen.recipes.data_config import DataConfig, loader, preview_samples, record, stack_images
 from mimgen.tokenizers import Tokenizer
 from mimgen.training import Result, Settings, fit, load_ema
 
 
 @dataclass(frozen=True)
-class TrainTokenizer:
+class TrainTokenizer(Recorded):
     """Train a tokenizer; leaves `<out>/tokenizer`, a folder that `from_pretrained` loads.
 
     Where the objective has a discriminator, it is left in `<out>/discriminator`: without it nobody

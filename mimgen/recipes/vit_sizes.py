@@ -12,7 +12,7 @@ Side = int | tuple[int, int]
 Decoder = TypeVar("Decoder")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MaeShape:
     """Numbers of a network like MAE's.
 
@@ -37,7 +37,7 @@ class MaeShape:
     decoder_heads: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MaeSize(MaeShape):
     """Numbers of one size of such a network, and of its training.
 

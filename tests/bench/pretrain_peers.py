@@ -42,7 +42,7 @@ RATIOS = {"mae": 0.75, "simmim": 0.6}
 CLASSES = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shape(MaeShape):
     """Numbers that all share; the decoder is MAE's."""
 
@@ -50,10 +50,22 @@ class Shape(MaeShape):
 
 
 SHAPES = {
-    "tiny": Shape(16, 4, 32, 2, 2, 24, 1, 2, 4),
-    "ti32": Shape(32, 4, 192, 12, 3, 128, 4, 4, 64),
-    "s224": Shape(224, 16, 384, 12, 6, 256, 4, 8, 8),
-    "b224": Shape(224, 16, 768, 12, 12, 512, 8, 16, 256),
+    "tiny": Shape(
+        pixels=16, patch=4, width=32, depth=2, heads=2, decoder_width=24, decoder_depth=1,
+        decoder_heads=2, batch=4,
+    ),
+    "ti32": Shape(
+        pixels=32, patch=4, width=192, depth=12, heads=3, decoder_width=128, decoder_depth=4,
+        decoder_heads=4, batch=64,
+    ),
+    "s224": Shape(
+        pixels=224, patch=16, width=384, depth=12, heads=6, decoder_width=256, decoder_depth=4,
+        decoder_heads=8, batch=8,
+    ),
+    "b224": Shape(
+        pixels=224, patch=16, width=768, depth=12, heads=12, decoder_width=512, decoder_depth=8,
+        decoder_heads=16, batch=256,
+    ),
 }
 
 

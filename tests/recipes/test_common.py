@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields
 
 import pytest
 
+from mimgen import configs
 from mimgen.errors import UserError
-from mimgen.recipes import DEFAULT_FLAGS, DataConfig, TrainFlags, overrides
+from mimgen.recipes import DEFAULT_FLAGS, DataConfig, Pretrain, TrainFlags
 from mimgen.training import Settings
 
 
@@ -64,10 +65,9 @@ def test_flags_have_the_settings_usual_values() -> None:
         assert each.default is None or each.default == usual[each.name], each.name
 
 
-def test_changed_keeps_what_is_not_as_usual() -> None:
-    assert overrides() == {}
-    assert overrides(ratio=(0.75, 0.75), gap=(None, None), parts=(0, None), fill=(False, True)) == {
-        "parts": 0,
-        "fill": False,
-    }
-    assert list(overrides(second=(1, 0), first=(1, 0))) == ["second", "first"]
+def test_a_run_records_what_its_signature_does_not_say() -> None:
+    run = configs.experiment("mae")(size="tiny", normalise=False, steps=3, seed=1, mask_ratio=0.75)
+    assert isinstance(run, Pretrain) and run.options == {"normalise": False}
+    assert run.record()["normalise"] is False and run.record()["size"] == "tiny"
+    lengthened = configs.experiment("meissonic")(size="tiny", sampling_steps=3, official_timesteps=True)
+    assert lengthened.options == {"official_timesteps": True}, "how it samples may change"

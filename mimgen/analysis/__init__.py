@@ -6,6 +6,7 @@ from mimgen.analysis.encoder import Encoder, has_attention, levels_of, resting, 
 from mimgen.analysis.heatmaps import alike, attention_heatmap, components, heatmap, heatmap_table, overlay
 from mimgen.analysis.layers import Analysis, analyse
 from mimgen.analysis.rank import effective_rank, stable_rank
+from mimgen.analysis.run import AnalysedEncoder, AnalysisReport, analyse_encoders
 from mimgen.analysis.similarity import between_images, depth_similarity, token_similarity
 from mimgen.ops.attention_maps import attention_distance, attention_nmi, grid_distances, head_similarity
 from mimgen.ops.spectrum import relative_log_amplitude, singular_values
@@ -14,12 +15,15 @@ from mimgen.papers import Paper
 __all__ = [
     "PAPER",
     "SIGNS",
+    "AnalysedEncoder",
     "Analysis",
+    "AnalysisReport",
     "Encoder",
     "MinibatchCka",
     "Sign",
     "alike",
     "analyse",
+    "analyse_encoders",
     "attention_distance",
     "attention_heatmap",
     "attention_nmi",

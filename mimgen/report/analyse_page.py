@@ -5,16 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from mimgen.analysis import (
+    SIGNS,
+    alike,
+    attention_heatmap,
+    components,
+    heatmap_table,
+    overlay,
+    resting,
+    run_encoder,
+)
+from mimgen.analysis.run import AnalysedEncoder, AnalysisReport
+from mimgen.data import evenly_spaced
 from mimgen.report.analyse_plots import plots
 from mimgen.report.page import Gallery, Item, Scores, Step
 from mimgen.report.result import write_outcome
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from mimgen.cli.analyse import AnalysedEncoder
+from mimgen.report.tables import aligned
 
 __all__ = ["COLUMNS", "sentences", "text_table", "write"]
 
@@ -35,92 +46,61 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def write(
-    out: Path,
-    result: dict[str, Any],
-    first: AnalysedEncoder,
-    second: AnalysedEncoder | None,
-    cka: Tensor | None,
-    show: int,
-) -> Path:
-    """Write the JSON file and the page; returns the path of the JSON file."""
-    both = [analysed for analysed in (first, second) if analysed is not None]
+def write(out: Path, found: AnalysisReport, show: int) -> Path:
+    """Write the JSON file and the page with `show` images; returns the path of the JSON file."""
     sections: list[Gallery | Scores] = []
-    for analysed in both:
+    for analysed in found.encoders:
         sections += _attention_gallery(analysed, show)
-    sections += [_table(analysed) for analysed in both]
-    if second is not None:
-        sections.append(_late(first, second))
-    sections += [_agreements(both, cka), _reading()]
-    names = " and ".join(analysed.loaded.name for analysed in both)
+    sections += [_table(analysed) for analysed in found.encoders]
+    if found.second is not None:
+        sections.append(_late(found))
+    sections += [_agreements(found), Scores("How to read it", "", ("column", "meaning"),
+                                            [(column[1], column[3]) for column in COLUMNS], ours=-1)]  # fmt: skip
+    names = " and ".join(analysed.name for analysed in found.encoders)
     steps = [
-        Step(f"mimgen probe --model {first.loaded.facts.get('source', first.loaded.name)} --layers all",
+        Step(f"mimgen probe --model {found.first.loaded.facts.get('source', found.first.name)} --layers all",
              "Read labels off every layer: the images above say where an encoder looks, not whether it pays."),
     ]  # fmt: skip
     return write_outcome(
-        out, result, sections, plots(both), title=f"What does {names} look at?",
-        lead=" ".join(sentences(first, second)), next_steps=steps,
+        out, found.result(), sections, plots(found.encoders), title=f"What does {names} look at?",
+        lead=" ".join(sentences(found)), next_steps=steps,
     )  # fmt: skip
 
 
 def text_table(analysed: AnalysedEncoder) -> str:
     """The measures by layer as text; columns that no layer has are left out."""
     names, rows = _cells(analysed)
-    lines = [["layer", *names], *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    head = f"{analysed.loaded.name}, {len(analysed.images)} images of {analysed.loaded.pixels} pixels"
-    return "\n".join(
-        [head, *("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)]
-    )
+    head = f"{analysed.name}, {len(analysed.images)} images of {analysed.loaded.pixels} pixels"
+    return "\n".join([head, *aligned([["layer", *names], *rows])])
 
 
-def sentences(first: AnalysedEncoder, second: AnalysedEncoder | None) -> list[str]:
+def sentences(found: AnalysisReport) -> list[str]:
     """What the numbers say, in words, and what they cannot say."""
-    lines_found = []
-    for analysed in filter(None, (first, second)):
-        analysis, name = analysed.analysis, analysed.loaded.name
+    lines = []
+    for analysed in found.encoders:
+        analysis = analysed.analysis
         if analysis.heads is not None:
-            share = _late_of(analysed, "attention_distance") / analysis.uniform_distance
-            lines_found.append(
-                f"{name}: in the last third of its blocks attention reaches {share:.0%} of what looking everywhere "
-                f"alike would reach, and depends on the patch that looks with an NMI of "
-                f"{_late_of(analysed, 'attention_nmi'):.3f}."
+            share = analysed.late("attention_distance") / analysis.uniform_distance
+            lines.append(
+                f"{analysed.name}: in the last third of its blocks attention reaches {share:.0%} of what looking "
+                f"everywhere alike would reach, and depends on the patch that looks with an NMI of "
+                f"{analysed.late('attention_nmi'):.3f}."
             )
-        lines_found += [f"{name}: note that {text}." for text in analysis.warnings]
-    if second is not None:
-        lines_found += _contrast(first, second)
-    return lines_found
-
-
-def _late_of(analysed: AnalysedEncoder, name: str) -> float:
-    from mimgen.analysis import late
-
-    return late(analysed.analysis, name)
-
-
-def _contrast(first: AnalysedEncoder, second: AnalysedEncoder) -> list[str]:
-    from mimgen.analysis import signs
-
-    names = {"first": first.loaded.name, "second": second.loaded.name, "neither": "neither"}
-    sides = [names[sign.contrastive] for sign in signs(first.analysis, second.analysis).values()]
-    if len(sides) < 2:
-        return []
-    winner = max(set(sides), key=sides.count)
-    return [
-        f"Of {len(sides)} signs that tell contrastive learning from masked image modelling, "
-        f"{sides.count(winner)} put {winner} on the contrastive side."
-    ]
+        lines += [f"{analysed.name}: note that {text}." for text in analysis.warnings]
+    sides = [side for _, side in found.contrastive_signs().values()]
+    if len(sides) > 1:
+        winner = max(set(sides), key=sides.count)
+        lines.append(
+            f"Of {len(sides)} signs that tell contrastive learning from masked image modelling, "
+            f"{sides.count(winner)} put {winner} on the contrastive side."
+        )
+    return lines
 
 
 def _attention_gallery(analysed: AnalysedEncoder, show: int) -> list[Gallery]:
     """Attention of some blocks, what is like the middle, and the tokens' main directions."""
-    import torch
-
-    from mimgen.analysis import alike, attention_heatmap, components, overlay, resting, run_encoder
-
     encoder, depth = analysed.loaded.encoder, analysed.loaded.encoder.depth
-    count = min(show, len(analysed.images))
-    chosen = [index * len(analysed.images) // count for index in range(count)]
+    chosen = evenly_spaced(len(analysed.images), show)
     images = analysed.images[chosen]
     blocks = sorted({round(depth_share * (depth - 1) / (_SHOWN_BLOCKS - 1)) for depth_share in range(_SHOWN_BLOCKS)})
     with resting(encoder), torch.no_grad():
@@ -141,7 +121,7 @@ def _attention_gallery(analysed: AnalysedEncoder, show: int) -> list[Gallery]:
         "Like the middle: cosine of every output token with the one in the middle. Token colours: the three main "
         "directions of the output tokens as red, green and blue, common to these images."
     )
-    galleries = [Gallery(f"What {analysed.loaded.name} attends to", text, items, width=_width(len(items[0].images)))]
+    galleries = [Gallery(f"What {analysed.name} attends to", text, items, width=_width(len(items[0].images)))]
     return galleries + _heads(analysed, images[:2], tokens, blocks)
 
 
@@ -149,9 +129,6 @@ def _heads(analysed: AnalysedEncoder, images: Tensor, tokens: Any, blocks: Seque
     """The heads of the last block, nearest first."""
     if not tokens.attention or analysed.analysis.heads is None:
         return []
-
-    from mimgen.analysis import attention_heatmap, overlay
-
     distances, prefix = analysed.analysis.heads[blocks[-1]], tokens.prefix.shape[1]
     order = distances.argsort().tolist()
     items = []
@@ -165,7 +142,7 @@ def _heads(analysed: AnalysedEncoder, images: Tensor, tokens: Any, blocks: Seque
         }
         items.append(Item(panels, f"block {blocks[-1]}, heads by attention distance"))
     text = "Each head alone, those that look nearby first."
-    return [Gallery(f"Heads of {analysed.loaded.name}'s last block", text, items, width=_width(len(order)))]
+    return [Gallery(f"Heads of {analysed.name}'s last block", text, items, width=_width(len(order)))]
 
 
 def _width(images: int) -> int:
@@ -190,33 +167,28 @@ def _number(value: float, digits: int) -> str:
 def _table(analysed: AnalysedEncoder) -> Scores:
     names, rows = _cells(analysed)
     text = f"{len(analysed.images)} images; means over images and heads. Intervals are in the JSON file."
-    return Scores(f"{analysed.loaded.name} by layer", text, ["layer", *names], rows, ours=-1)
+    return Scores(f"{analysed.name} by layer", text, ["layer", *names], rows, ours=-1)
 
 
-def _late(first: AnalysedEncoder, second: AnalysedEncoder) -> Scores:
-    from mimgen.analysis import SIGNS, signs
-
-    names = {"first": first.loaded.name, "second": second.loaded.name, "neither": "neither"}
+def _late(found: AnalysisReport) -> Scores:
     rows = [
         (name.replace("_", " "), f"{sign.first:.3f}", f"{sign.second:.3f}",
-         "larger" if SIGNS[name] > 0 else "smaller", names[sign.contrastive])
-        for name, sign in signs(first.analysis, second.analysis).items()
+         "larger" if SIGNS[name] > 0 else "smaller", side)
+        for name, (sign, side) in found.contrastive_signs().items()
     ]  # fmt: skip
     text = (
         "Means over the last third of the layers. Contrastive learning looks farther, depends less on the query and "
         "keeps less fine detail than masked image modelling (Park et al., ICLR 2023). Distances are shares of what "
         "uniform attention reaches. The signs are known for encoders of equal size trained on equal data."
     )
-    columns = ("measure", names["first"], names["second"], "contrastive learning is", "on that side")
+    columns = ("measure", *(each.name for each in found.encoders), "contrastive learning is", "on that side")
     return Scores("Contrastive or masked?", text, columns, rows, ours=-1)
 
 
-def _agreements(both: Sequence[AnalysedEncoder], cka: Tensor | None) -> Gallery:
-    from mimgen.analysis import heatmap_table
-
-    tables = [(analysed.analysis.cka, f"{analysed.loaded.name} with itself") for analysed in both]
-    if cka is not None:
-        tables.append((cka, f"rows: {both[0].loaded.name}, columns: {both[1].loaded.name}"))
+def _agreements(found: AnalysisReport) -> Gallery:
+    tables = [(analysed.analysis.cka, f"{analysed.name} with itself") for analysed in found.encoders]
+    if found.cka is not None and found.second is not None:
+        tables.append((found.cka, f"rows: {found.first.name}, columns: {found.second.name}"))
     items = [
         Item({_range(table): heatmap_table(table)}, name, "first layer on top and on the left, the output last")
         for table, name in tables
@@ -231,8 +203,3 @@ def _agreements(both: Sequence[AnalysedEncoder], cka: Tensor | None) -> Gallery:
 def _range(table: Tensor) -> str:
     values = table[table.isfinite()]
     return f"{float(values.min()):.2f} to {float(values.max()):.2f}" if len(values) else "not defined"
-
-
-def _reading() -> Scores:
-    rows = [(heading, meaning) for _, heading, _, meaning in COLUMNS]
-    return Scores("How to read it", "", ("column", "meaning"), rows, ours=-1)

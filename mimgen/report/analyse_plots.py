@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from torch import Tensor
+
+from mimgen.analysis.run import AnalysedEncoder
 from mimgen.report.curves import Curve
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from mimgen.cli.analyse import AnalysedEncoder
 
 __all__ = ["plots"]
 
@@ -22,7 +19,7 @@ def plots(both: Sequence[AnalysedEncoder]) -> list[Curve]:
     shared = len({len(analysed.analysis.layers) for analysed in both}) == 1
     x = "layer, the last is the output" if shared else "share of depth"
     heads = {
-        f"{analysed.loaded.name}, {name} head": _points(analysed, values, shared)
+        f"{analysed.name}, {name} head": _points(analysed, values, shared)
         for analysed in both
         if analysed.analysis.heads is not None
         for name, values in (
@@ -54,7 +51,7 @@ def _points(analysed: AnalysedEncoder, values: Tensor, shared: bool) -> Points:
 
 
 def _lines(both: Sequence[AnalysedEncoder], name: str, shared: bool) -> dict[str, Points]:
-    return {analysed.loaded.name: _points(analysed, analysed.analysis.means()[name], shared) for analysed in both}
+    return {analysed.name: _points(analysed, analysed.analysis.means()[name], shared) for analysed in both}
 
 
 def _uniform(both: Sequence[AnalysedEncoder], shared: bool) -> dict[str, Points]:
@@ -92,7 +89,7 @@ def _chosen(both: Sequence[AnalysedEncoder]) -> list[tuple[str, AnalysedEncoder,
         last = len(analysed.analysis.layers) - 1
         for index in sorted({0, last // 2, last} if len(both) == 1 else {last // 2, last}):
             layer = analysed.analysis.layers[index]
-            found.append((f"{analysed.loaded.name}, {layer if index == last else f'block {layer}'}", analysed, index))
+            found.append((f"{analysed.name}, {layer if index == last else f'block {layer}'}", analysed, index))
     return found
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mimgen.analysis.contrast import Sign, cross_cka, late, signs
 from mimgen.analysis.layers import Analysis, analyse
-from mimgen.data import evenly_spaced, load_images, open_dataset
+from mimgen.data import load_spaced, open_dataset
 from mimgen.errors import UserError
 from mimgen.probing import LoadedEncoder
 
@@ -149,12 +149,11 @@ def analyse_encoders(
 
     def measured(loaded: LoadedEncoder) -> AnalysedEncoder:
         dataset = open_dataset(data, size=loaded.pixels, split=split)
-        chosen = evenly_spaced(len(dataset), limit)
-        if len(chosen) < 4:
+        if len(dataset) < 4:
             raise UserError(f"{data} holds {len(dataset)} images, analysis wants 4 or more: check the split")
-        images, captions = load_images(dataset, chosen), dataset.captions
+        images, captions = load_spaced(dataset, limit)
         analysis = analyse(loaded.encoder, images, batch_size=batch_size)
-        return AnalysedEncoder(loaded, images, tuple(captions[i] for i in chosen), dataset.fingerprint, analysis)
+        return AnalysedEncoder(loaded, images, captions, dataset.fingerprint, analysis)
 
     return AnalysisReport(
         measured(first), None if second is None else measured(second), data, split, batch_size

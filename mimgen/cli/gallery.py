@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 
-from mimgen.cli.options import parse
+from mimgen import configs
+from mimgen.cli.options import parse, parse_config
 from mimgen.errors import UserError
-from mimgen.report.run_folder import writable
+from mimgen.report.run_folder import read_command, writable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mimgen.recipes import Pretrain
     from mimgen.report.page import Gallery
 
-__all__ = ["Arguments", "contact_sheet", "main"]
+__all__ = ["main"]
 
 MASKS = "masks"
 _SIDE, _PATCH = 64, 8
@@ -64,37 +65,17 @@ def main(arguments: list[str]) -> int:
     galleries, title, lead = _masks(options) if options.what == MASKS else _run(options)
 
     from mimgen.evaluation import provenance
-    from mimgen.report.page import Report, write_report
+    from mimgen.ops.images import save_png
+    from mimgen.report.page import Report, contact_sheet, write_report
 
     writable(options.out.parent)
     report = Report(title, lead, [], galleries, provenance=provenance(seed=options.seed))
     print(f"written to {write_report(options.out, report)}")
     if options.png is not None:
-        from mimgen.training.log import save_png
-
         writable(options.png.parent)
         save_png(contact_sheet(galleries), options.png)
         print(f"written to {options.png}")
     return 0
-
-
-def contact_sheet(galleries: Sequence[Gallery], gap: int = 4) -> Tensor:
-    """All images of galleries in one [3, H, W], on white.
-
-    A row holds one item's images; galleries whose items have few images stand in the same row, item by item.
-    """
-    import torch
-    from torch.nn.functional import pad
-
-    rows = []
-    for section in galleries:
-        cells = [[pad(image.float().cpu(), (0, gap, 0, gap), value=1.0) for image in item.images.values()]
-                 for item in section.items]  # fmt: skip
-        # few images per item: one row for the whole gallery; many: one row an item
-        lines = [[each for cell in cells for each in cell]] if len(cells[0]) < 3 else cells
-        rows += [torch.cat(line, dim=2) for line in lines]
-    width = max(row.shape[2] for row in rows)
-    return torch.cat([pad(row, (0, width - row.shape[2]), value=1.0) for row in rows], dim=1)
 
 
 def _masks(options: Arguments) -> tuple[list[Gallery], str, str]:
@@ -110,29 +91,41 @@ def _masks(options: Arguments) -> tuple[list[Gallery], str, str]:
 
 
 def _run(options: Arguments) -> tuple[list[Gallery], str, str]:
-    from mimgen.report.gallery_run import gallery, open_run
+    from mimgen.report.gallery_run import FinishedRun, gallery
 
     folder = Path(options.what)
     if not folder.is_dir():
         raise UserError(f"no run at {folder}: pass the --out folder of `mimgen train`, or the word {MASKS}")
-    finished = open_run(folder)
-    own = finished.run.data_config
+    run = _pretraining(folder)
+    objective, step = run.load(folder)
+    own = run.data_config
     images, captions = _images(options.data or own.spec, options.split, own.size, options.n)
-    lead = f"{folder}: {finished.run.name} ({finished.run.size}), trained on {own.spec}, averaged weights."
-    return [gallery(finished, images, captions, options.seed)], f"What {finished.run.name} learned", lead
+    lead = f"{folder}: {run.name} ({run.size}), trained on {own.spec}, averaged weights."
+    finished = FinishedRun(run.name, objective, step)
+    return [gallery(finished, images, captions, options.seed)], f"What {run.name} learned", lead
+
+
+def _pretraining(folder: Path) -> Pretrain:
+    """What `mimgen train` trained in `folder`, by the command that it keeps there."""
+    from mimgen.recipes import Pretrain
+
+    words = read_command(folder)
+    if words[:2] != ["mimgen", "train"] or len(words) < 3:
+        raise UserError(f"{folder} holds no training run; pass the --out folder of `mimgen train`, or the word {MASKS}")
+    name, flags = words[2], words[3:]
+    values = parse_config(name, flags, f"mimgen train {name}")
+    values.pop("out")
+    run = configs.experiment(name)(**values)
+    if not isinstance(run, Pretrain):
+        raise UserError(f"{folder} is a run of {name}, which pretrains no encoder: look at its samples/ instead")
+    return run
 
 
 def _images(spec: str, split: str | None, side: int, count: int) -> tuple[Tensor, tuple[str, ...]]:
     """Images [n, 3, H, W] spread over the data, and their captions."""
-    from mimgen.data import BUILT_IN, Dataset, load_images, open_data
+    from mimgen.data import evaluation_split, load_spaced, open_dataset
 
-    dataset = open_data(spec, size=side, split=split or ("val" if spec in BUILT_IN else None))
-    if not isinstance(dataset, Dataset):
-        raise UserError(f"{spec} is a stream; a gallery needs data on disk")
-    if not len(dataset):
-        raise UserError(f"{spec} holds no images: check the split")
-    count = min(count, len(dataset))
-    chosen = [index * len(dataset) // count for index in range(count)]
-    if dataset[chosen[0]].image.shape[:-2] != (3,):
+    dataset = open_dataset(spec, size=side, split=split or evaluation_split(spec), purpose="a gallery")
+    if dataset[0].image.shape[:-2] != (3,):
         raise UserError(f"{spec} is not of images with 3 channels, which alone can be shown")
-    return load_images(dataset, chosen), tuple(dataset.captions[index] for index in chosen)
+    return load_spaced(dataset, count)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Sequence
-from typing import TypeVar, get_type_hints
+from dataclasses import fields
+from typing import Any, TypeVar, get_type_hints
 
-from mimgen.errors import UserError, choose, did_you_mean
+from mimgen import configs
+from mimgen.errors import UserError, did_you_mean
 
-__all__ = ["choose", "parse", "parse_integers", "parse_words"]
+__all__ = ["parse", "parse_config", "parse_integers", "parse_words"]
 
 Record = TypeVar("Record")
 
@@ -37,6 +40,17 @@ def parse(kind: type[Record], arguments: Sequence[str], program: str) -> Record:
         if stop.code in (0, None):
             raise
         raise UserError(f"{_plain(complaint.getvalue())} (see {program} --help)") from None
+
+
+def parse_config(name: str, arguments: Sequence[str], program: str) -> dict[str, Any]:
+    """The arguments of the config `name` from its flags; `out` is among them.
+
+    Raises:
+        UserError: no such config, or as of `parse`.
+    """
+    kind = configs.arguments_of(configs.experiment(name))
+    options = parse(kind, arguments, program)
+    return {field.name: getattr(options, field.name) for field in fields(kind)}
 
 
 def parse_words(text: str, flag: str) -> list[str]:
@@ -90,4 +104,6 @@ def _plain(text: str) -> str:
             break
         if set(inner) != {"-"}:  # a rule between paragraphs
             words.append(inner)
-    return " ".join(words).replace(" .", ".").rstrip(".") or "the arguments could not be read"
+    text = " ".join(words).replace(" .", ".").rstrip(".") or "the arguments could not be read"
+    # tyro's words before what a dataclass itself refuses
+    return re.sub(r"^Error parsing \w+: ", "", text)

@@ -14,7 +14,7 @@ from mimgen.data.builtin.photos import PhotoDataset, open_photos
 from mimgen.data.builtin.scenes import SceneDataset, open_scenes
 from mimgen.data.contract import Dataset, Sample, StreamedDataset
 from mimgen.data.describe import describe
-from mimgen.data.images import evaluation_split, evenly_spaced, load_images, open_dataset
+from mimgen.data.images import evaluation_split, evenly_spaced, load_images, load_spaced, open_dataset
 from mimgen.data.loader import Loader, StreamLoader, with_codes
 from mimgen.data.memory import MemoryDataset
 from mimgen.data.open import BUILT_IN, open_data, training_split
@@ -59,6 +59,7 @@ __all__ = [
     "evaluation_split",
     "evenly_spaced",
     "load_images",
+    "load_spaced",
     "nested_subset",
     "open_bands",
     "open_data",

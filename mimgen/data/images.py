@@ -13,7 +13,7 @@ from mimgen.data.open import BUILT_IN, open_data
 from mimgen.errors import UserError
 from mimgen.ops.images import to_float
 
-__all__ = ["evaluation_split", "evenly_spaced", "load_images", "open_dataset"]
+__all__ = ["evaluation_split", "evenly_spaced", "load_images", "load_spaced", "open_dataset"]
 
 
 class _Indexed(Protocol):
@@ -55,3 +55,9 @@ def evenly_spaced(total: int, count: int | None) -> list[int]:
 def load_images(dataset: _Indexed, indices: Sequence[int]) -> Tensor:
     """[n, 3, S, S] float32 in [0, 1]: the images of a data set at the given positions."""
     return to_float(torch.stack([dataset[int(index)].image for index in indices]))
+
+
+def load_spaced(dataset: Dataset, count: int | None) -> tuple[Tensor, tuple[str, ...]]:
+    """`count` images spread over a data set, [n, 3, S, S] in [0, 1], and their captions; all of them with None."""
+    chosen, captions = evenly_spaced(len(dataset), count), dataset.captions
+    return load_images(dataset, chosen), tuple(captions[index] for index in chosen)

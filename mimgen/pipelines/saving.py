@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimgen.errors import UserError
+from mimgen.files import write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mimgen.pipelines.jobs import GenerationJob
+    from mimgen.pipelines.request import GenerationJob
 
 __all__ = ["FORMATS", "Folder", "save_image"]
 
@@ -31,7 +32,6 @@ def save_image(image: Tensor, path: Path) -> None:
 
     from PIL import Image
 
-    from mimgen.files import write_atomically
     from mimgen.pipelines.images import to_pil
 
     content = io.BytesIO()
@@ -77,10 +77,8 @@ class Folder:
 
     def note(self, job: GenerationJob) -> None:
         """Remember that the image of a task is written; the first one settles the settings."""
-        from mimgen.evaluation.results import write_result
-
         if not (self.path / SETTINGS).is_file():
-            write_result(self.path / SETTINGS, self.settings)
+            write_atomically(self.path / SETTINGS, json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n")
         self.made[job.path.name] = _record(job)
         with (self.path / RECORDS).open("a", encoding="utf-8") as file:
             # a line of its own even behind half a line that a crash has left

@@ -47,6 +47,16 @@ class Pretrain(Recorded):
             objective.encoder.save_pretrained(out / "encoder")
         return result
 
+    def load(self, out: Path) -> tuple[nn.Module, int]:
+        """The objective trained in `out`, with averaged weights and in evaluation mode, and the step of its checkpoint.
+
+        Raises:
+            UserError: there is no checkpoint, or one of another architecture.
+        """
+        objective = self.build()
+        step = load_ema(out, objective)
+        return objective.eval(), step
+
     def record(self) -> dict[str, Any]:
         """What the checkpoints say about the run."""
         return record(self.name, self.size, self.data_config, self.options)

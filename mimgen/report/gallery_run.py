@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import inspect
-import json
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mimgen import configs
 from mimgen.analysis import attention_heatmap, has_attention, overlay, resting
 from mimgen.analysis.encoder import level_grid
 from mimgen.analysis.mask_images import masked_images, predicted_pixels, reconstructed
-from mimgen.cli.options import parse
-from mimgen.errors import UserError
 from mimgen.methods.a2mim.objective import A2MIM
 from mimgen.methods.attmask.masking import class_attention
 from mimgen.methods.base import Objective
 from mimgen.methods.hpm.objective import HPM
-from mimgen.recipes import Pretrain
 from mimgen.report.page import Gallery, Item
 from mimgen.targets import PixelTarget
-from mimgen.training import load_ema
 from mimgen.types import Batch, Mask, SampleRNG
 
-__all__ = ["FinishedRun", "attention_maps", "gallery", "mask_of", "open_run", "predicted_images"]
+__all__ = ["FinishedRun", "attention_maps", "gallery", "mask_of", "predicted_images"]
 
 NOT_PIXELS = "it predicts no pixels of a single image, so only masks and attention are shown"
 
@@ -39,41 +31,14 @@ class FinishedRun:
     """A run's objective with averaged weights, in evaluation mode.
 
     Attributes:
-        run: the config that made it.
+        name: of the config that made it.
         objective: with the weights of the newest checkpoint.
         step: that of the checkpoint.
     """
 
-    run: Pretrain
+    name: str
     objective: nn.Module
     step: int
-
-
-def open_run(folder: Path) -> FinishedRun:
-    """Rebuild what `mimgen train` trained in `folder`, by the command that it keeps there.
-
-    Raises:
-        UserError: no run, one of another kind, or one without a checkpoint.
-    """
-    command_file = folder / "command.json"
-    words = (
-        shlex.split(json.loads(command_file.read_text("utf-8")).get("command", ""))
-        if command_file.is_file()
-        else []
-    )
-    if words[:2] != ["mimgen", "train"] or len(words) < 3:
-        raise UserError(f"{folder} holds no training run; pass the --out folder of `mimgen train`, or the word masks")
-    name, flags = words[2], words[3:]
-    function = configs.experiment(name)
-    kind = configs.arguments_of(function)
-    options: Any = parse(kind, flags, f"mimgen train {name}")
-    values = {field.name: getattr(options, field.name) for field in fields(kind) if field.name != "out"}
-    run = function(**values)
-    if not isinstance(run, Pretrain):
-        raise UserError(f"{folder} is a run of {name}, which pretrains no encoder: look at its samples/ instead")
-    objective = run.build()
-    step = load_ema(folder, objective)
-    return FinishedRun(run, objective.eval(), step)
 
 
 @torch.no_grad()
@@ -107,7 +72,7 @@ def gallery(finished: FinishedRun, images: Tensor, captions: Sequence[str], seed
         Item({name: each[row] for name, each in columns.items()}, caption or f"image {row}")
         for row, caption in enumerate(captions)
     ]
-    return Gallery(f"{finished.run.name}, step {finished.step}", _reading(objective, columns, notes), items,
+    return Gallery(f"{finished.name}, step {finished.step}", _reading(objective, columns, notes), items,
                    width=150 * len(columns))  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -12,12 +11,13 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
+from mimgen.ops.images import png_bytes
 from mimgen.report.curves import Curve, curve_svg
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Curve", "Gallery", "Item", "Number", "Report", "Scores", "Step", "render", "write_report"]
+__all__ = ["Curve", "Gallery", "Item", "Number", "Report", "Scores", "Step", "contact_sheet", "render", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,26 @@ def render(report: Report) -> str:
 
 def image_uri(image: Tensor) -> str:
     """[3, H, W] in [0, 1] as an inline PNG address."""
-    from PIL import Image
+    return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode()
 
-    pixels = (image.detach().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+def contact_sheet(galleries: Sequence[Gallery], gap: int = 4) -> Tensor:
+    """All images of galleries in one [3, H, W], on white.
+
+    A row holds one item's images; galleries whose items have few images stand in the same row, item by item.
+    """
+    import torch
+    from torch.nn.functional import pad
+
+    rows = []
+    for section in galleries:
+        cells = [[pad(image.float().cpu(), (0, gap, 0, gap), value=1.0) for image in item.images.values()]
+                 for item in section.items]  # fmt: skip
+        # few images per item: one row for the whole gallery; many: one row an item
+        lines = [[each for cell in cells for each in cell]] if len(cells[0]) < 3 else cells
+        rows += [torch.cat(line, dim=2) for line in lines]
+    width = max(row.shape[2] for row in rows)
+    return torch.cat([pad(row, (0, width - row.shape[2]), value=1.0) for row in rows], dim=1)
 
 
 def _number(number: Number) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from mimgen.errors import UserError
 from mimgen.ops.launch import is_main_process
 
-__all__ = ["check_same_settings", "prepare_folder", "run_folder", "save_result", "writable"]
+__all__ = ["check_same_settings", "prepare_folder", "read_command", "run_folder", "save_result", "writable"]
 
 WRITTEN = ("command.json", "config.py")  # by `prepare_folder`
 
@@ -66,6 +66,12 @@ def save_result(out: Path, result: Mapping[str, Any]) -> None:
         from mimgen.evaluation.results import provenance, write_result
 
         write_result(out / "result.json", {**result, "made_by": provenance()})
+
+
+def read_command(out: Path) -> list[str]:
+    """The words of the command whose run folder `out` is, from "mimgen" on; none where it is no run folder."""
+    path = out / "command.json"
+    return shlex.split(json.loads(path.read_text("utf-8")).get("command", "")) if path.is_file() else []
 
 
 def check_same_settings(out: Path, requested: Mapping[str, Any], what: str) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.files import write_atomically
+from mimgen.ops.images import save_png
 from mimgen.ops.tiling import tile
 from mimgen.training.settings import Settings
 
@@ -201,14 +202,6 @@ def trim(path: Path, step: int) -> list[dict[str, Any]]:
             records.append(record)
     write_atomically(path, "".join(json.dumps(record) + "\n" for record in records))
     return records
-
-
-def save_png(image: Tensor, path: Path) -> None:
-    """Write a [3, H, W] image in [0, 1]."""
-    from PIL import Image
-
-    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
-    Image.fromarray(pixels.numpy()).save(path)
 
 
 def peak_memory_mib(device: torch.device) -> float:

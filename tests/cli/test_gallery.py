@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 
 from mimgen import masking
-from mimgen.cli.gallery import contact_sheet, main
+from mimgen.cli.gallery import _pretraining, main
 from mimgen.decoders.mae import LinearDecoder, MaeDecoder
 from mimgen.encoders.swin import SwinEncoder
 from mimgen.encoders.vit import mae_vit
 from mimgen.errors import UserError
 from mimgen.masking import Random
 from mimgen.methods import MIM
-from mimgen.report import gallery_run
+from mimgen.recipes import pretrain
 from mimgen.report.gallery_masks import guides, mask_gallery, strategies
 from mimgen.report.gallery_run import (
     NOT_PIXELS,
@@ -24,10 +24,9 @@ from mimgen.report.gallery_run import (
     attention_maps,
     gallery,
     mask_of,
-    open_run,
     predicted_images,
 )
-from mimgen.report.page import Gallery, Item
+from mimgen.report.page import Gallery, Item, contact_sheet
 from mimgen.targets import HogTarget, PixelTarget
 from mimgen.types import Mask, SampleRNG
 
@@ -42,7 +41,7 @@ def mae(target):
 
 
 def finished(target):
-    return FinishedRun(type("Run", (), {"name": "mae"})(), mae(target), 3)
+    return FinishedRun("mae", mae(target), 3)
 
 
 def test_every_exported_strategy_is_shown():
@@ -106,7 +105,7 @@ def test_encoders_without_maps_show_none():
     assert attention_maps(encoder, torch.rand(1, 3, 16, 16)) is None
     target = PixelTarget(2, normalise=False)
     objective = MIM(encoder, LinearDecoder(encoder.dim, encoder.patch, 2), target, Random(0.5, 2)).eval()
-    done = FinishedRun(type("Run", (), {"name": "simmim"})(), objective, 1)
+    done = FinishedRun("simmim", objective, 1)
     assert list(gallery(done, torch.rand(1, 3, 16, 16), ("a",)).items[0].images)[-1] == "all predictions"
 
 
@@ -114,14 +113,14 @@ def test_a_run_is_rebuilt_from_its_command(tmp_path, monkeypatch):
     command = "mimgen train mae --size tiny --no-normalise --out somewhere"
     (tmp_path / "command.json").write_text(json.dumps({"command": command}))
     with pytest.raises(UserError, match="no checkpoint"):
-        open_run(tmp_path)
-    monkeypatch.setattr(gallery_run, "load_ema", lambda folder, objective: 7)
-    done = open_run(tmp_path)
-    assert done.step == 7 and done.run.size == "tiny" and done.objective.target.normalise is False
-    assert not done.objective.training
+        main([str(tmp_path)])
+    monkeypatch.setattr(pretrain, "load_ema", lambda folder, objective: 7)
+    run = _pretraining(tmp_path)
+    objective, step = run.load(tmp_path)
+    assert step == 7 and run.size == "tiny" and objective.target.normalise is False and not objective.training
     (tmp_path / "command.json").write_text(json.dumps({"command": "mimgen train vqgan --size tiny"}))
     with pytest.raises(UserError, match="pretrains no encoder"):
-        open_run(tmp_path)
+        main([str(tmp_path)])
 
 
 def test_a_sheet_has_a_row_for_an_item_with_many_images():

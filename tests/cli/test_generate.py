@@ -16,6 +16,7 @@ from mimgen.cli import main as cli
 from mimgen.pipelines import TextToImage, memory, text_to_image
 from mimgen.pipelines import jobs as generate_drawing
 from mimgen.pipelines.open import open_pipeline
+from mimgen.pipelines.saving import save_image
 from tests.pipelines.tiny import tiny_pipeline
 
 
@@ -209,7 +210,7 @@ def test_no_half_written_file_stays(tmp_path, monkeypatch):
 
     monkeypatch.setattr("mimgen.files.os.replace", fails)
     with pytest.raises(KeyboardInterrupt):
-        generate.save_image(torch.zeros(3, 4, 4), tmp_path / "a.png")
+        save_image(torch.zeros(3, 4, 4), tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
 
 

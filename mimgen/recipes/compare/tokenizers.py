@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from mimgen import configs
-from mimgen.cli.options import choose, parse
-from mimgen.errors import UserError
+from mimgen.cli.options import parse
+from mimgen.errors import UserError, choose
 from mimgen.recipes.compare.rows import Row, made_once, numbers
 from mimgen.recipes.compare.training import Budget, train
 from mimgen.report.run_folder import check_same_settings

@@ -17,7 +17,7 @@ from mimgen.methods.a2mim.target import Criterion, Fill, FrequencyDistance
 from mimgen.pretrained import load_strictly
 from mimgen.types import Losses, Mask
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.beitv2 import gradients
+from tests.parity.helpers import feature_map, gradients
 
 TOKENS: dict[str, TokenKind] = {
     "learnable": "learned",
@@ -135,16 +135,16 @@ def replay_a2mim(case: Case) -> dict[str, Tensor]:
     found = gradients(loss, objective, list(ours.values()))
     buffers = dict(objective.named_buffers())
     outputs = {
-        "latent": tokens.patches.transpose(1, 2).unflatten(2, tokens.grid),
+        "latent": feature_map(tokens.patches, tokens.grid),
         "rec": reconstructed,
-        "loss": loss[None],
+        "loss": loss,
         "mask_token_after": encoder.mask_token,
         **{f"grad/{name}": found[f"grad/{mine}"] for name, mine in ours.items()},
     }
     for name in case.outputs:
         if name.startswith("buffer_after/"):
             outputs[name] = buffers[str(rename(name.removeprefix("buffer_after/")))]
-    return {name: value.detach() for name, value in outputs.items()}
+    return outputs
 
 
 def _named(weights: Mapping[str, Tensor], objective: A2MIM) -> dict[str, Tensor]:
@@ -152,7 +152,10 @@ def _named(weights: Mapping[str, Tensor], objective: A2MIM) -> dict[str, Tensor]
     named = {str(rename(key)): value for key, value in weights.items()}
     own = objective.state_dict()
     kept = {"encoder.mask_token": own["encoder.mask_token"], **named}
-    return {key: value.reshape(()) if key.endswith("num_batches_tracked") else value for key, value in kept.items()}
+    return {
+        key: value.reshape(()) if key.endswith("num_batches_tracked") else value
+        for key, value in kept.items()
+    }
 
 
 REPLAYS: dict[str, Replay] = {"a2mim": replay_a2mim, "a2mim_loss": replay_a2mim_loss}

@@ -20,7 +20,9 @@ def replay_attmask(case: Case) -> dict[str, Tensor]:
     rows, patches = scores.shape
     for name, options in case.config.items():
         pool = options.get("show_max", 0.1)
-        masking = AttentionMasking(MODES[options["masking_mode"]], pool=pool, chance=options.get("masking_prob", 0.5))
+        masking = AttentionMasking(
+            MODES[options["masking_mode"]], pool=pool, chance=options.get("masking_prob", 0.5)
+        )
         share = torch.full((rows,), options.get("masking_ratio", 0.3), dtype=torch.float64)
         shown = torch.full((rows,), options.get("show_ratio", 0.0), dtype=torch.float64)
         keys = case.inputs.get("reveal_key", torch.zeros(rows, patches))

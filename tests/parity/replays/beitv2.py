@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimgen.encoders.beit import Relative
 from mimgen.methods.beitv2.network import BeitPretraining
@@ -17,6 +17,7 @@ from mimgen.tokenizers.centroids import CentroidTokenizer
 from mimgen.tokenizers.vqkd.model import VqKd
 from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
+from tests.parity.helpers import gradients, load_official, official_gradients
 
 
 def relative_of(config: Mapping[str, Any]) -> Relative:
@@ -24,15 +25,6 @@ def relative_of(config: Mapping[str, Any]) -> Relative:
     if config.get("use_shared_rel_pos_bias"):
         return "shared"
     return "block" if config.get("use_rel_pos_bias") else "none"
-
-
-def gradients(loss: Tensor, module: nn.Module, names: Sequence[str]) -> dict[str, Tensor]:
-    """Gradient of `loss` for each named parameter, as recorded: `grad/<name>`."""
-    parameters = dict(module.named_parameters())
-    found = torch.autograd.grad(
-        loss, [parameters[name] for name in names], retain_graph=True, materialize_grads=True
-    )
-    return {f"grad/{name}": gradient for name, gradient in zip(names, found, strict=True)}
 
 
 def _trunk(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -98,7 +90,7 @@ def _start(tokenizer: VqKd, images: Tensor, permutation: Tensor) -> None:
 def replay_beitv2_tokenizer(case: Case) -> dict[str, Tensor]:
     """Codes, features, losses, gradients and one update of the codebook."""
     tokenizer = VqKd(**vqkd_arguments(case.config))
-    load_strictly(tokenizer, case.weights, "the case")
+    load_official(tokenizer, case.weights)
     images, outputs = case.inputs["image"], {}
     if any(name.startswith("eval/") for name in case.outputs):
         outputs = _evaluate(tokenizer, images)
@@ -112,9 +104,12 @@ def replay_beitv2_tokenizer(case: Case) -> dict[str, Tensor]:
     outputs |= {"loss": distance + pull, "rec_loss": distance, "quant_loss": pull}
     outputs |= gradients(distance + pull, tokenizer, case.config.get("grads", ()))
     quantizer = tokenizer.quantize
-    outputs |= {"updated/codebook": quantizer.embedding.weight, "updated/usage": quantizer.cluster_size.clone()}
+    outputs |= {
+        "updated/codebook": quantizer.embedding.weight,
+        "updated/usage": quantizer.cluster_size.clone(),
+    }
     outputs["updated/tokens"] = _ids(tokenizer, images)
-    return {name: value.detach() for name, value in outputs.items()}
+    return outputs
 
 
 def pretraining_network(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> BeitPretraining:
@@ -154,10 +149,7 @@ def replay_beitv2(case: Case) -> dict[str, Tensor]:
         outputs["logits_cls_pt"], outputs["patch_tokens_cls_pt"] = predictions.second, second[:, 1:]
         outputs["loss_2"] = losses.terms["bottleneck"]
     outputs["loss"] = losses.total
-    names = [name.removeprefix("grad/") for name in case.outputs if name.startswith("grad/")]
-    outputs |= gradients(outputs["loss"], network, names)
-    # Scalars are recorded as [1].
-    return {name: (value[None] if value.ndim == 0 else value).detach() for name, value in outputs.items()}
+    return outputs | official_gradients(losses.total, network, case)
 
 
 REPLAYS: dict[str, Replay] = {"beitv2_tokenizer": replay_beitv2_tokenizer, "beitv2": replay_beitv2}

@@ -12,10 +12,9 @@ from mimgen.methods.cae.adapter import rename
 from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
 from mimgen.methods.cae.objective import CAE
 from mimgen.methods.moving_average import Momentum
-from mimgen.pretrained import load_strictly
 from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.mae import eps_of, official_gradients
+from tests.parity.helpers import eps_of, load_official, official_gradients
 
 
 class _Recorded(nn.Module):
@@ -86,7 +85,7 @@ def _objective(case: Case) -> CAE:
         align_weight=float(case.metadata.get("align_loss_weight", 2.0)),
         momentum=Momentum(momentum, momentum),
     ).train()
-    load_strictly(objective, {_position(key): value for key, value in case.weights.items()}, "the case")
+    load_official(objective, case.weights, _position)
     return objective
 
 
@@ -109,16 +108,16 @@ def replay_cae(case: Case) -> dict[str, Tensor]:
         "latent_pred": made.latents,
         "latent_target": objective.latents(images, mask),
         "logits": made.predicted.flatten(0, 1),
-        "loss_main": losses.terms["target"][None],
+        "loss_main": losses.terms["target"],
         "loss_align": objective.weights["align"] * losses.terms["align"][None],
-        "loss": losses.total[None],
+        "loss": losses.total,
         **official_gradients(losses.total, objective, case, _position),
     }
     # in the official order: the teacher follows between the targets and the optimiser's step
     objective.after_step(1)
     after = objective.teacher.module.state_dict()
     outputs |= {f"teacher_after/{name}": value for name, value in after.items()}
-    return {name: value.detach() for name, value in outputs.items()}
+    return outputs
 
 
 REPLAYS: dict[str, Replay] = {"cae": replay_cae}

@@ -8,7 +8,8 @@ from mimgen.methods.ccvit.objective import CCViT
 from mimgen.tokenizers.centroids import CentroidTokenizer
 from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.beitv2 import gradients, pretraining_network
+from tests.parity.helpers import gradients
+from tests.parity.replays.beitv2 import pretraining_network
 
 
 def replay_ccvit(case: Case) -> dict[str, Tensor]:

@@ -12,11 +12,10 @@ from mimgen.decoders.cross_attention import CrossViewDecoder
 from mimgen.methods.croco.adapter import name_of, rename, shapes
 from mimgen.methods.croco.encoder import CrossViewVit
 from mimgen.methods.croco.objective import CroCo
-from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
 from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.mae import PLAIN, eps_of, official_gradients
+from tests.parity.helpers import eps_of, load_official, official_gradients, plain
 
 # of the official constructor, where the tensors do not predict
 DEFAULTS = {"pos_embed": "cosine", "enc_num_heads": 12, "dec_num_heads": 16}
@@ -36,25 +35,23 @@ def replay_croco(case: Case) -> dict[str, Tensor]:
     encoder_arguments, decoder_arguments = shapes({**DEFAULTS, **config}, case.weights)
     assert decoder_arguments is not None, "a case of pretraining has a decoder"
     eps = eps_of(config.get("norm_layer", ""))
-    encoder = CrossViewVit(**{**encoder_arguments, **PLAIN}, eps=eps)
+    encoder = CrossViewVit(**{**encoder_arguments, **plain()}, eps=eps)
     decoder = CrossViewDecoder(**decoder_arguments, eps=eps)
     model = OfficialModel(encoder, decoder=decoder)
-    named = {rename(key): value for key, value in case.weights.items()}
-    load_strictly(model, {key: value for key, value in named.items() if key is not None}, "the case")
+    load_official(model, case.weights, rename)
     normalise, masked = (json.loads(case.metadata.get(name, "true")) for name in ("norm_pix_loss", "masked"))
     target = PixelTarget(encoder.patch, normalise=bool(normalise), last=True)
     mask = recorded_mask(case.inputs["noise"], float(config.get("mask_ratio", 0.9)))
     objective = CroCo(encoder, decoder, target, lambda grid, rng: mask, everywhere=not masked).train()
     loss = objective.losses(first, second, mask).total
-    outputs = {
+    return {
         "feat1": encoder(first, mask).patches,
         "feat2": encoder(second).patches,
         "mask": mask.masked.to(torch.uint8),
         "pred": objective.predict(first, second, mask),
-        "loss": loss[None],
+        "loss": loss,
         **official_gradients(loss, model, case, name_of),
     }
-    return {name: value.detach() for name, value in outputs.items()}
 
 
 REPLAYS: dict[str, Replay] = {"croco": replay_croco}

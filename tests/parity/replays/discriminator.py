@@ -19,6 +19,7 @@ from mimgen.tokenizers.discriminators import (
 )
 from mimgen.tokenizers.losses import LeCam, discriminator_loss, generator_loss
 from tests.parity.cases import Case, Replay
+from tests.parity.helpers import load_official
 
 # official argument -> ours
 PATCH = {"input_nc": "in_channels", "ndf": "channels", "n_layers": "layers"}
@@ -36,7 +37,9 @@ DINO = {"ks": "kernel", "depth": "depth", "key_depths": "readouts"}
 def _arguments(official: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """Official arguments under our names; a `UserError` names those that we have no counterpart of."""
     if unknown := sorted(official.keys() - names.keys()):
-        raise UserError(f"arguments {', '.join(unknown)} of this case are unknown; known are {', '.join(names)}")
+        raise UserError(
+            f"arguments {', '.join(unknown)} of this case are unknown; known are {', '.join(names)}"
+        )
     values = {names[name]: value for name, value in official.items()}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
@@ -50,7 +53,7 @@ def _gradients(loss: Tensor, module: nn.Module) -> dict[str, Tensor]:
 
 def _logits_and_gradients(case: Case, discriminator: nn.Module) -> dict[str, Tensor]:
     """Logits and every adversarial term of a discriminator with the case's weights."""
-    load_strictly(discriminator, case.weights, case.system)
+    load_official(discriminator, case.weights)
     with torch.no_grad():
         logits = discriminator.eval()(case.inputs["real"])
     discriminator.train()
@@ -59,7 +62,7 @@ def _logits_and_gradients(case: Case, discriminator: nn.Module) -> dict[str, Ten
     lecam.ema.copy_(case.inputs["ema"])
     penalty, hinge = lecam(real, fake), discriminator_loss("hinge", real, fake)
     loss = hinge + 0.05 * penalty
-    outputs = {
+    return {
         "eval_logits": logits,
         "logits_real": real,
         "logits_fake": fake,
@@ -72,7 +75,6 @@ def _logits_and_gradients(case: Case, discriminator: nn.Module) -> dict[str, Ten
         "d_loss": loss,
         **_gradients(loss, discriminator),
     }
-    return {name: value.detach() for name, value in outputs.items()}
 
 
 def _replay(kind: Callable[..., nn.Module], names: Mapping[str, str]) -> Replay:
@@ -87,11 +89,10 @@ def _replay(kind: Callable[..., nn.Module], names: Mapping[str, str]) -> Replay:
 def replay_stylegan_block(case: Case) -> dict[str, Tensor]:
     """A chain of StyleGAN's residual blocks."""
     blocks = nn.Sequential(*(StyleBlock(*pair) for pair in case.config["channels"]))
-    load_strictly(blocks, case.weights, case.system)
+    load_official(blocks, case.weights)
     features = blocks(case.inputs["image"])
     loss = features.square().mean()
-    outputs = {"features": features, "loss": loss, **_gradients(loss, blocks)}
-    return {name: value.detach() for name, value in outputs.items()}
+    return {"features": features, "loss": loss, **_gradients(loss, blocks)}
 
 
 def replay_dino(case: Case) -> dict[str, Tensor]:

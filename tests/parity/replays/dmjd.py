@@ -13,10 +13,9 @@ from mimgen.methods.dmjd.branch import VisibleBranch
 from mimgen.methods.dmjd.encoder import ConvVitEncoder
 from mimgen.methods.dmjd.objective import DMJD, Distance
 from mimgen.methods.dmjd.target import WhitenedHog
-from mimgen.pretrained import load_strictly
 from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.mae import official_gradients
+from tests.parity.helpers import load_official, official_gradients
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 UNIT = 2  # patches a side of a block
@@ -47,7 +46,7 @@ def _objective(case: Case) -> DMJD:
         distance=DISTANCES[config.get("mim_loss_type", "l2")],
         visible_distance=DISTANCES[config.get("vis_loss_type", "smooth_l1")],
     )
-    load_strictly(objective, {rename(key): value for key, value in case.weights.items()}, "the case")
+    load_official(objective, case.weights, rename)
     return objective.train()
 
 
@@ -75,7 +74,9 @@ def _patches_of(units: Tensor, grid: tuple[int, int]) -> Tensor:
     """Blocks [B, K] of a grid of patches to their patches [B, 4K]: the first of every block, then the second, ..."""
     row, column = units // (grid[1] // UNIT) * UNIT, units % (grid[1] // UNIT) * UNIT
     corner = row * grid[1] + column
-    return torch.cat([corner + down * grid[1] + right for down in range(UNIT) for right in range(UNIT)], dim=1)
+    return torch.cat(
+        [corner + down * grid[1] + right for down in range(UNIT) for right in range(UNIT)], dim=1
+    )
 
 
 def replay_dmjd(case: Case) -> dict[str, Tensor]:
@@ -96,7 +97,7 @@ def replay_dmjd(case: Case) -> dict[str, Tensor]:
     tokens = encoder(images.repeat(2, 1, 1, 1), mask)
     predicted = objective.visible(tokens)
     loss = objective.losses(images, mask, case.inputs["target"], pairs).total
-    outputs = {
+    return {
         "ids_keep": ids,
         "mask": mask.masked.float(),
         "latent": tokens.patches.gather(1, back.expand_as(tokens.patches)),
@@ -105,13 +106,14 @@ def replay_dmjd(case: Case) -> dict[str, Tensor]:
         "loss": loss,
         **official_gradients(loss, objective, case, rename),
     }
-    return {name: value.detach() for name, value in outputs.items()}
 
 
 def _replay_target(case: Case) -> dict[str, Tensor]:
     """Histograms before whitening, and the target."""
     config = case.config
-    target = WhitenedHog(config.get("patch", 16), bins=config.get("orientations", 9), cell=config.get("cell", 8))
+    target = WhitenedHog(
+        config.get("patch", 16), bins=config.get("orientations", 9), cell=config.get("cell", 8)
+    )
     images = case.inputs["target_image"].permute(0, 3, 1, 2) / 255
     return {
         "hog_histogram": target.histograms(images).permute(0, 1, 3, 4, 2),

@@ -118,7 +118,9 @@ def _own(name: str, kind: str) -> str:
 def _gradients(loss: Tensor, head: nn.Module, case: Case, kind: str) -> dict[str, Tensor]:
     parameters = dict(head.named_parameters())
     names = [name.removeprefix("grad/") for name in case.outputs if name.startswith("grad/")]
-    found = torch.autograd.grad(loss, [parameters[_own(name, kind)] for name in names], materialize_grads=True)
+    found = torch.autograd.grad(
+        loss, [parameters[_own(name, kind)] for name in names], materialize_grads=True
+    )
     return {f"grad/{name}": gradient for name, gradient in zip(names, found, strict=True)}
 
 

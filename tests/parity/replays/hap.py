@@ -15,15 +15,13 @@ import torch
 from torch import Tensor
 
 from mimgen.checkpoints.official import OfficialModel
-from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
 from mimgen.methods.hap.masking import by_priority, part_patches, visible_count
 from mimgen.methods.hap.objective import HAP
 from mimgen.methods.mae.adapter import rename
-from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.mae import in_order, official_gradients, vit_arguments
+from tests.parity.helpers import in_order, load_official, mae_decoder, official_gradients, vit_arguments
 
 PARTS = 6
 TRIES = 10  # of one block, before the rest of the mask is given up
@@ -48,7 +46,9 @@ class Streams:
         return [values[next(self.shuffle, 0) % len(values)] for _ in values]
 
 
-def block_priorities(grid: tuple[int, int], count: int, config: Mapping[str, Any], streams: Streams) -> Tensor:
+def block_priorities(
+    grid: tuple[int, int], count: int, config: Mapping[str, Any], streams: Streams
+) -> Tensor:
     """[N]: 2 in random rectangles, until `count` patches have it or none fits any more."""
     area, masked = torch.zeros(grid), 0
     while masked < count:
@@ -98,7 +98,9 @@ def part_priorities(priority: Tensor, guide: Tensor, bound: int, streams: Stream
     return priority
 
 
-def recorded_priorities(case: Case, view: int, guide: Tensor, grid: tuple[int, int], streams: Streams) -> Tensor:
+def recorded_priorities(
+    case: Case, view: int, guide: Tensor, grid: tuple[int, int], streams: Streams
+) -> Tensor:
     """Priorities [B, N] of one view; `streams` go on."""
     config = case.config
     ratio, kinds = config.get("mask_ratio", 0.5), config.get("mask_type", ["block", "parts"])
@@ -118,20 +120,12 @@ def network(case: Case) -> tuple[HAP, OfficialModel]:
     plain = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
     given = {**vit_arguments(config), "channels": channels, **plain, "eps": config.get("norm_eps", 1e-6)}
     encoder = VitEncoder(**given)
-    decoder = MaeDecoder(
-        given["image_size"],
-        given["patch"],
-        given["width"],
-        config.get("decoder_embed_dim", 512),
-        config.get("decoder_depth", 8),
-        config.get("decoder_num_heads", 16),
-        output=channels * given["patch"] ** 2,
-        mlp_ratio=given["mlp_ratio"],
-        eps=given["eps"],
-    )
+    decoder = mae_decoder(config, given, output=channels * given["patch"] ** 2)
     model = OfficialModel(encoder, decoder)
-    load_strictly(model, {rename(key): value for key, value in case.weights.items()}, "the case")
-    target = PixelTarget(given["patch"], normalise=bool(config.get("norm_pix_loss", False)), last=True, **plain)
+    load_official(model, case.weights, rename)
+    target = PixelTarget(
+        given["patch"], normalise=bool(config.get("norm_pix_loss", False)), last=True, **plain
+    )
     objective = HAP(
         encoder,
         decoder,
@@ -149,7 +143,9 @@ def replay_hap(case: Case) -> dict[str, Tensor]:
     images, keypoints = case.inputs["images"], case.inputs["keypoints"].clone()
     keypoints[..., 2] = (keypoints[..., 0] > -1000).float()
     guide = part_patches(keypoints, encoder.grid, encoder.patch)
-    recorded = {name.removeprefix("draws_"): case.inputs[name].tolist() for name in case.inputs if "draws_" in name}
+    recorded = {
+        name.removeprefix("draws_"): case.inputs[name].tolist() for name in case.inputs if "draws_" in name
+    }
     streams = Streams(*(iter(recorded.get(name, ())) for name in ("uniform", "randint", "shuffle")))
     priorities = [recorded_priorities(case, view, guide, encoder.grid, streams) for view in (1, 2)]
     masks = [by_priority(priority, case.config.get("mask_ratio", 0.5)) for priority in priorities]
@@ -167,7 +163,7 @@ def replay_hap(case: Case) -> dict[str, Tensor]:
         outputs[f"mask_view{view}"] = mask.masked.float()
         outputs[f"ids_restore_view{view}"] = order.argsort(dim=1)
         outputs[f"latent_view{view}"] = in_order(seen.prefix, seen.patches, mask, order)
-    return {name: value.detach() for name, value in outputs.items()}
+    return outputs
 
 
 REPLAYS: dict[str, Replay] = {"hap": replay_hap}

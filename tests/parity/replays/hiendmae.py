@@ -13,17 +13,16 @@ from mimgen.methods.hiendmae.encoder import VolumeTokens, VolumeVit
 from mimgen.methods.hiendmae.objective import HiEndMAE
 from mimgen.methods.hiendmae.target import VolumeTarget
 from mimgen.ops.positions import gather_tokens
-from mimgen.pretrained import load_strictly
 from mimgen.types import Batch, Mask
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.beitv2 import gradients
+from tests.parity.helpers import load_official, official_gradients
 
 
 def replay_hiendmae(case: Case) -> dict[str, Tensor]:
     """Hidden states, decoder output, reconstruction, loss and gradients of one step."""
     volumes, noise = case.inputs["volume"], case.inputs["noise"]
     model = kind(**arguments(case.config, case.weights))
-    load_strictly(model, {rename(key): value for key, value in case.weights.items()}, "the case")
+    load_official(model, case.weights, rename)
     encoder, decoder = model.encoder, model.decoder
     assert isinstance(encoder, VolumeVit) and isinstance(decoder, HierarchicalDecoder), "a case has both"
     kept = int(noise.shape[1] * (1 - case.config["args"].get("mask_ratio", 0.75)))
@@ -33,9 +32,7 @@ def replay_hiendmae(case: Case) -> dict[str, Tensor]:
     tokens = encoder(volumes, mask, layers=decoder.taps)
     predicted, cells = decoder.everything(tokens, mask), cut(volumes, encoder.cell)
     loss = objective(Batch(volumes), mask).total
-    official = [name.removeprefix("grad/") for name in case.outputs if name.startswith("grad/")]
-    found = gradients(loss, model, [rename(name) for name in official])
-    outputs = {
+    return {
         "patches": cells,
         "masked_patches": cells.masked_fill(mask.masked[..., None], 0),
         **_states(tokens, decoder, mask, order[:, :kept]),
@@ -43,9 +40,8 @@ def replay_hiendmae(case: Case) -> dict[str, Tensor]:
         "decoder_output": torch.cat([predicted[:, :1], _ordered(predicted[:, 1:], order)], dim=1),
         "reconstruction": target.raw(predicted[:, 1:], volumes, unbiased=True),
         "loss": loss,
-        **{f"grad/{name}": found[f"grad/{rename(name)}"] for name in official},
+        **official_gradients(loss, model, case, rename),
     }
-    return {name: value.detach() for name, value in outputs.items()}
 
 
 def _states(tokens: VolumeTokens, decoder: HierarchicalDecoder, mask: Mask, kept: Tensor) -> dict[str, Tensor]:

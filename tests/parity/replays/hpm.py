@@ -10,31 +10,21 @@ from mimgen.methods.hpm.adapter import rename
 from mimgen.methods.hpm.masking import hardest
 from mimgen.methods.hpm.networks import LossPredictor
 from mimgen.methods.hpm.objective import HPM
-from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
 from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.mae import official_gradients, vit_arguments
+from tests.parity.helpers import load_official, mae_decoder, official_gradients, vit_arguments
 
 
 def _objective(case: Case) -> HPM:
     """The objective of a case, its weights loaded strictly."""
     config, arguments = case.config, vit_arguments(case.config)
     encoder = VitEncoder(**arguments, mask_token="visible" if "vis_mask_token" in case.weights else None)
-    decoder = LossPredictor(
-        arguments["image_size"],
-        arguments["patch"],
-        arguments["width"],
-        config.get("decoder_embed_dim", 512),
-        config.get("decoder_depth", 8),
-        config.get("decoder_num_heads", 16),
-        mlp_ratio=arguments["mlp_ratio"],
-        eps=arguments["eps"],
-    )
+    decoder = mae_decoder(config, arguments, LossPredictor)
     target = PixelTarget(arguments["patch"], normalise=bool(config.get("norm_pix_loss", False)), last=True)
     relative = case.metadata.get("relative", "true").lower() == "true"
     objective = HPM(encoder, decoder, target, relative=relative).train()
-    load_strictly(objective.student, {rename(key): value for key, value in case.weights.items()}, "the case")
+    load_official(objective.student, case.weights, rename)
     return objective
 
 
@@ -63,18 +53,17 @@ def replay_hpm(case: Case) -> dict[str, Tensor]:
     tokens = objective.encoder(images, mask)
     output = objective.student(images, mask)
     losses = objective.losses(images, mask)
-    outputs = {
+    return {
         "features": torch.cat([tokens.prefix, tokens.patches], dim=1),
         "pix_pred": _visible_first(output.patches, mask),
         "loss_pred": _visible_first(output.losses, mask),
         "loss_pred_full_view": objective.student.predicted_loss(images),
         "loss_matrix": objective.per_patch_losses(images, output, mask).distances,
-        "loss_rec": losses.terms["reconstruction"][None],
-        "loss_learn": losses.terms["predictor"][None],
-        "loss": losses.total[None],
+        "loss_rec": losses.terms["reconstruction"],
+        "loss_learn": losses.terms["predictor"],
+        "loss": losses.total,
         **official_gradients(losses.total, objective.student, case, rename),
     }
-    return {name: value.detach() for name, value in outputs.items()}
 
 
 def replay_hpm_mask(case: Case) -> dict[str, Tensor]:

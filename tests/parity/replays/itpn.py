@@ -18,12 +18,11 @@ from mimgen.methods.itpn import adapter as itpn
 from mimgen.methods.itpn import adapter_clip as itpn_clip
 from mimgen.methods.itpn.objective import ITPN, ITPNDistillation
 from mimgen.methods.itpn.target import StandardisedFeatures
-from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
 from mimgen.types import Batch, Mask, Tokens
 from tests.parity.cases import Case, Replay
 from tests.parity.clip_vision import vision_tower
-from tests.parity.replays.beitv2 import gradients
+from tests.parity.helpers import gradients, load_official
 
 Rename = Callable[[str], str | None]
 
@@ -38,7 +37,7 @@ def replay_itpn(case: Case) -> dict[str, Tensor]:
         outputs = _pixels(case)
     else:
         outputs = _backbone(case)
-    return {name: value.detach() for name, value in outputs.items()}
+    return outputs
 
 
 def _encoder(case: Case, **more: Any) -> HiVitEncoder:
@@ -58,8 +57,7 @@ def _encoder(case: Case, **more: Any) -> HiVitEncoder:
 
 
 def _load(model: nn.Module, case: Case, rename: Rename) -> None:
-    named = {rename(key): value for key, value in case.weights.items()}
-    load_strictly(model, {key: value for key, value in named.items() if key is not None}, "the case")
+    load_official(model, case.weights, rename)
 
 
 def _shared(case: Case, encoder: HiVitEncoder) -> dict[str, Any]:
@@ -101,7 +99,8 @@ def _levels(tokens: PyramidTokens, mask: Mask, kept: Tensor) -> dict[str, Tensor
     """The pyramid with patches in the official order, which is that of their noise."""
     position = torch.searchsorted(mask.keep.contiguous(), kept.contiguous())[..., None, None, None]
     return {
-        f"pyramid_{number}": level.gather(1, position.expand_as(level)) for number, level in enumerate(tokens.pyramid)
+        f"pyramid_{number}": level.gather(1, position.expand_as(level))
+        for number, level in enumerate(tokens.pyramid)
     }
 
 
@@ -115,7 +114,9 @@ def _features(case: Case) -> dict[str, Tensor]:
         width=encoder.dim,
         heads=encoder.config["heads"],
         output=goal.shape[-1],
-        depth=len([key for key in case.weights if key.startswith("cls_pt_layers.") and key.endswith("norm1.bias")]),
+        depth=len(
+            [key for key in case.weights if key.startswith("cls_pt_layers.") and key.endswith("norm1.bias")]
+        ),
         relative=encoder.relative,
         layer_scale=encoder.config["layer_scale"],
         block_eps=config.get("auxiliary_block_norm_eps", 1e-5),

@@ -20,7 +20,7 @@ from mimgen.methods.moving_average import Momentum
 from mimgen.pretrained import load_strictly
 from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.mae import PLAIN, eps_of, in_order, official_gradients
+from tests.parity.helpers import eps_of, in_order, official_gradients, plain
 
 LOSSES = {"infonce_patches": "contrast", "norm_l2": "squared"}
 # of the official constructor, where the tensors do not predict
@@ -34,7 +34,7 @@ def _objective(case: Case, config: Mapping[str, Any], momentum: float) -> tuple[
     eps = eps_of(config.get("norm_layer", ""))
     encoder_arguments, decoder_arguments = shapes(config, case.weights)
     assert decoder_arguments is not None, "a case of pretraining has a decoder"
-    encoder = LatentVit(**{**encoder_arguments, **PLAIN}, eps=eps)
+    encoder = LatentVit(**{**encoder_arguments, **plain()}, eps=eps)
     decoder = LatentDecoder(**decoder_arguments, eps=eps)
     model = OfficialModel(encoder, decoder=decoder)
     objective = LatentMIM(
@@ -92,10 +92,10 @@ def replay_latentmim(case: Case) -> dict[str, Tensor]:
         "x_vis": in_order(tokens.prefix, tokens.patches, mask, visible),
         "x_trg": in_order(nothing, objective.targets(images, mask), requested, rest),
         "x_pred": predicted,
-        "avg_sim_pred": losses.metrics["similarity_predicted"][None],
-        "avg_sim_vis": losses.metrics["similarity_visible"][None],
-        "avg_sim_trg": losses.metrics["similarity_target"][None],
-        "loss": losses.total[None],
+        "avg_sim_pred": losses.metrics["similarity_predicted"],
+        "avg_sim_vis": losses.metrics["similarity_visible"],
+        "avg_sim_trg": losses.metrics["similarity_target"],
+        "loss": losses.total,
         **_copied(objective, case),
         **official_gradients(losses.total, model, case, name_of),
     }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mimgen.pretrained import load_strictly
 from mimgen.tokenizers.llamagen.model import LlamaGenVQ
 from tests.parity.cases import Case, Replay
+from tests.parity.helpers import gradients, load_official
 
 UNUSED = {"encoder": ("decoder", "post_quant_conv"), "decoder": ("encoder", "quant_conv"), None: ()}
 
@@ -32,15 +32,8 @@ def _model(case: Case) -> LlamaGenVQ:
     )
     for name in UNUSED[part]:
         delattr(model, name)
-    load_strictly(model, case.weights, "the case")
+    load_official(model, case.weights)
     return model.train()
-
-
-def gradients(loss: Tensor, model: nn.Module, keys: list[str]) -> dict[str, Tensor]:
-    """Gradients of `loss` for the parameters `keys`, named as recorded."""
-    parameters = dict(model.named_parameters())
-    found = torch.autograd.grad(loss, [parameters[key] for key in keys], materialize_grads=True)
-    return {f"grad/{key}": gradient for key, gradient in zip(keys, found)}
 
 
 def _decoded(case: Case, model: LlamaGenVQ) -> dict[str, Tensor]:
@@ -81,7 +74,7 @@ def replay_llamagen_vq(case: Case) -> dict[str, Tensor]:
     model = _model(case)
     outputs = _decoded(case, model) if case.config.get("part") == "decoder" else _encoded(case, model)
     outputs.update(gradients(outputs["loss"], model, case.config.get("grads", [])))
-    return {name: value.detach() for name, value in outputs.items()}
+    return outputs
 
 
 REPLAYS: dict[str, Replay] = {"llamagen_vq": replay_llamagen_vq}

@@ -13,7 +13,7 @@ from mimgen.methods.localmim.objective import LocalMIM
 from mimgen.methods.localmim.target import SobelTarget
 from mimgen.pretrained import load_strictly
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.mae import in_order, official_gradients, recorded_mask, vit_arguments
+from tests.parity.helpers import in_order, mask_ratio, official_gradients, recorded_mask, vit_arguments
 
 SHOWN = 64  # entries of the finest mask that are recorded
 
@@ -58,16 +58,17 @@ def replay_localmim(case: Case) -> dict[str, Tensor]:
     """Features of the taps, predictions and targets of all scales, masks, loss and gradients of one step."""
     images, objective = case.inputs["imgs"], objective_of(case)
     encoder = objective.encoder
-    ratio = float(case.metadata.get("mask_ratio", case.config.get("mask_ratio", 0.75)))
-    mask, order = recorded_mask(case.inputs["noise"], ratio)
+    mask, order = recorded_mask(case.inputs["noise"], mask_ratio(case))
     levels = tap(encoder, images, mask, objective.taps)
     loss = objective.losses(images, mask).total
     outputs = {
         "mask": mask.masked.float(),
-        "loss": loss[None],
+        "loss": loss,
         **official_gradients(loss, objective, case, lambda key: str(rename(key))),
     }
-    for number, (tokens, decoder, target) in enumerate(zip(levels, objective.decoders, objective.targets, strict=True)):
+    for number, (tokens, decoder, target) in enumerate(
+        zip(levels, objective.decoders, objective.targets, strict=True)
+    ):
         assert isinstance(decoder, LocalDecoder)
         prefix, patches = decoder.tap_norm(tokens.prefix), decoder.tap_norm(tokens.patches)
         outputs |= {

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
 from mimgen.masking.disjoint import second_view
 from mimgen.methods.lut.adapter import rename
@@ -17,7 +16,14 @@ from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
 from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.mae import in_order, official_gradients, recorded_mask, vit_arguments
+from tests.parity.helpers import (
+    in_order,
+    mae_decoder,
+    mask_ratio,
+    official_gradients,
+    recorded_mask,
+    vit_arguments,
+)
 
 _NORMS: dict[str, Norm] = {"BN": "batch", "LN": "layer"}
 _ACTIVATIONS: dict[str, Activation] = {"ReLU": "relu", "GELU": "gelu"}
@@ -38,16 +44,7 @@ def _heads(config: Mapping[str, Any], width: int) -> tuple[nn.Module, nn.Module]
 def _objective(case: Case) -> LUT:
     """The objective of a case, its weights loaded strictly."""
     config, arguments = case.config, vit_arguments(case.config)
-    decoder = MaeDecoder(
-        arguments["image_size"],
-        arguments["patch"],
-        arguments["width"],
-        config.get("decoder_embed_dim", 512),
-        config.get("decoder_depth", 8),
-        config.get("decoder_num_heads", 16),
-        mlp_ratio=arguments["mlp_ratio"],
-        eps=arguments["eps"],
-    )
+    decoder = mae_decoder(config, arguments)
     objective = LUT(
         VitEncoder(**arguments),
         decoder,
@@ -80,8 +77,7 @@ def _position(key: str) -> str | None:
 def replay_lut(case: Case) -> dict[str, Tensor]:
     """Tokens of both views, vectors of student and teacher, losses, statistics and gradients of one step."""
     objective, noise = _objective(case), case.inputs["noise"]
-    ratio = float(case.metadata.get("mask_ratio", case.config.get("mask_ratio", 0.75)))
-    first, order = recorded_mask(noise, ratio)
+    first, order = recorded_mask(noise, mask_ratio(case))
     shown = first.keep.shape[1]
     # The next ones of the same order are visible in the second view.
     masks = first, Mask(second_view(first.masked, noise, shown))
@@ -97,20 +93,23 @@ def replay_lut(case: Case) -> dict[str, Tensor]:
         "pred": objective.decoder(output.tokens[0], masks[0]),
         "student_output": output.student.flatten(0, 1),
         "teacher_output": output.teacher.flatten(0, 1),
-        "mae_loss": losses.terms["reconstruction"][None],
-        "bc_loss": losses.terms["context"][None],
-        "loss": losses.total[None],
+        "mae_loss": losses.terms["reconstruction"],
+        "bc_loss": losses.terms["context"],
+        "loss": losses.total,
     }
     outputs |= _after(objective, case)
     outputs |= official_gradients(losses.total, objective, case, lambda name: str(_position(name)))
-    return {name: value.detach() for name, value in outputs.items()}
+    return outputs
 
 
 def _after(objective: LUT, case: Case) -> dict[str, Tensor]:
     """The recorded statistics of batch norms."""
     state, found = objective.state_dict(), {}
     for name in case.outputs:
-        if name.startswith("buffer_after/") and (ours := _position(name.removeprefix("buffer_after/"))) in state:
+        if (
+            name.startswith("buffer_after/")
+            and (ours := _position(name.removeprefix("buffer_after/"))) in state
+        ):
             found[name] = state[str(ours)].reshape(case.outputs[name].shape)
     return found
 

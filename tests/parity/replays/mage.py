@@ -15,15 +15,17 @@ from mimgen.sampling.sampler import unmask
 from mimgen.sampling.schedules import Cosine
 from mimgen.sampling.temperatures import Falling
 from tests.parity.cases import Case, Replay
+from tests.parity.helpers import official_gradients
 from tests.parity.recorded import FixedRNG
-from tests.parity.replays.mae import official_gradients
 
 
 def model_of(case: Case) -> MageTransformer:
     """The transformer of a case, without dropout."""
     usual = {"num_heads": 16, "decoder_num_heads": 16}  # of the official constructor
     model = MageTransformer(**{**arguments({**usual, **case.config["model"]}, case.weights), "dropout": 0.0})
-    tensors = {ours: reshape(ours, value) for key, value in case.weights.items() if (ours := rename(key)) is not None}
+    tensors = {
+        ours: reshape(ours, value) for key, value in case.weights.items() if (ours := rename(key)) is not None
+    }
     load_strictly(model, tensors, "the case")
     return model
 
@@ -37,15 +39,14 @@ def replay_train(case: Case) -> dict[str, Tensor]:
     loss = objective.losses(tokens, masked, dropped).total
     latent = model.encode(with_mask_token(tokens, masked, model.mask_id), dropped.keep)[-1]
     states = model.decode(latent, masked.masked, dropped.keep, slot=True)
-    outputs = {
+    return {
         "all_mask": _with_slot(masked.masked),
         "drop_mask": _with_slot(dropped.masked),
         "latent": latent,
         "logits_codebook": model.head(states),
-        "loss": loss[None],
+        "loss": loss,
         **official_gradients(loss, model, case, str),
     }
-    return {name: value.detach() for name, value in outputs.items()}
 
 
 def _with_slot(masked: Tensor) -> Tensor:

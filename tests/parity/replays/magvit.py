@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mimgen.pretrained import load_strictly
 from mimgen.tokenizers.magvit2.model import MagvitDecoder, MagvitEncoder
 from tests.parity.cases import Case, Replay
-
-
-def gradients(loss: Tensor, module: nn.Module, names: list[str]) -> dict[str, Tensor]:
-    """Gradient of `loss` for each named parameter, as recorded: `grad/<key>`."""
-    parameters = dict(module.named_parameters())
-    found = torch.autograd.grad(loss, [parameters[name] for name in names], retain_graph=True)
-    return {f"grad/{name}": gradient for name, gradient in zip(names, found, strict=True)}
+from tests.parity.helpers import gradients, load_official
 
 
 def _replay(case: Case, kind: type[MagvitEncoder | MagvitDecoder]) -> dict[str, Tensor]:
@@ -24,9 +16,13 @@ def _replay(case: Case, kind: type[MagvitEncoder | MagvitDecoder]) -> dict[str, 
     # double_z keeps room for a variance, as in a VAE.
     double = 2 if args.get("double_z") and kind is MagvitEncoder else 1
     module = kind(
-        args["ch"], args["ch_mult"], args["num_res_blocks"], double * args["z_channels"], image_channels=images
+        args["ch"],
+        args["ch_mult"],
+        args["num_res_blocks"],
+        double * args["z_channels"],
+        image_channels=images,
     )
-    load_strictly(module, case.weights, "the case")
+    load_official(module, case.weights)
     y = module.eval()(case.inputs["x"])
     loss = y.square().mean()
     return {"y": y.detach(), "loss": loss.detach(), **gradients(loss, module, case.config["grads"])}

@@ -23,8 +23,8 @@ from mimgen.sampling.schedules import Arccos, Cosine, CountSchedule, Linear, Pow
 from mimgen.sampling.temperatures import Ramp, Sharpening
 from mimgen.sampling.token_sampler import TokenSampler
 from tests.parity.cases import Case, Replay
+from tests.parity.helpers import RELEASED_POINTS
 from tests.parity.recorded import FixedRNG, RecordedOrder
-from tests.parity.replays.sampler import RELEASED_POINTS
 
 SCHEDULES: Mapping[str, Schedule] = {
     "root": Power(0.5),
@@ -45,7 +45,9 @@ class _Run:
         top_k: sample among the k likeliest tokens only.
     """
 
-    def __init__(self, case: Case, guidance: Guidance, sharpening: Sharpening, top_k: int | None = None) -> None:
+    def __init__(
+        self, case: Case, guidance: Guidance, sharpening: Sharpening, top_k: int | None = None
+    ) -> None:
         self.model = model_of(case)
         self.predict = ClassPredictor(self.model, case.inputs["labels"])
         self.labels, self.uniform = case.inputs["labels"], case.inputs["categorical_uniform"]

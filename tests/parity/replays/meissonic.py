@@ -20,9 +20,8 @@ from mimgen.sampling.guidance import combine
 from mimgen.tokenizers import DiffusersVQ
 from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
+from tests.parity.helpers import gradients, load_official, released_mask
 from tests.parity.recorded import FixedRNG
-from tests.parity.replays.llamagen import gradients
-from tests.parity.replays.titok_maskgit import released_mask
 
 OFFICIAL_TIMESTEP_SCALE = 1000.0  # factor on the rate in the released training
 STEPS = 48  # default of the released pipeline
@@ -49,21 +48,25 @@ def replay_transformer(case: Case) -> dict[str, Tensor]:
 def replay_train(case: Case) -> dict[str, Tensor]:
     """Mask, logits, loss and gradients of one step, by the objective that trains."""
     transformer = MeissonicTransformer(**case.config["transformer"]).train()
-    load_strictly(transformer, case.weights, "the case")
+    load_official(transformer, case.weights)
     recorded, minimum = case.inputs, case.config.get("min_masking_rate", 0.0)
     side = math.isqrt(recorded["image_tokens"].shape[1])
     tokens = recorded["image_tokens"].unflatten(1, (side, side))
     rates = torch.cos(recorded["time_uniform"] * math.pi * 0.5).clamp(min=minimum)
     mask = Mask(released_mask(recorded["mask_uniform"], rates))
     text = TextStates(recorded["encoder_hidden_states"], recorded["cond_embeds"])
-    objective = MaskedTokens(transformer, nn.Identity(), nn.Identity(), timestep_scale=OFFICIAL_TIMESTEP_SCALE)
+    objective = MaskedTokens(
+        transformer, nn.Identity(), nn.Identity(), timestep_scale=OFFICIAL_TIMESTEP_SCALE
+    )
     loss = objective.losses(tokens, mask, rates, text, recorded["micro_conds"]).total
     shown = with_mask_token(recorded["image_tokens"], mask, transformer.mask_id).view_as(tokens)
     with torch.no_grad():
-        logits = transformer(shown, text.states, text.pooled, OFFICIAL_TIMESTEP_SCALE * rates, recorded["micro_conds"])
-    outputs = {"mask_prob": rates, "mask": mask.masked, "logits": logits.flatten(0, 1), "loss": loss[None]}
+        logits = transformer(
+            shown, text.states, text.pooled, OFFICIAL_TIMESTEP_SCALE * rates, recorded["micro_conds"]
+        )
+    outputs = {"mask_prob": rates, "mask": mask.masked, "logits": logits.flatten(0, 1), "loss": loss}
     outputs |= gradients(loss, transformer, case.config.get("grads", []))
-    return {name: value.detach() for name, value in outputs.items()}
+    return outputs
 
 
 def _predictor(case: Case) -> tuple[TextPredictor, DiffusersVQ]:
@@ -98,7 +101,10 @@ def _within(weights: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
 def replay_t2i(case: Case) -> dict[str, Tensor]:
     """The whole sampling loop from encoded captions, and the image."""
     (predict, tokenizer), call = _predictor(case), case.config["call"]
-    mask_id, schedule = predict.transformer.mask_id, case.config["scheduler"].get("masking_schedule", "cosine")
+    mask_id, schedule = (
+        predict.transformer.mask_id,
+        case.config["scheduler"].get("masking_schedule", "cosine"),
+    )
     check_scheduler(case.config["scheduler"], predict.transformer)
     # at 1 and below the released pipeline makes the conditional pass only
     scale, choice = max(1.0, float(call.get("guidance_scale", 9.0))), case.inputs["gumbel_uniform"]
@@ -116,7 +122,9 @@ def replay_t2i(case: Case) -> dict[str, Tensor]:
     outputs = {
         **{f"tokens_{step}": tokens for step, tokens in enumerate(maps[:-1])},
         "final_tokens": maps[-1],
-        "timesteps_given": torch.stack([predict.progress(seen[0], s)[0] for s in range(predict.steps)]).long(),
+        "timesteps_given": torch.stack(
+            [predict.progress(seen[0], s)[0] for s in range(predict.steps)]
+        ).long(),
         "micro_conds": predict.conditions(len(seen[0]) * (2 if scale != 1 else 1)),
         "img_ids": grid_ids(*predict.transformer.trunk_grid(*predict.grid)).long(),
     }

@@ -27,7 +27,7 @@ from mimgen.tokenizers.mergevq.schedule import (
     official_merge_schedule,
 )
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.magvit import gradients
+from tests.parity.helpers import gradients, load_official
 
 
 @dataclass
@@ -68,7 +68,10 @@ def replay_schedule(case: Case) -> dict[str, Tensor]:
         centre = full - config["merge_num"][index]
         counts = keep_counts(centre, candidates({"cand_distribution": name}))
         state = OfficialKeepCount(full, layers, counts, centre)
-        found: dict[str, Any] = {"default_base_r": state.base(centre), "default_r_per_layer": state.merge_schedule()}
+        found: dict[str, Any] = {
+            "default_base_r": state.base(centre),
+            "default_r_per_layer": state.merge_schedule(),
+        }
         if name is not None:
             found |= {
                 "keep": counts.counts,
@@ -101,7 +104,9 @@ def _encoder(options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Mergi
     return encoder
 
 
-def _state(encoder: MergingEncoder, keep_count: OfficialKeepCount, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _state(
+    encoder: MergingEncoder, keep_count: OfficialKeepCount, inputs: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """What the encoder gives at the current keep count."""
     counts = keep_count.merge_schedule()
     encoded = encoder(inputs["image"], counts)
@@ -131,13 +136,13 @@ def replay_encoder(case: Case) -> dict[str, Tensor]:
     if "rep" in last:
         loss = loss + last["rep"].square().mean()
     outputs |= {"loss": loss, **gradients(loss, encoder, case.config["grads"])}
-    return {name: value.detach() for name, value in outputs.items()}
+    return outputs
 
 
 def replay_decoder(case: Case) -> dict[str, Tensor]:
     """An image from codes on the full grid."""
     decoder = MergingDecoder(**decoder_arguments(case.config["decoder"], case.weights))
-    load_strictly(decoder, case.weights, "the case")
+    load_official(decoder, case.weights)
     image = decoder.eval()(case.inputs["quant"])
     loss = image.square().mean()
     return {"image": image.detach(), "loss": loss.detach(), **gradients(loss, decoder, case.config["grads"])}
@@ -158,7 +163,7 @@ def replay_recovery(case: Case) -> dict[str, Tensor]:
             options.get("num_heads", 8),
             self_layers=0,
         )
-        load_strictly(recovery, case.weights, "the case")
+        load_official(recovery, case.weights)
         logits = recovery.eval()(tokens)
         probability = logits.softmax(1)
         loss = F.mse_loss(probability, source.float())
@@ -169,7 +174,7 @@ def replay_recovery(case: Case) -> dict[str, Tensor]:
             "loss": loss,
             **gradients(loss, recovery, case.config["grads"]),
         }
-    return {name: value.detach() for name, value in outputs.items()}
+    return outputs
 
 
 def _alignment(kind: str, rep: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -188,7 +193,7 @@ def _tokenizer(case: Case) -> MergeVQ:
     options = arguments(case.config, case.weights)
     full = (options["resolution"] // 2 ** (len(options["multipliers"]) - 1)) ** 2
     tokenizer = MergeVQ(**{**options, "keep": full, "candidates": None})
-    load_strictly(tokenizer, case.weights, "the case")
+    load_official(tokenizer, case.weights)
     return tokenizer.train()
 
 
@@ -236,14 +241,16 @@ def replay_full(case: Case) -> dict[str, Tensor]:
         loss = loss + config["loss"].get("cls_loss_weight", 1.0) * aligned
         outputs |= {"rep": rep, "cls_loss": aligned}
     outputs |= {"loss": loss, **gradients(loss, tokenizer, config["grads"])}
-    return {name: value.detach() for name, value in outputs.items()}
+    return outputs
 
 
 def _weighted(config: Mapping[str, Any], terms: Mapping[str, Tensor]) -> Tensor:
     """The quantiser's part of the generator loss."""
     options = config["loss"]
     boost = entropy_weight(
-        config["global_step"], options.get("codebook_enlarge_ratio", 3), options.get("codebook_enlarge_steps", 2000)
+        config["global_step"],
+        options.get("codebook_enlarge_ratio", 3),
+        options.get("codebook_enlarge_steps", 2000),
     )
     entropy = options.get("codebook_weight", 1.0) * boost * terms["entropy_loss"]
     return entropy + options.get("commit_weight", 0.25) * terms["commitment"]

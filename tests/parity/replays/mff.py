@@ -17,7 +17,7 @@ from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
 from mimgen.types import Batch, Mask
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.mae import PLAIN, in_order, official_gradients, recorded_mask
+from tests.parity.helpers import in_order, official_gradients, plain, recorded_mask
 
 TAPS = (0, 2, 4, 6, 8, 11)
 EPS = 1e-6
@@ -36,7 +36,7 @@ def _sizes(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str
         "mlp_ratio": len(weights["backbone.layers.0.ffn.layers.0.0.weight"]) / width,
         "qkv_bias": "backbone.layers.0.attn.qkv.bias" in weights,
         "eps": EPS,
-        **PLAIN,
+        **plain(),
     }
 
 
@@ -80,13 +80,13 @@ def replay_mff(case: Case) -> dict[str, Tensor]:
         "latent": in_order(tokens.prefix, tokens.patches, mask, order),
         "mask": mask.masked.float(),
         "pred": objective.decoder(tokens, mask),
-        "loss": loss[None],
+        "loss": loss,
         **official_gradients(loss, objective, case, rename),
     }
     shares = "grad/backbone.proj_weights"
     if shares in outputs:
         outputs[shares] = outputs[shares].view_as(case.outputs[shares])
-    return {name: value.detach() for name, value in outputs.items()}
+    return outputs
 
 
 REPLAYS: dict[str, Replay] = {"mff": replay_mff}

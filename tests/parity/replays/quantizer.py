@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mimgen.pretrained import load_strictly
 from mimgen.tokenizers.quantizers import (
     BinarySphericalQuantizer,
     IndexBackpropQuantizer,
     LookupFreeQuantizer,
 )
 from tests.parity.cases import Case, Replay
+from tests.parity.helpers import load_official
 
 
 def _rows(latent: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def replay_ibq(case: Case) -> dict[str, Tensor]:
         temperature=options.get("entropy_temperature", 0.01),
         cosine=options.get("cosine_similarity", False),
     )
-    load_strictly(quantizer, case.weights, "the case")
+    load_official(quantizer, case.weights)
     latent = case.inputs["latent"].clone().requires_grad_()
     codes = quantizer(latent)
     loss = sum(codes.losses.values(), (codes.latents * case.inputs["cotangent"]).mean())
@@ -127,7 +127,7 @@ def replay_ibq(case: Case) -> dict[str, Tensor]:
     rows = _rows(F.normalize(latent, dim=1) if quantizer.cosine else latent)
     entropies = quantizer.entropies(rows)
     assert codes.indices is not None
-    outputs = {
+    return {
         "quant": codes.latents,
         "indices": codes.indices.flatten(1),
         "quant_loss": codes.losses["codebook"],
@@ -138,7 +138,6 @@ def replay_ibq(case: Case) -> dict[str, Tensor]:
         "grad_latent": gradient,
         "grad/embedding.weight": codebook_gradient,
     }
-    return {name: value.detach() for name, value in outputs.items()}
 
 
 REPLAYS: dict[str, Replay] = {"lfq": replay_lfq, "ibq": replay_ibq}

@@ -10,9 +10,7 @@ from mimgen.sampling.confidence import choice_temperatures, scheduler_step
 from mimgen.sampling.orders import halton_cells
 from mimgen.sampling.schedules import Cosine, Linear, Schedule
 from tests.parity.cases import Case, Replay
-
-# Length of the sequence in the released Halton sampler, which misses cells of grids beyond 48 x 48.
-RELEASED_POINTS = 10_000
+from tests.parity.helpers import RELEASED_POINTS
 
 
 def meissonic_scheduler(case: Case) -> dict[str, Tensor]:

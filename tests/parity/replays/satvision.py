@@ -17,7 +17,7 @@ from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
 from mimgen.types import Batch, Mask
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.beitv2 import gradients
+from tests.parity.helpers import feature_map, official_gradients
 
 
 def recorded_mask(permutations: Tensor, ratio: float, grid: tuple[int, int], unit: int) -> Mask:
@@ -46,17 +46,14 @@ def replay_satvision(case: Case) -> dict[str, Tensor]:
     load_strictly(objective, named, "the case")
     tokens = encoder(bands, mask)
     loss = objective(Batch(bands), mask).total
-    official = [name.removeprefix("grad/") for name in case.outputs if name.startswith("grad/")]
-    found = gradients(loss, objective, [str(rename(name)) for name in official])
-    outputs = {
+    return {
         "scaled_images": bands,
         "mask": mask.masked.unflatten(1, grid).to(torch.uint8),
-        "features": tokens.patches.transpose(1, 2).unflatten(2, tokens.grid),
+        "features": feature_map(tokens.patches, tokens.grid),
         "reconstruction": decoder.images(tokens),
         "loss": loss,
-        **{f"grad/{name}": found[f"grad/{rename(name)}"] for name in official},
+        **official_gradients(loss, objective, case, rename),
     }
-    return {name: value.detach() for name, value in outputs.items()}
 
 
 REPLAYS: dict[str, Replay] = {"satvision": replay_satvision}

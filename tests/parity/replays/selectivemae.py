@@ -18,7 +18,7 @@ from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
 from mimgen.types import Batch, Mask, Tokens
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.mae import eps_of, official_gradients
+from tests.parity.helpers import eps_of, official_gradients
 
 # of the official constructor
 DEFAULTS = {"num_heads": 16, "decoder_num_heads": 16, "mask_ratio": 0.85, "kept_mask_ratio": 0.25}
@@ -85,7 +85,7 @@ def replay_selectivemae(case: Case) -> dict[str, Tensor]:
     count = chosen.scored.shape[1]
     predicted, goal = (x[mask.predict] for x in (objective.predict(Batch(images), mask), objective.target(images)))
     loss = objective(Batch(images), mask).total
-    outputs = {
+    return {
         "hog_features": descriptors((images - encoder.mean) / encoder.std, encoder.patch),
         "probabilities": probabilities,
         "ids_initial": chosen.first,
@@ -97,7 +97,6 @@ def replay_selectivemae(case: Case) -> dict[str, Tensor]:
         "loss": loss,
         **official_gradients(loss, model, case, name_of),
     }
-    return {name: value.detach() for name, value in outputs.items()}
 
 
 REPLAYS: dict[str, Replay] = {"selectivemae": replay_selectivemae}

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mimgen.decoders.mae import LinearDecoder
@@ -16,7 +15,7 @@ from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
 from mimgen.types import Batch, Mask
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.beitv2 import gradients
+from tests.parity.helpers import feature_map, official_gradients
 
 _PLACES = (
     (r"^neck\.decoder\.0\.", "decoder.decoder."),
@@ -71,15 +70,12 @@ def replay_simmim(case: Case) -> dict[str, Tensor]:
     load_strictly(objective, named, "the case")
     tokens = encoder(images, mask)
     loss = objective(Batch(images), mask).total
-    official = [name.removeprefix("grad/") for name in case.outputs if name.startswith("grad/")]
-    found = gradients(loss, objective, [rename(name) for name in official])
-    outputs = {
-        "latent": tokens.patches.transpose(1, 2).unflatten(2, tokens.grid),
+    return {
+        "latent": feature_map(tokens.patches, tokens.grid),
         "rec": decoder.images(tokens),
-        "loss": torch.atleast_1d(loss),
-        **{f"grad/{name}": found[f"grad/{rename(name)}"] for name in official},
+        "loss": loss,
+        **official_gradients(loss, objective, case, rename),
     }
-    return {name: value.detach() for name, value in outputs.items()}
 
 
 REPLAYS: dict[str, Replay] = {"simmim": replay_simmim}

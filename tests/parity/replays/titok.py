@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mimgen.pretrained import load_strictly
 from mimgen.tokenizers.titok import TiTok, TiTokProxy
 from mimgen.tokenizers.titok.adapter import arguments
 from tests.parity.cases import Case, Replay
-from tests.parity.replays.llamagen import gradients
+from tests.parity.helpers import gradients, load_official
 
 SIZE = re.compile(r"(\w+) = width (\d+), (\d+) layers, (\d+) heads")
 
@@ -23,7 +22,7 @@ def _model(case: Case) -> TiTok | TiTokProxy:
     heads = {name: int(number) for name, _, _, number in SIZE.findall(case.metadata.get("call", ""))}
     options = arguments(case.config["titok"], case.weights, heads)
     model = TiTokProxy(**options) if "classes" in options else TiTok(**options)
-    load_strictly(model, case.weights, "the case")
+    load_official(model, case.weights)
     return model.train()
 
 

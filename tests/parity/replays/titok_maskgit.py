@@ -12,32 +12,17 @@ from mimgen.generators.class_sampling import sample_classes
 from mimgen.generators.class_tokens import ClassTokens
 from mimgen.generators.titok_maskgit.adapter import arguments
 from mimgen.generators.titok_maskgit.model import TiTokMaskGit, released_sampling
-from mimgen.pretrained import load_strictly
 from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
+from tests.parity.helpers import gradients, load_official, released_mask
 from tests.parity.recorded import FixedRNG
-from tests.parity.replays.llamagen import gradients
 
 MINIMUM = 1e-6  # of the masking rate
 
 
-def released_mask(uniform: Tensor, rates: Tensor) -> Tensor:
-    """[B, N] boolean, as the releases of TiTok and Meissonic sample it: round(N * rate) positions, at least 1.
-
-    They compare the values of an argsort with the count where ranks are meant: by chance alike, but not for
-    given numbers.
-
-    Args:
-        uniform: [B, N] numbers in [0, 1).
-        rates: [B] masking rates.
-    """
-    counts = (uniform.shape[1] * rates).round().clamp(min=1)
-    return uniform.argsort(dim=1) < counts[:, None]
-
-
 def _generator(case: Case) -> TiTokMaskGit:
     generator = TiTokMaskGit(**arguments(case.config["model"], case.weights))
-    load_strictly(generator, case.weights, "the case")
+    load_official(generator, case.weights)
     return generator
 
 
@@ -58,9 +43,9 @@ def replay_train(case: Case) -> dict[str, Tensor]:
     handle = generator.register_forward_hook(lambda module, inputs, output: heard.append(output))
     loss = objective.losses(recorded["tokens"], recorded["condition"], Mask(masked), drop).total
     handle.remove()
-    outputs = {"mask": masked, "logits": heard[0], "loss": loss[None]}
+    outputs = {"mask": masked, "logits": heard[0], "loss": loss}
     outputs |= gradients(loss, generator, config.get("grads", []))
-    return {name: value.detach() for name, value in outputs.items()}
+    return outputs
 
 
 def replay_sample(case: Case) -> dict[str, Tensor]:

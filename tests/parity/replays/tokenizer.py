@@ -72,8 +72,10 @@ def replay_vqgan_loss(case: Case) -> dict[str, Tensor]:
     penalty = lecam(real, fake)
     real_fake_loss = discriminator_loss(options.get("disc_loss", "hinge"), real, fake)
     discriminator_total = factor * (real_fake_loss + (options.get("lecam_loss_weight") or 0.0) * penalty)
-    discriminator_parameters = {prefix + name: parameter for name, parameter in discriminator.named_parameters()}
-    outputs = {
+    discriminator_parameters = {
+        prefix + name: parameter for name, parameter in discriminator.named_parameters()
+    }
+    return {
         "reconstruction": reconstruction,
         "d_weight": weight,
         "g_loss": weight * factor * adversarial,
@@ -83,7 +85,6 @@ def replay_vqgan_loss(case: Case) -> dict[str, Tensor]:
         **_gradients(loss, {"gen.weight": kernel, "gen.bias": bias}),
         **_gradients(discriminator_total, discriminator_parameters),
     }
-    return {name: value.detach() for name, value in outputs.items()}
 
 
 REPLAYS: dict[str, Callable[[Case], dict[str, Tensor]]] = {

@@ -23,8 +23,8 @@ from mimgen.layers.merging import (
     merge,
     unmerge,
 )
-from mimgen.pretrained import load_strictly
 from tests.parity.cases import Case, Replay
+from tests.parity.helpers import load_official
 
 
 def _merge(case: Case) -> Mapping[str, Tensor]:
@@ -92,7 +92,7 @@ def _encoder(case: Case, **options: Any) -> VitEncoder:
         std=(1.0,) * channels,
         **options,
     )
-    load_strictly(encoder, case.weights, case.system)
+    load_official(encoder, case.weights)
     return encoder.eval()
 
 

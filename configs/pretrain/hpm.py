@@ -89,7 +89,6 @@ def experiment(
             decoder,
             PixelTarget(chosen.patch, normalise=normalise, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True),
             Hard(mask_ratio, hard_share),
-            steps=settings.steps,
             momentum=Momentum(*chosen.momentum, settings.steps // 2, linear=True),
             relative=comparison == "relative",
             predictor_weight=predictor_weight,

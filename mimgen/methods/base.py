@@ -46,12 +46,10 @@ class Objective(Trainable):
     masking: Any
 
     @abstractmethod
-    def forward(self, batch: Batch, mask: Mask | None = None) -> Losses:
+    def forward(self, batch: Batch) -> Losses:
         """The losses of a batch, in the order mask, encode, decode, target, loss.
 
-        Args:
-            batch: images in [0, 1], random streams, and where the run stands.
-            mask: one chosen by the caller; by default that of `mask(batch)`.
+        Methods with one view of an image take a mask chosen by the caller as a second argument.
         """
 
     def mask(self, batch: Batch) -> Mask:

@@ -11,7 +11,7 @@ from mimgen.methods.hpm.masking import hardest
 from mimgen.methods.hpm.networks import LossPredictor
 from mimgen.methods.hpm.objective import HPM
 from mimgen.targets import PixelTarget
-from mimgen.types import Mask
+from mimgen.types import Batch, Mask
 from tests.parity.cases import Case, Replay
 from tests.parity.helpers import load_official, mae_decoder, official_gradients, vit_arguments
 
@@ -52,13 +52,13 @@ def replay_hpm(case: Case) -> dict[str, Tensor]:
         mask = _mask_visible(mask, case.inputs["vis_noise"], float(case.config.get("vis_mask_ratio", 0.0)))
     tokens = objective.encoder(images, mask)
     output = objective.student(images, mask)
-    losses = objective.losses(images, mask)
+    losses = objective(Batch(images), mask)
     return {
         "features": torch.cat([tokens.prefix, tokens.patches], dim=1),
         "pix_pred": _visible_first(output.patches, mask),
         "loss_pred": _visible_first(output.losses, mask),
         "loss_pred_full_view": objective.student.predicted_loss(images),
-        "loss_matrix": objective.per_patch_losses(images, output, mask).distances,
+        "loss_matrix": objective.target.loss(output.patches, objective.target(images))[mask.masked].view_as(mask.drop),
         "loss_rec": losses.terms["reconstruction"],
         "loss_learn": losses.terms["predictor"],
         "loss": losses.total,

@@ -1,4 +1,4 @@
-"""`mimgen convert NAME SRC DST`: an official release to a folder of ours."""
+"""`mimgen convert NAME SRC DST`: an official release to a folder of ours, or back with --reverse."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Literal
 import tyro
 
 from mimgen.cli.options import parse
-from mimgen.errors import choose
+from mimgen.errors import UserError, choose
 
 __all__ = ["main"]
 
 USAGE = """usage: mimgen convert NAME SRC DST [--config FILE] [--weights model|ema]
+       mimgen convert NAME SRC DST --reverse
 
 Read the weights of an official release from disk (nothing is downloaded) and write a folder that
 mimgen loads. Every key and shape must fit; on any difference nothing is written, and all
@@ -21,6 +22,9 @@ differences are listed.
 
 SRC is a file (.safetensors, .bin, .pt, .pth, .ckpt) or a folder; --config names the release's own
 .json or .yaml where it does not lie beside SRC. Pickled files are read as tensors only.
+
+With --reverse SRC is a folder of ours, perhaps trained further, and DST a new file (.safetensors,
+.pt, .pth, .ckpt or .bin) that gets the official names and shapes.
 
 Releases:
 {releases}"""
@@ -35,12 +39,14 @@ class Arguments:
         target: the new folder.
         config: the release's configuration (.json or .yaml), where it does not lie beside the weights.
         weights: which of the weights, where the file holds the trained ones and their moving average.
+        reverse: write a folder of ours as a file in the official layout.
     """
 
     source: tyro.conf.Positional[Path]
     target: tyro.conf.Positional[Path]
     config: Path | None = None
     weights: Literal["model", "ema"] | None = None
+    reverse: bool = False
 
 
 def main(arguments: list[str]) -> int:
@@ -50,12 +56,18 @@ def main(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
 
-    from mimgen.checkpoints.release import convert
+    from mimgen.checkpoints.convert import convert, revert
     from mimgen.recipes.releases import releases
 
     known = releases()
     name = choose(name.replace("-", "_"), list(known), "release")
     options = parse(Arguments, rest, f"mimgen convert {name}")
+    if options.reverse:
+        if options.config is not None or options.weights is not None:
+            raise UserError("--reverse takes neither --config nor --weights: the folder says what it is")
+        written = revert(known[name], options.source, options.target)
+        print(f"wrote {options.source} to {written} with the names of {name}")
+        return 0
     made = convert(known[name], options.source, options.target, options.config, options.weights)
     size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
     print(f"converted {options.source} to {made}/ ({size / 1e6:.1f} MB); what it is: {made / 'README.md'}")

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 
 
-def modules_below(package: str) -> Iterator[ModuleType]:
-    """A package and every module below it, imported, in alphabetical order."""
+def modules_below(package: str, start: str = "") -> Iterator[ModuleType]:
+    """A package and every module below it whose own name starts with `start`, imported, in alphabetical order."""
     root = importlib.import_module(package)
-    yield root
+    if not start:
+        yield root
     for found in pkgutil.walk_packages(root.__path__, f"{package}."):
-        yield importlib.import_module(found.name)
+        if found.name.rpartition(".")[2].startswith(start):
+            yield importlib.import_module(found.name)
 
 
 def classes_below(*packages: str, wanted: Callable[[type], bool]) -> dict[str, type]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mimgen.checkpoints.release import convert
+from mimgen.checkpoints.convert import convert
 from mimgen.decoders.mae import LinearDecoder, MaeDecoder
 from mimgen.encoders.resnet import ResNetEncoder
 from mimgen.encoders.swin_v2 import SwinV2Encoder
@@ -75,8 +75,8 @@ def test_a2mim_reads_the_names_of_the_case():
     assert (a2mim.layers_of(tensors), a2mim.inputs_of_stages(tensors)) == (18, [4, 4, 8, 16])
     found = a2mim.arguments({"replace": True}, tensors)
     assert (found["mask_stage"], found["replace"], found["decoder"]["stride"]) == (2, True, 16)
-    own = a2mim.kind(**found).state_dict()
-    named = {a2mim.rename(key): value.shape for key, value in tensors.items()}
+    own = a2mim.ADAPTER.make(found, tensors).state_dict()
+    named = {a2mim.ADAPTER.our_key(key): value.shape for key, value in tensors.items()}
     assert named == {key: value.shape for key, value in own.items()}
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from mimgen.checkpoints.release import convert
+from mimgen.checkpoints.convert import convert
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import VitEncoder, mae_vit
 from mimgen.errors import UserError

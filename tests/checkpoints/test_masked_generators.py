@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mimgen.checkpoints.release import convert
+from mimgen.checkpoints.convert import convert
 from mimgen.errors import UserError
 from mimgen.generators.mage import adapter as mage
 from mimgen.generators.mage.masking import TwoLevel
@@ -49,7 +49,7 @@ def test_halton_maskgit_is_read_from_the_tensors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="proj"):
         maskgit.arguments({"proj": 2}, tensors)
     with pytest.raises(UserError, match="tied"):
-        maskgit.arguments({}, {**tensors, "head.weight": tensors["head.weight"] + 1})
+        maskgit.ADAPTER.from_official({**tensors, "head.weight": tensors["head.weight"] + 1})
 
 
 def test_mage(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mimgen.checkpoints.sizes import heads_of
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.masking.random import largest
-from mimgen.methods.mae.adapter import heads_of
+from mimgen.methods.mae.adapter import HEADS
 from mimgen.pretrained import load_strictly
 from mimgen.types import Mask
 from tests.parity.cases import Case
@@ -45,7 +46,7 @@ def vit_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
         "patch": config.get("patch_size", 16),
         "width": width,
         "depth": config.get("depth", 24),
-        "heads": config.get("num_heads", heads_of(width)),
+        "heads": config.get("num_heads", heads_of(width, None, HEADS)),
         "mlp_ratio": config.get("mlp_ratio", 4.0),
         "qkv_bias": config.get("qkv_bias", True),
         "eps": eps_of(config.get("norm_layer", "")),

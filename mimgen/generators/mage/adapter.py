@@ -8,45 +8,40 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mimgen.checkpoints.release import StateDictAdapter
+from mimgen.checkpoints.adapter import StateDictAdapter
+from mimgen.checkpoints.keys import Reshape
+from mimgen.checkpoints.sizes import grid_side, heads_of, numbered
 from mimgen.errors import UserError
 from mimgen.generators.mage.model import MageTransformer
 
 # Ids behind the codes that the release has rows for: one of them is the class slot's, the last is the mask.
 SPARE = 1001
 CLASS = 76
-# In the release, but without a part in what it computes.
 UNUSED = (
-    "cls_token",
-    "pos_embed",
-    "mask_token",
-    "patch_embed.",
-    "decoder_pos_embed",
-    "decoder_pred.",
+    "cls_token", "pos_embed", "mask_token", "patch_embed.*", "decoder_pos_embed", "decoder_pred.*",
     "token_emb.position_ids",
-)
-VQGAN = "vqgan."  # a tokenizer of its own
+)  # fmt: skip
 HEADS = {768: 12, 1024: 16}  # width -> attention heads of the released encoders: base, large
-_HEAD = 64
 _DECODER_HEADS = 16
 
 
-def rename(key: str) -> str | None:
-    """Our name of an official tensor; None for one that is not used, or is of the tokenizer."""
-    if key == "decoder_pos_embed_learned":
-        return key
-    left_out = any(key == name or (name.endswith(".") and key.startswith(name)) for name in (*UNUSED, VQGAN))
-    return None if left_out else key
+def _words(official: Tensor) -> Tensor:
+    """Our rows [K + 2, D]: codes, class slot, mask."""
+    codes = len(official) - SPARE
+    return torch.cat([official[:codes], official[[codes + CLASS, -1]]])
 
 
-def reshape(key: str, value: Tensor) -> Tensor:
-    """Our rows of the words (codes, class slot, mask) and of the head's bias (codes)."""
-    if key == "token_emb.word_embeddings.weight":
-        codes = len(value) - SPARE
-        return torch.cat([value[:codes], value[[codes + CLASS, -1]]])
-    if key == "mlm_layer.bias":
-        return value.flatten()[: value.numel() - SPARE]
-    return value
+def _official_words(ours: Tensor) -> Tensor:
+    """The official rows [K + SPARE, D]; those of ids that never occur are zero."""
+    codes = len(ours) - 2
+    rows = ours.new_zeros(codes + SPARE, ours.shape[1])
+    rows[:codes], rows[codes + CLASS], rows[-1] = ours[:codes], ours[-2], ours[-1]
+    return rows
+
+
+def _official_bias(ours: Tensor) -> Tensor:
+    """[1, 1, K + SPARE]; zero for ids that are never predicted."""
+    return torch.cat([ours, ours.new_zeros(SPARE)])[None, None]
 
 
 def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -65,13 +60,13 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
         raise UserError(f"{words} words, of which {SPARE} would be spare")
     decoder_width = len(tensors["decoder_embed.weight"])
     return {
-        "side": round((tensors["decoder_pos_embed_learned"].shape[1] - 1) ** 0.5),
+        "side": grid_side(tensors["decoder_pos_embed_learned"].shape[1] - 1),
         "codebook_size": words - SPARE,
         "width": width,
-        "depth": _depth(tensors, "blocks."),
-        "heads": int(config.get("num_heads") or HEADS.get(width, max(1, width // _HEAD))),
+        "depth": numbered(tensors, "blocks."),
+        "heads": heads_of(width, config.get("num_heads"), HEADS),
         "decoder_width": decoder_width,
-        "decoder_depth": _depth(tensors, "decoder_blocks."),
+        "decoder_depth": numbered(tensors, "decoder_blocks."),
         "decoder_heads": int(config.get("decoder_num_heads") or _DECODER_HEADS),
         "mlp_ratio": float(config.get("mlp_ratio") or len(tensors["blocks.0.mlp.fc1.weight"]) / width),
         "dropout": 0.1,
@@ -79,15 +74,15 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     }
 
 
-def _depth(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    return 1 + max(int(key.removeprefix(prefix).split(".")[0]) for key in tensors if key.startswith(prefix))
-
-
+_SPARE_IDS = "rows of ids that never occur are not kept"
 ADAPTER = StateDictAdapter(
-    "mage",
-    "masked generative encoders (Li et al., 2023; github.com/LTH14/mage), without their VQGAN",
-    MageTransformer,
-    arguments,
-    rename,
-    reshape=reshape,
+    name="mage",
+    about="masked generative encoders (Li et al., 2023; github.com/LTH14/mage), without their VQGAN",
+    kind=MageTransformer,
+    arguments=arguments,
+    reshapes=(
+        Reshape("token_emb.word_embeddings.weight", _words, _official_words, lost=_SPARE_IDS),
+        Reshape("mlm_layer.bias", lambda bias: bias.flatten()[:-SPARE], _official_bias, lost=_SPARE_IDS),
+    ),
+    ignored={"vqgan.*": "a tokenizer of its own", **dict.fromkeys(UNUSED, "without a part in what it computes")},
 )

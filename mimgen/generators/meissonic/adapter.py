@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,10 @@ import torch
 from torch import Tensor
 
 from mimgen import __version__
+from mimgen.checkpoints.adapter import StateDictAdapter
+from mimgen.checkpoints.convert import model_card, number_format
 from mimgen.checkpoints.read import read_checkpoint, read_config
-from mimgen.checkpoints.release import StateDictAdapter, build, model_card, number_format
+from mimgen.checkpoints.sizes import numbered
 from mimgen.encoders import ClipTextEncoder
 from mimgen.errors import UserError
 from mimgen.files import write_atomically
@@ -35,8 +36,8 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     width = tensors["project_to_hidden.weight"].shape[0]
     head = tensors["single_transformer_blocks.0.attn.norm_q.weight"].shape[0]
     return {
-        "num_layers": _count(tensors, r"transformer_blocks\.(\d+)\."),
-        "num_single_layers": _count(tensors, r"single_transformer_blocks\.(\d+)\."),
+        "num_layers": numbered(tensors, "transformer_blocks."),
+        "num_single_layers": numbered(tensors, "single_transformer_blocks."),
         "attention_head_dim": head,
         "num_attention_heads": width // head,
         "joint_attention_dim": tensors["context_embedder.weight"].shape[1],
@@ -61,7 +62,7 @@ def convert_folder(source: Path, target: Path) -> None:
     if missing:
         raise UserError(f"{source} lacks {', '.join(missing)}/: download the whole release, or pass its transformer/")
     checkpoint = read_checkpoint(source / "transformer")
-    transformer: MeissonicTransformer = build(ADAPTER, checkpoint)
+    transformer: MeissonicTransformer = ADAPTER.build(checkpoint)
     check_scheduler(read_config(source / "scheduler" / "scheduler_config.json"), transformer)
     dtype = number_format(checkpoint.tensors)
     transformer.save_pretrained(target / "transformer", dtype=dtype)
@@ -105,10 +106,6 @@ def _text_encoder(folder: Path, tokenizer: Path) -> ClipTextEncoder:
     load_strictly(model, tensors, str(checkpoint.path))
     model = model.to(number_format(tensors) or torch.float32)
     return ClipTextEncoder(model, CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True))
-
-
-def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
-    return 1 + max((int(found[1]) for key in tensors if (found := re.match(pattern, key))), default=-1)
 
 
 ADAPTER = StateDictAdapter(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.release import StateDictAdapter
+from mimgen.checkpoints.adapter import StateDictAdapter
+from mimgen.checkpoints.sizes import numbered
 from mimgen.generators.titok_maskgit.model import TiTokMaskGit
 
 __all__ = ["ADAPTER", "arguments"]
@@ -29,10 +29,10 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     if bert:
         positions = len(tensors["model.embeddings.position_embeddings.weight"])
         hidden = "encoder.layer.0.intermediate.dense"
-        depth = _count(tensors, r"model\.encoder\.layer\.(\d+)\.")
+        depth = numbered(tensors, "model.encoder.layer.")
     else:
         positions, hidden = tensors["pos_embed"].shape[1], "mid_block.mlp.fc1"
-        depth = 2 * _count(tensors, r"in_blocks\.(\d+)\.") + 1
+        depth = 2 * numbered(tensors, "in_blocks.") + 1
     return {
         "codebook_size": codes,
         "length": positions - 1,
@@ -46,19 +46,10 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     }
 
 
-def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
-    return 1 + max((int(found[1]) for key in tensors if (found := re.match(pattern, key))), default=-1)
-
-
-def rename(key: str) -> str | None:
-    """Our key; positions numbered by transformers are no weights."""
-    return None if key.endswith((".position_ids", ".token_type_ids")) else key
-
-
 ADAPTER = StateDictAdapter(
-    "titok_maskgit",
-    "class-conditional generators over TiTok's ids (Yu et al., 2024; github.com/bytedance/1d-tokenizer)",
-    TiTokMaskGit,
-    arguments,
-    rename,
+    name="titok_maskgit",
+    about="class-conditional generators over TiTok's ids (Yu et al., 2024; github.com/bytedance/1d-tokenizer)",
+    kind=TiTokMaskGit,
+    arguments=arguments,
+    ignored=dict.fromkeys(("*.position_ids", "*.token_type_ids"), "numbers of positions, which are no weights"),
 )

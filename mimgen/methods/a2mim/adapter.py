@@ -11,21 +11,18 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import OfficialModel
-from mimgen.checkpoints.release import StateDictAdapter
+from mimgen.checkpoints.adapter import StateDictAdapter
+from mimgen.checkpoints.keys import KeyMap
+from mimgen.checkpoints.sizes import numbered
 from mimgen.decoders.mae import LinearDecoder
 from mimgen.encoders.resnet import DEPTHS, ResNetEncoder
 
 NECK = "neck.decoder_pred.0"
-
-
-def rename(key: str) -> str | None:
-    """Our name of an official tensor; None for the classifier of fine-tuned networks."""
-    if key.startswith("head."):
-        return None
-    if key.startswith(NECK):
-        return f"decoder.decoder{key.removeprefix(NECK)}"
-    return f"encoder.{key.removeprefix('backbone.').replace('mask_gamma', 'token_gain')}"
+KEYS = KeyMap(
+    (f"{NECK}.*", "decoder.decoder.*"),
+    ("backbone.mask_gamma", "encoder.token_gain"),
+    ("backbone.*", "encoder.*"),
+)
 
 
 def layers_of(tensors: Mapping[str, Tensor]) -> int:
@@ -35,15 +32,11 @@ def layers_of(tensors: Mapping[str, Tensor]) -> int:
         LookupError: there is none.
     """
     expansion = 4 if "backbone.layer1.0.conv3.weight" in tensors else 1
-    counts = tuple(_count(tensors, f"backbone.layer{stage}.") for stage in range(1, 5))
+    counts = tuple(numbered(tensors, f"backbone.layer{stage}.") for stage in range(1, 5))
     for depth, (block, wanted) in DEPTHS.items():
         if block.expansion == expansion and wanted == counts:
             return depth
     raise LookupError(f"no ResNet has {counts} blocks")
-
-
-def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    return len({key.removeprefix(prefix).split(".")[0] for key in tensors if key.startswith(prefix)})
 
 
 def inputs_of_stages(tensors: Mapping[str, Tensor]) -> list[int]:
@@ -52,7 +45,7 @@ def inputs_of_stages(tensors: Mapping[str, Tensor]) -> list[int]:
 
 
 def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of `kind`: those of the encoder and, under "decoder", those of the decoder.
+    """Arguments of the encoder and, under "decoder", those of the decoder.
 
     Args:
         config: the official constructor arguments, maybe empty; `replace` is taken from it.
@@ -78,15 +71,12 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return {**found, "decoder": {"encoder_width": width, "stride": stride, "patch": stride, "channels": channels}}
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
-    """The parts that these arguments are of."""
-    return OfficialModel(ResNetEncoder(**options), None if decoder is None else LinearDecoder(**decoder))
-
-
 ADAPTER = StateDictAdapter(
-    "a2mim",
-    "ResNets pretrained by A2MIM (Li et al., 2023; github.com/Westlake-AI/openmixup)",
-    kind,
-    arguments,
-    rename,
+    name="a2mim",
+    about="ResNets pretrained by A2MIM (Li et al., 2023; github.com/Westlake-AI/openmixup)",
+    kind=ResNetEncoder,
+    parts={"decoder": LinearDecoder},
+    arguments=arguments,
+    keys=KEYS,
+    ignored={"head.*": "the classifier of fine-tuned networks"},
 )

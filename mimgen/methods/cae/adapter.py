@@ -1,88 +1,83 @@
 """Official CAE checkpoints (Atten4Vis/CAE): pretraining with regressor and decoder, or the encoder alone.
 
 The folder that is written is one of a `CaeEncoder`; where the release has regressor and decoder, they lie in the
-subfolder `decoder`. The teacher, a copy of the encoder, is left out.
+subfolder `decoder`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import OfficialModel
-from mimgen.checkpoints.release import StateDictAdapter
+from mimgen.checkpoints.adapter import StateDictAdapter
+from mimgen.checkpoints.keys import KeyMap
+from mimgen.checkpoints.sizes import grid_side, heads_of, numbered
 from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
 
-HEAD = 64  # channels of an attention head in every released model
-_DECODER = ("encoder_to_decoder.", "encoder_to_decoder_norm.", "mask_token")
+PRETRAINED = KeyMap(
+    ("mask_token", "decoder.mask_token"),
+    ("encoder_to_decoder.*", "decoder.encoder_to_decoder.*"),
+    ("encoder_to_decoder_norm.*", "decoder.encoder_to_decoder_norm.*"),
+    ("pretext_neck.*.cross_attn.q_bias", "decoder.*.cross_attn.q.bias"),
+    ("pretext_neck.*.cross_attn.v_bias", "decoder.*.cross_attn.v.bias"),
+    ("pretext_neck.*", "decoder.*"),
+)
+ALONE = KeyMap(("*", "encoder.*"), also=(("encoder.*", "encoder.*"),))
 
 
-def rename(key: str) -> str | None:
-    """Our name of an official tensor; None for the teacher's."""
-    if key.startswith("teacher."):
-        return None
-    if key.startswith("pretext_neck.") or key.startswith(_DECODER):
-        ours = "decoder." + key.removeprefix("pretext_neck.")
-        return re.sub(r"\.cross_attn\.([qv])_bias$", r".cross_attn.\1.bias", ours)
-    return key if key.startswith("encoder.") else f"encoder.{key}"
+def keys(names: Iterable[str]) -> KeyMap:
+    """An encoder saved alone has no "encoder." in front of its names."""
+    found = tuple(names)
+    whole = any(name.startswith(("pretext_neck.", "decoder.", "mask_token", "encoder_to")) for name in found)
+    return PRETRAINED if whole else ALONE
 
 
 def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of `kind`: those of the encoder and, under "decoder", those of the decoder.
+    """Arguments of the encoder and, under "decoder", those of the decoder.
 
     Args:
         config: the official constructor arguments, maybe empty; only numbers of heads are taken from it, and
             only where it has them. The rest follows from the tensors.
         tensors: the official weights.
     """
-    named = {ours: value for key, value in tensors.items() if (ours := rename(key)) is not None}
-    side = round((named["encoder.pos_embed"].shape[1] - 1) ** 0.5)
-    width, _, patch = named["encoder.patch_embed.proj.weight"].shape[:3]
+    front = "encoder." if "encoder.pos_embed" in tensors else ""
+    width, _, patch = tensors[f"{front}patch_embed.proj.weight"].shape[:3]
     found = {
-        "pixels": side * patch,
+        "pixels": grid_side(tensors[f"{front}pos_embed"].shape[1] - 1) * patch,
         "patch": patch,
         "width": width,
-        "depth": _depth(named, "encoder.blocks."),
-        "heads": int(config.get("num_heads") or max(1, width // HEAD)),
-        "mlp_ratio": len(named["encoder.blocks.0.mlp.fc1.weight"]) / width,
-        "layer_scale": 0.1 if "encoder.blocks.0.gamma_1" in named else None,
-        "qkv_bias": "encoder.blocks.0.attn.q_bias" in named,
+        "depth": numbered(tensors, f"{front}blocks."),
+        "heads": heads_of(width, config.get("num_heads")),
+        "mlp_ratio": len(tensors[f"{front}blocks.0.mlp.fc1.weight"]) / width,
+        "layer_scale": 0.1 if f"{front}blocks.0.gamma_1" in tensors else None,
+        "qkv_bias": f"{front}blocks.0.attn.q_bias" in tensors,
     }
-    if "decoder.head.weight" not in named:
+    if "pretext_neck.head.weight" not in tensors:
         return found
-    output, inner = named["decoder.head.weight"].shape
-    heads = config.get("args", {}).get("decoder_num_heads") or max(1, inner // HEAD)
+    output, inner = tensors["pretext_neck.head.weight"].shape
+    first = "pretext_neck.regressor_blocks.0."
     decoder = {
         "output": output,
         "encoder_width": width,
         "width": inner,
-        "regressor_depth": _depth(named, "decoder.regressor_blocks."),
-        "decoder_depth": _depth(named, "decoder.decoder_blocks."),
-        "heads": int(heads),
-        "mlp_ratio": len(named["decoder.regressor_blocks.0.mlp_cross.fc1.weight"]) / inner,
-        "layer_scale": 0.1 if "decoder.regressor_blocks.0.gamma_1_cross" in named else None,
-        "qkv_bias": "decoder.regressor_blocks.0.cross_attn.q.bias" in named,
+        "regressor_depth": numbered(tensors, "pretext_neck.regressor_blocks."),
+        "decoder_depth": numbered(tensors, "pretext_neck.decoder_blocks."),
+        "heads": heads_of(inner, config.get("args", {}).get("decoder_num_heads")),
+        "mlp_ratio": len(tensors[f"{first}mlp_cross.fc1.weight"]) / inner,
+        "layer_scale": 0.1 if f"{first}gamma_1_cross" in tensors else None,
+        "qkv_bias": f"{first}cross_attn.q_bias" in tensors,
     }
     return {**found, "decoder": decoder}
 
 
-def _depth(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    numbers = [int(key.removeprefix(prefix).split(".")[0]) for key in tensors if key.startswith(prefix)]
-    return 1 + max(numbers, default=-1)
-
-
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
-    """The parts that these arguments are of."""
-    return OfficialModel(CaeEncoder(**options), decoder=None if decoder is None else CaeDecoder(**decoder))
-
-
 ADAPTER = StateDictAdapter(
-    "cae",
-    "context autoencoders, pretrained or the encoder alone (Chen et al., 2023; github.com/Atten4Vis/CAE)",
-    kind,
-    arguments,
-    rename,
+    name="cae",
+    about="context autoencoders, pretrained or the encoder alone (Chen et al., 2023; github.com/Atten4Vis/CAE)",
+    kind=CaeEncoder,
+    parts={"decoder": CaeDecoder},
+    arguments=arguments,
+    keys=keys,
+    ignored={"teacher.*": "a moving average of the encoder"},
 )

@@ -5,86 +5,75 @@ The folder that is written is one of a `CrossViewVit`; the decoder lies in its s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import OfficialModel
-from mimgen.checkpoints.release import StateDictAdapter
+from mimgen.checkpoints.adapter import StateDictAdapter
+from mimgen.checkpoints.keys import KeyMap
+from mimgen.checkpoints.sizes import heads_of, numbered
 from mimgen.decoders.cross_attention import CrossViewDecoder
 from mimgen.methods.croco.encoder import CrossViewVit
 from mimgen.methods.mae.adapter import HEADS
 
 # width -> heads of the released decoders: small and base
 DECODER_HEADS = {512: 16, 768: 12}
-_HEAD = 64  # channels of a head elsewhere
 
-_PLACES = (
-    (r"^enc_blocks\.", "encoder.blocks."),
-    (r"^enc_norm\.", "encoder.norm."),
-    (r"^patch_embed\.", "encoder.patch_embed."),
-    (r"^dec_blocks\.", "decoder.blocks."),
-    (r"^dec_norm\.", "decoder.norm."),
-    (r"^decoder_embed\.", "decoder.embed."),
-    (r"^prediction_head\.", "decoder.pred."),
-    (r"^mask_token$", "decoder.mask_token"),
-    (r"\.norm_y\.", ".norm_memory."),
-    (r"\.cross_attn\.proj([qkv])\.", r".cross_attn.\1."),
+KEYS = KeyMap(
+    ("enc_blocks.*", "encoder.blocks.*"),
+    ("enc_norm.*", "encoder.norm.*"),
+    ("patch_embed.*", "encoder.patch_embed.*"),
+    ("dec_blocks.#.norm_y.*", "decoder.blocks.#.norm_memory.*"),
+    ("dec_blocks.#.cross_attn.projq.*", "decoder.blocks.#.cross_attn.q.*"),
+    ("dec_blocks.#.cross_attn.projk.*", "decoder.blocks.#.cross_attn.k.*"),
+    ("dec_blocks.#.cross_attn.projv.*", "decoder.blocks.#.cross_attn.v.*"),
+    ("dec_blocks.*", "decoder.blocks.*"),
+    ("dec_norm.*", "decoder.norm.*"),
+    ("decoder_embed.*", "decoder.embed.*"),
+    ("prediction_head.*", "decoder.pred.*"),
+    ("mask_token", "decoder.mask_token"),
 )
 
 
-def rename(key: str) -> str | None:
-    """Our name of an official tensor; position tables are a formula and left out."""
-    return None if key in ("enc_pos_embed", "dec_pos_embed") else name_of(key)
-
-
-def name_of(key: str) -> str:
-    """Our name of an official tensor that is no position table."""
-    for old, new in _PLACES:
-        key = re.sub(old, new, key)
-    return key
-
-
-def shapes(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Arguments of the encoder and of the decoder, if there is one.
+def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Arguments of the encoder and, under "decoder", those of the decoder.
 
     Args:
         config: the official constructor arguments, maybe empty. Sizes follow from the tensors; heads, the size of
-            the images and the kind of positions are taken from here where they are predicted.
+            the images and the kind of positions are taken from here where it has them.
         tensors: the official weights.
     """
+    config = config.get("croco_kwargs") or config
     width, channels, patch = tensors["patch_embed.proj.weight"].shape[:3]
-    positions = positions_of(config, tensors)
     side = config.get("img_size", 224)
-    size = side if isinstance(side, int) else tuple(side)
-    encoder = {
-        "image_size": size,
+    shared = {
+        "image_size": side if isinstance(side, int) else tuple(side),
         "patch": patch,
+        **positions_of(config, tensors),
+    }
+    encoder = {
+        **shared,
         "width": width,
-        "depth": _depth(tensors, "enc_blocks."),
-        "heads": int(config.get("enc_num_heads") or HEADS.get(width, max(1, width // _HEAD))),
+        "depth": numbered(tensors, "enc_blocks."),
+        "heads": heads_of(width, config.get("enc_num_heads"), HEADS),
         "mlp_ratio": len(tensors["enc_blocks.0.mlp.fc1.weight"]) / width,
         "channels": channels,
-        **positions,
     }
     if "decoder_embed.weight" not in tensors:
-        return encoder, None
+        return encoder
     inner = len(tensors["decoder_embed.weight"])
     decoder = {
-        "image_size": size,
-        "patch": patch,
+        **shared,
         "encoder_width": width,
         "width": inner,
-        "depth": _depth(tensors, "dec_blocks."),
-        "heads": int(config.get("dec_num_heads") or DECODER_HEADS.get(inner, max(1, inner // _HEAD))),
+        "depth": numbered(tensors, "dec_blocks."),
+        "heads": heads_of(inner, config.get("dec_num_heads"), DECODER_HEADS),
         "output": len(tensors["prediction_head.weight"]),
         "mlp_ratio": len(tensors["dec_blocks.0.mlp.fc1.weight"]) / inner,
         "norm_memory": "dec_blocks.0.norm_y.weight" in tensors,
-        **positions,
     }
-    return encoder, decoder
+    return {**encoder, "decoder": decoder}
 
 
 def positions_of(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -96,26 +85,12 @@ def positions_of(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> di
     return {"positions": "rotary", "base": float(kind_of_positions.removeprefix("RoPE") or 100)}
 
 
-def _depth(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    return 1 + max(int(key.removeprefix(prefix).split(".")[0]) for key in tensors if key.startswith(prefix))
-
-
-def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of `kind`: those of the encoder and, under "decoder", those of the decoder."""
-    config = config.get("croco_kwargs") or config
-    encoder, decoder = shapes(config, tensors)
-    return encoder if decoder is None else {**encoder, "decoder": decoder}
-
-
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
-    """The parts that these arguments are of."""
-    return OfficialModel(CrossViewVit(**options), decoder=None if decoder is None else CrossViewDecoder(**decoder))
-
-
 ADAPTER = StateDictAdapter(
-    "croco",
-    "cross-view completion, encoder and decoder (Weinzaepfel et al., 2022; github.com/naver/croco)",
-    kind,
-    arguments,
-    rename,
+    name="croco",
+    about="cross-view completion, encoder and decoder (Weinzaepfel et al., 2022; github.com/naver/croco)",
+    kind=CrossViewVit,
+    parts={"decoder": CrossViewDecoder},
+    arguments=arguments,
+    keys=KEYS,
+    ignored=dict.fromkeys(("enc_pos_embed", "dec_pos_embed"), "a table of sines and cosines, computed from the sizes"),
 )

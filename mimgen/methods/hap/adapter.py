@@ -23,24 +23,16 @@ def grid_of(patches: int) -> tuple[int, int]:
 
 
 def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of `convert.mae.kind` for MAE-like weights of an upright grid.
-
-    Args:
-        config: the official constructor arguments, maybe empty.
-        tensors: the official weights.
-    """
+    """Arguments as of MAE, for weights of an upright grid."""
     found = mae.arguments(config, tensors)
     rows, columns = grid_of(tensors["pos_embed"].shape[1] - 1)
     size = {"image_size": (rows * found["patch"], columns * found["patch"])}
-    found |= size
-    if "decoder" in found:
-        found["decoder"] = {**found["decoder"], **size}
-    return found
+    return found | size | ({"decoder": found["decoder"] | size} if "decoder" in found else {})
 
 
 ADAPTER = dataclasses.replace(
     mae.ADAPTER,
     name="hap",
-    about="MAE of persons, masked part by part (Yuan et al., 2023; github.com/junkunyuan/HAP)",
+    about="MAE of persons, hidden part by part (Yuan et al., 2023; github.com/junkunyuan/HAP)",
     arguments=arguments,
 )

@@ -11,8 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import OfficialModel
-from mimgen.checkpoints.release import StateDictAdapter
+from mimgen.checkpoints.adapter import StateDictAdapter
+from mimgen.checkpoints.keys import KeyMap
+from mimgen.checkpoints.sizes import grid_side, heads_of, numbered
 from mimgen.methods.hiendmae.decoder import HierarchicalDecoder
 from mimgen.methods.hiendmae.encoder import VolumeVit, sincos
 
@@ -22,41 +23,37 @@ DECODER_HEADS = {384: 12, 528: 16}
 TAPS = (9, 6, 3)
 
 
-def rename(key: str) -> str:
-    """Our name, within `OfficialModel`, of an official tensor.
-
-    The release's last projection is of the output, the others of the taps, from shallow to deep.
-    """
-    key = key.removeprefix("module.")
-    if key.startswith("encoder_to_decoder."):
-        number, kind = key.split(".")[1:]
-        return f"decoder.embed.{kind}" if int(number) == len(TAPS) else f"decoder.memories.{2 - int(number)}.{kind}"
-    if key in ("encoder_pos_embed", "decoder_pos_embed"):
-        return key.replace("_pos_embed", ".pos_embed")
-    if key == "mask_token":
-        return "decoder.mask_token"
-    return key.replace("decoder.cross_attention_blocks.", "decoder.cross_blocks.")
+KEYS = KeyMap(
+    ("encoder_pos_embed", "encoder.pos_embed"),
+    ("decoder_pos_embed", "decoder.pos_embed"),
+    ("mask_token", "decoder.mask_token"),
+    # the release's last projection is of the output, the others are of the taps, from shallow to deep
+    ("encoder_to_decoder.3.*", "decoder.embed.*"),
+    ("encoder_to_decoder.2.*", "decoder.memories.0.*"),
+    ("encoder_to_decoder.1.*", "decoder.memories.1.*"),
+    ("encoder_to_decoder.0.*", "decoder.memories.2.*"),
+    ("decoder.cross_attention_blocks.*", "decoder.cross_blocks.*"),
+)
 
 
 def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of `kind`: those of the encoder and, under "decoder", those of the decoder.
+    """Arguments of the encoder and, under "decoder", those of the decoder.
 
     Args:
         config: the official constructor arguments or those of a run, maybe empty; numbers of heads are taken from
             its parts "encoder" and "decoder", where they are there.
         tensors: the official weights.
     """
-    tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     kernel, table = tensors["encoder.patch_embed.proj.weight"], tensors["encoder_pos_embed"]
-    side, width = round(table.shape[1] ** (1 / 3)), len(kernel)
+    side, width = grid_side(table.shape[1], axes=3), len(kernel)
     patch = tuple(kernel.shape[2:])
     inner = {part: config.get(part) or {} for part in ("encoder", "decoder")}
     found = {
         "image_size": tuple(side * part for part in patch),
         "patch": patch,
         "width": width,
-        "depth": _count(tensors, "encoder.blocks."),
-        "heads": int(inner["encoder"].get("num_heads") or HEADS.get(width, max(1, width // 64))),
+        "depth": numbered(tensors, "encoder.blocks."),
+        "heads": heads_of(width, inner["encoder"].get("num_heads"), HEADS),
         "mlp_ratio": len(tensors["encoder.blocks.0.mlp.fc1.weight"]) / width,
         "qkv_bias": "encoder.blocks.0.attn.qkv.bias" in tensors,
         "positions": _kind_of(table, (side,) * 3),
@@ -71,18 +68,13 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
         "output": output,
         "taps": TAPS,
         "width": narrow,
-        "depth": _count(tensors, "decoder.blocks."),
-        "heads": int(inner["decoder"].get("num_heads") or DECODER_HEADS.get(narrow, max(1, narrow // 32))),
+        "depth": numbered(tensors, "decoder.blocks."),
+        "heads": heads_of(narrow, inner["decoder"].get("num_heads"), DECODER_HEADS, head=32),
         "mlp_ratio": len(tensors["decoder.cross_attention_blocks.0.mlp.fc1.weight"]) / narrow,
         "qkv_bias": "decoder.cross_attention_blocks.0.self_attn.qkv.bias" in tensors,
         "positions": _kind_of(tensors["decoder_pos_embed"], (side,) * 3),
     }
     return {**found, "decoder": decoder}
-
-
-def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    numbers = [int(key.removeprefix(prefix).split(".")[0]) for key in tensors if key.startswith(prefix)]
-    return 1 + max(numbers, default=-1)
 
 
 def _kind_of(table: Tensor, cells: tuple[int, ...]) -> str:
@@ -93,15 +85,12 @@ def _kind_of(table: Tensor, cells: tuple[int, ...]) -> str:
     return "fixed" if (table[0].float() - sincos(width, cells)).abs().max() < 1e-2 else "learned"
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
-    """The parts that these arguments are of."""
-    return OfficialModel(VolumeVit(**options), None if decoder is None else HierarchicalDecoder(**decoder))
-
-
 ADAPTER = StateDictAdapter(
-    "hiendmae",
-    "a transformer of medical volumes with its hierarchical decoder (2025; github.com/FengheTan9/Hi-End-MAE)",
-    kind,
-    arguments,
-    rename,
+    name="hiendmae",
+    about="a transformer of medical volumes with its hierarchical decoder (2025; github.com/FengheTan9/Hi-End-MAE)",
+    kind=VolumeVit,
+    parts={"decoder": HierarchicalDecoder},
+    arguments=arguments,
+    keys=KEYS,
+    prefixes=("module.",),
 )

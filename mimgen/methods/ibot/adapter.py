@@ -7,60 +7,60 @@ with both, which stay two here, with equal values.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import OfficialModel
-from mimgen.checkpoints.release import StateDictAdapter
+from mimgen.checkpoints.adapter import StateDictAdapter
+from mimgen.checkpoints.keys import KeyMap, Reshape
+from mimgen.checkpoints.sizes import grid_side, heads_of, numbered
 from mimgen.encoders.vit import VitEncoder
 from mimgen.methods.ibot.head import PrototypeHead
 
 MARGIN = 0.1  # with which the official code resizes position tables
 # width -> attention heads of the released sizes: tiny, small, base, large
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16}
-_HEAD = 64  # channels of a head elsewhere
 
-_PLACES = (
-    (r"^backbone\.", ""),
-    (r"^masked_embed$", "mask_token"),
-    (r"\.gamma_(\d)$", r".ls\1.gamma"),
+# without the prefix: names of a backbone that is saved alone
+_BACKBONE = (
+    ("backbone.masked_embed", "encoder.mask_token"),
+    ("backbone.blocks.#.gamma_#", "encoder.blocks.#.ls#.gamma"),
+    ("backbone.*", "encoder.*"),
 )
+_ALONE = tuple((official.removeprefix("backbone."), ours) for official, ours in _BACKBONE)
+_ONE_LAYER = (("head.mlp.weight", "head.mlp.0.weight"), ("head.mlp.bias", "head.mlp.0.bias"))
 
 
-def rename(key: str) -> str:
-    """Our name of an official tensor, those of a backbone saved alone included."""
-    if key.startswith("head."):
-        # a head of one layer is that layer itself
-        return re.sub(r"^head\.mlp\.(weight|bias)$", r"head.mlp.0.\1", key)
-    for old, new in _PLACES:
-        key = re.sub(old, new, key)
-    return f"encoder.{key}"
+def keys(names: Iterable[str]) -> KeyMap:
+    """The names of a backbone alone, or with a head; a head of one layer is that layer itself."""
+    found = tuple(names)
+    if not any(name.startswith("head.") for name in found):
+        return KeyMap(*_ALONE, also=_BACKBONE)
+    one = () if any(name.startswith("head.mlp.2.") for name in found) else _ONE_LAYER
+    return KeyMap(*one, ("head.*", "head.*"), *_BACKBONE, *_ALONE)
 
 
 def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of `kind`: those of the encoder and, under "head", those of the head.
+    """Arguments of the encoder and, under "head", those of the head.
 
     Args:
-        config: the arguments of the run, maybe empty; only what tensors do not predict is taken from it:
-            `num_heads` and `norm_last_layer`.
+        config: the arguments of the run, maybe empty; only what tensors do not tell is taken from it: `num_heads`
+            and `norm_last_layer`.
         tensors: the official weights.
     """
-    names = {rename(key): value for key, value in tensors.items()}
+    known = keys(tensors)
+    names = {known.ours(key): value for key, value in tensors.items()}
     width, channels, patch = names["encoder.patch_embed.proj.weight"].shape[:3]
-    side = round((names["encoder.pos_embed"].shape[1] - 1) ** 0.5)
-    scale = names.get("encoder.blocks.0.ls1.gamma")
     found = {
-        "image_size": side * patch,
+        "image_size": grid_side(names["encoder.pos_embed"].shape[1] - 1) * patch,
         "patch": patch,
         "width": width,
-        "depth": 1 + max(int(name.split(".")[2]) for name in names if name.startswith("encoder.blocks.")),
-        "heads": int(config.get("num_heads") or HEADS.get(width, max(1, width // _HEAD))),
+        "depth": numbered(names, "encoder.blocks."),
+        "heads": heads_of(width, config.get("num_heads"), HEADS),
         "mlp_ratio": len(names["encoder.blocks.0.mlp.fc1.weight"]) / width,
         "qkv_bias": "encoder.blocks.0.attn.qkv.bias" in names,
-        "layer_scale": None if scale is None else 0.1,
+        "layer_scale": 0.1 if "encoder.blocks.0.ls1.gamma" in names else None,
         "mask_token": "replace" if "encoder.mask_token" in names else None,
         "mask_token_std": 0.0,
         "position_margin": MARGIN,
@@ -83,21 +83,13 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return {**found, "head": head}
 
 
-def reshape(key: str, value: Tensor) -> Tensor:
-    """The mask token as one of a sequence: [1, D] to [1, 1, D]."""
-    return value.unsqueeze(0) if key == "encoder.mask_token" else value
-
-
-def kind(head: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
-    """The parts that these arguments are of."""
-    return OfficialModel(VitEncoder(**options), head=None if head is None else PrototypeHead(**head))
-
-
 ADAPTER = StateDictAdapter(
-    "ibot",
-    "iBOT and AttMask, backbone alone or with its head (Zhou et al., 2022; github.com/bytedance/ibot)",
-    kind,
-    arguments,
-    rename,
-    reshape=reshape,
+    name="ibot",
+    about="iBOT and AttMask, backbone alone or with its head (Zhou et al., 2022; github.com/bytedance/ibot)",
+    kind=VitEncoder,
+    parts={"head": PrototypeHead},
+    arguments=arguments,
+    keys=keys,
+    # ours is one of a sequence, [1, 1, D]; the release's is [1, D]
+    reshapes=(Reshape("encoder.mask_token", lambda token: token[None], lambda token: token[0]),),
 )

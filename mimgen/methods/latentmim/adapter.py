@@ -6,50 +6,34 @@ the encoder is left out.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import OfficialModel
-from mimgen.checkpoints.release import StateDictAdapter
+from mimgen.checkpoints.adapter import StateDictAdapter
+from mimgen.checkpoints.keys import KeyMap, Reshape
+from mimgen.checkpoints.sizes import grid_side, heads_of, numbered
 from mimgen.methods.latentmim.networks import LatentDecoder, LatentVit
-from mimgen.methods.mae.adapter import DECODER_HEADS, heads_of
+from mimgen.methods.mae.adapter import DECODER_HEAD, DECODER_HEADS, HEADS
 
-COPY = "target_encoder."
-
-_PLACES = (
-    (r"^((?:target_)?encoder)\.embed\.proj\.", r"\1.patch_embed.proj."),
-    (r"^((?:target_)?encoder)\.head\.(linear|norm)(\d+)\.", r"\1.projector.\2s.\3."),
-    (r"^decoder\.head\.", "decoder.pred."),
-    (r"\.pos_embed\.pos_embeds$", ".pos_embed"),
-    (r"\.self_attn\.", ".attn."),
-    (r"\.norm2q\.", ".norm2."),
-    (r"\.norm2kv\.", ".norm_memory."),
-    (r"\.cross_attn\.(q|kv)_proj\.", r".cross_attn.\1."),
+KEYS = KeyMap(
+    ("encoder.embed.proj.*", "encoder.patch_embed.proj.*"),
+    ("encoder.head.linear#.*", "encoder.projector.linears.#.*"),
+    ("encoder.head.norm#.*", "encoder.projector.norms.#.*"),
+    ("encoder.pos_embed.pos_embeds", "encoder.pos_embed"),
+    ("decoder.pos_embed.pos_embeds", "decoder.pos_embed"),
+    ("decoder.head.*", "decoder.pred.*"),
+    ("decoder.blocks.#.self_attn.*", "decoder.blocks.#.attn.*"),
+    ("decoder.blocks.#.norm2q.*", "decoder.blocks.#.norm2.*"),
+    ("decoder.blocks.#.norm2kv.*", "decoder.blocks.#.norm_memory.*"),
+    ("decoder.blocks.#.cross_attn.q_proj.*", "decoder.blocks.#.cross_attn.q.*"),
+    ("decoder.blocks.#.cross_attn.kv_proj.*", "decoder.blocks.#.cross_attn.kv.*"),
 )
 
 
-def rename(key: str) -> str | None:
-    """Our name of an official tensor; None for one of the slow copy."""
-    return None if key.startswith(COPY) else name_of(key)
-
-
-def name_of(key: str) -> str:
-    """Our name of an official tensor, those of the slow copy too."""
-    for old, new in _PLACES:
-        key = re.sub(old, new, key)
-    return key
-
-
-def reshape(key: str, value: Tensor) -> Tensor:
-    """Our tensor: position tables have a batch dimension."""
-    return value[None] if key.endswith("pos_embed") and value.ndim == 2 else value
-
-
-def shapes(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Arguments of the encoder and of the decoder, if there is one.
+def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Arguments of the encoder and, under "decoder", those of the decoder.
 
     Args:
         config: the official constructor arguments, maybe empty. Sizes follow from the tensors; numbers of heads and
@@ -58,52 +42,40 @@ def shapes(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[di
     """
     width, numbers = tensors["encoder.embed.proj.weight"].shape
     patch, positions = round((numbers / 3) ** 0.5), len(tensors["encoder.pos_embed.pos_embeds"]) - 1
-    shared = {"image_size": round(positions**0.5) * patch, "patch": patch}
+    shared = {"image_size": grid_side(positions) * patch, "patch": patch}
     layers = [key for key in tensors if key.startswith("encoder.head.linear")]
     encoder = {
         **shared,
         "width": width,
-        "depth": _depth(tensors, "encoder.blocks."),
-        "heads": int(config.get("num_heads") or heads_of(width)),
+        "depth": numbered(tensors, "encoder.blocks."),
+        "heads": heads_of(width, config.get("num_heads"), HEADS),
         "mlp_ratio": len(tensors["encoder.blocks.0.mlp.fc1.weight"]) / width,
         "head_width": len(tensors["encoder.head.linear0.weight"]) if layers else 0,
         "head_depth": len(layers),
     }
     if "decoder.embed.weight" not in tensors:
-        return encoder, None
+        return encoder
     inner = len(tensors["decoder.embed.weight"])
     decoder = {
         **shared,
         "encoder_width": width,
         "width": inner,
-        "depth": _depth(tensors, "decoder.blocks."),
-        "heads": int(config.get("decoder_num_heads") or DECODER_HEADS.get(inner, max(1, inner // 32))),
+        "depth": numbered(tensors, "decoder.blocks."),
+        "heads": heads_of(inner, config.get("decoder_num_heads"), DECODER_HEADS, DECODER_HEAD),
         "mlp_ratio": len(tensors["decoder.blocks.0.mlp.fc1.weight"]) / inner,
         "averaged": bool(config.get("avg_vis_mask_token", True)),
     }
-    return encoder, decoder
-
-
-def _depth(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    return 1 + max(int(key.removeprefix(prefix).split(".")[0]) for key in tensors if key.startswith(prefix))
-
-
-def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of `kind`: those of the encoder and, under "decoder", those of the decoder."""
-    encoder, decoder = shapes(config, tensors)
-    return encoder if decoder is None else {**encoder, "decoder": decoder}
-
-
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
-    """The parts that these arguments are of."""
-    return OfficialModel(LatentVit(**options), decoder=None if decoder is None else LatentDecoder(**decoder))
+    return {**encoder, "decoder": decoder}
 
 
 ADAPTER = StateDictAdapter(
-    "latentmim",
-    "LatentMIM, encoder and decoder (Wei et al., 2024; github.com/yibingwei-1/LatentMIM)",
-    kind,
-    arguments,
-    rename,
-    reshape=reshape,
+    name="latentmim",
+    about="LatentMIM, encoder and decoder (Wei et al., 2024; github.com/yibingwei-1/LatentMIM)",
+    kind=LatentVit,
+    parts={"decoder": LatentDecoder},
+    arguments=arguments,
+    keys=KEYS,
+    # our position tables [1, N, D] have a batch dimension
+    reshapes=(Reshape("*.pos_embed", lambda table: table[None], lambda table: table[0]),),
+    ignored={"target_encoder.*": "a moving average of the encoder"},
 )

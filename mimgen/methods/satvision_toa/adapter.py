@@ -12,21 +12,13 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.official import OfficialModel
-from mimgen.checkpoints.release import StateDictAdapter
+from mimgen.checkpoints.adapter import StateDictAdapter
+from mimgen.checkpoints.keys import KeyMap
 from mimgen.decoders.mae import LinearDecoder
 from mimgen.encoders.swin_v2 import SwinV2Encoder
 
-# computed from the sizes, not learned; we keep them out of checkpoints
-COMPUTED = ("relative_coords_table", "relative_position_index", "attn_mask")
-
-
-def rename(key: str) -> str | None:
-    """Our name of an official tensor; None for what is computed."""
-    key = key.removeprefix("model.")
-    if key.endswith(COMPUTED):
-        return None
-    return key.replace("decoder.0.", "decoder.decoder.").replace(".patch_embed.norm.", ".patch_norm.")
+COMPUTED = ("*relative_coords_table", "*relative_position_index", "*attn_mask")
+KEYS = KeyMap(("decoder.0.*", "decoder.decoder.*"), ("encoder.patch_embed.norm.*", "encoder.patch_norm.*"))
 
 
 def swin_arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -81,31 +73,28 @@ def _image_size(
 
 
 def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of `kind`: those of the encoder and, under "decoder", those of the decoder.
+    """Arguments of the encoder and, under "decoder", those of the decoder.
 
     Args:
         config: the official constructor arguments, maybe empty.
         tensors: the official weights.
     """
-    named = {key.removeprefix("model."): value for key, value in tensors.items()}
-    found = swin_arguments(config.get("encoder", config), named)
-    if "decoder.0.weight" not in named:
+    found = swin_arguments(config.get("encoder", config), tensors)
+    if "decoder.0.weight" not in tensors:
         return found
-    outputs, width = named["decoder.0.weight"].shape[:2]
+    outputs, width = tensors["decoder.0.weight"].shape[:2]
     stride = round((outputs / found["channels"]) ** 0.5)
     decoder = {"encoder_width": width, "stride": stride, "patch": found["embed_patch"], "channels": found["channels"]}
     return {**found, "decoder": decoder}
 
 
-def kind(decoder: Mapping[str, Any] | None = None, **options: Any) -> OfficialModel:
-    """The parts that these arguments are of."""
-    return OfficialModel(SwinV2Encoder(**options), None if decoder is None else LinearDecoder(**decoder))
-
-
 ADAPTER = StateDictAdapter(
-    "satvision",
-    "SatVision-TOA, Swin v2 of MODIS bands (Spradlin et al., 2024; github.com/nasa-nccs-hpda/pytorch-caney)",
-    kind,
-    arguments,
-    rename,
+    name="satvision",
+    about="SatVision-TOA, Swin v2 of MODIS bands (Spradlin et al., 2024; github.com/nasa-nccs-hpda/pytorch-caney)",
+    kind=SwinV2Encoder,
+    parts={"decoder": LinearDecoder},
+    arguments=arguments,
+    keys=KEYS,
+    ignored=dict.fromkeys(COMPUTED, "computed from the sizes, not learned"),
+    prefixes=("model.",),
 )

@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.release import StateDictAdapter
+from mimgen.checkpoints.adapter import StateDictAdapter
+from mimgen.checkpoints.sizes import numbered
 from mimgen.tokenizers.llamagen.model import LlamaGenVQ
 
 
 def _widths(tensors: Mapping[str, Tensor], part: str) -> list[int]:
     """Width of each level in the order of the file."""
-    levels = 1 + max(int(key.split(".")[2]) for key in tensors if key.startswith(f"{part}.conv_blocks."))
+    levels = numbered(tensors, f"{part}.conv_blocks.")
     return [len(tensors[f"{part}.conv_blocks.{level}.res.0.conv1.weight"]) for level in range(levels)]
 
 
@@ -26,14 +27,13 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     """
     channels = len(tensors["encoder.conv_in.weight"])
     encoder, decoder = _widths(tensors, "encoder"), _widths(tensors, "decoder")[::-1]
-    prefix = "encoder.conv_blocks.0.res."
     codes, width = tensors["quantize.embedding.weight"].shape
     used = tensors.get("quantize.codebook_used")
     return {
         "channels": channels,
         "multipliers": tuple(size // channels for size in encoder),
         "decoder_multipliers": tuple(size // channels for size in decoder),
-        "blocks": 1 + max(int(key.split(".")[4]) for key in tensors if key.startswith(prefix)),
+        "blocks": numbered(tensors, "encoder.conv_blocks.0.res."),
         "z_channels": len(tensors["encoder.conv_out.weight"]),
         "codebook_size": codes,
         "code_dim": width,
@@ -45,8 +45,8 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
 
 
 ADAPTER = StateDictAdapter(
-    "llamagen",
-    "LlamaGen image tokenizers VQ-16 and VQ-8 (Sun et al., 2024; github.com/FoundationVision/LlamaGen)",
-    LlamaGenVQ,
-    arguments,
+    name="llamagen",
+    about="LlamaGen image tokenizers VQ-16 and VQ-8 (Sun et al., 2024; github.com/FoundationVision/LlamaGen)",
+    kind=LlamaGenVQ,
+    arguments=arguments,
 )

@@ -7,17 +7,17 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.release import StateDictAdapter
+from mimgen.checkpoints.adapter import StateDictAdapter
+from mimgen.checkpoints.sizes import numbered
 from mimgen.tokenizers.magvit2.model import OpenMagvit2
 
-# what a training checkpoint holds besides the tokenizer: losses with their networks, constant tables of the
-# quantiser, and the frozen network that features are aligned to
-TRAINING = ("loss", "quantize", "model_ema", "discriminator", "perceptual_loss", "teacher", "teacher_model", "dino")
-
-
-def rename(key: str) -> str | None:
-    """Our keys are the official ones; everything that only training needs is left out."""
-    return None if key.split(".")[0] in TRAINING else key
+# what a training checkpoint holds besides the tokenizer -> why it is left out
+TRAINING = {
+    "quantize.*": "constant tables of the quantiser",
+    **dict.fromkeys(("loss.*", "discriminator.*", "perceptual_loss.*"), "losses with their networks"),
+    "model_ema.*": "counters of the moving average",
+    **dict.fromkeys(("teacher.*", "teacher_model.*", "dino.*"), "the frozen network that features are aligned to"),
+}
 
 
 def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -33,11 +33,6 @@ def ddconfig(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return next((inner for inner in found if inner), {})
 
 
-def count(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbered modules lie right below `prefix`."""
-    return len({key.removeprefix(prefix).split(".")[0] for key in tensors if key.startswith(prefix)})
-
-
 def encoder_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Channels, multipliers and blocks of a convolutional encoder, from its tensors."""
     channels, levels = len(tensors["conv_in.weight"]), 1
@@ -48,13 +43,13 @@ def encoder_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {
         "channels": channels,
         "multipliers": tuple(width // channels for width in widths),
-        "blocks": tuple(count(tensors, f"down.{i}.block.") for i in range(levels)),
+        "blocks": tuple(numbered(tensors, f"down.{i}.block.") for i in range(levels)),
     }
 
 
 def decoder_sizes(tensors: Mapping[str, Tensor], channels: int | None = None) -> dict[str, Any]:
     """Channels, multipliers and blocks of a decoder, from its tensors; `channels` where they are known."""
-    levels = count(tensors, "adaptive.")
+    levels = numbered(tensors, "adaptive.")
     widths = [len(tensors["norm_out.weight"])]
     widths += [tensors[f"up.{i}.upsample.conv1.weight"].shape[1] for i in range(1, levels)]
     # without another word the finest level is one unit wide
@@ -62,7 +57,7 @@ def decoder_sizes(tensors: Mapping[str, Tensor], channels: int | None = None) ->
     return {
         "channels": channels,
         "multipliers": tuple(width // channels for width in widths),
-        "blocks": tuple(count(tensors, f"up.{i}.block.") for i in range(levels)),
+        "blocks": tuple(numbered(tensors, f"up.{i}.block.") for i in range(levels)),
     }
 
 
@@ -77,5 +72,5 @@ ADAPTER = StateDictAdapter(
     about="Open-MAGVIT2 image tokenizers with 2^18 codes (TencentARC/Open-MAGVIT2, SEED-Voken)",
     kind=OpenMagvit2,
     arguments=arguments,
-    rename=rename,
+    ignored=TRAINING,
 )

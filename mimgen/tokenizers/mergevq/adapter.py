@@ -12,8 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.release import StateDictAdapter
-from mimgen.tokenizers.magvit2.adapter import count, ddconfig, decoder_sizes, encoder_sizes, rename, section
+from mimgen.checkpoints.adapter import StateDictAdapter
+from mimgen.checkpoints.sizes import numbered
+from mimgen.tokenizers.magvit2.adapter import TRAINING, ddconfig, decoder_sizes, encoder_sizes, section
 from mimgen.tokenizers.mergevq import MergeVQ
 from mimgen.tokenizers.mergevq.encoder import count_heads
 
@@ -45,9 +46,9 @@ def encoder_arguments(options: Mapping[str, Any], tensors: Mapping[str, Tensor])
     return {
         **sizes,
         "latent": len(tensors["conv_out.weight"]),
-        "layers": count(tensors, "attn.blocks."),
+        "layers": numbered(tensors, "attn.blocks."),
         "heads": _heads(options, width),
-        "rep_layers": count(tensors, "rep_attn.blocks."),
+        "rep_layers": numbered(tensors, "rep_attn.blocks."),
         **(head or {"head": None}),
         "image_channels": tensors.get("conv_in.0.weight", tensors.get("conv_in.weight")).shape[1],  # type: ignore[union-attr]
     }
@@ -59,7 +60,7 @@ def decoder_arguments(options: Mapping[str, Any], tensors: Mapping[str, Tensor])
     return {
         **decoder_sizes(tensors, options.get("ch")),
         "latent": latent,
-        "layers": count(tensors, "attn.blocks."),
+        "layers": numbered(tensors, "attn.blocks."),
         "heads": _heads(options, width),
         "image_channels": len(tensors["conv_out.weight"]),
     }
@@ -117,5 +118,5 @@ ADAPTER = StateDictAdapter(
     about="MergeVQ image tokenizers G, G+R and R with 2^18 codes (ApexGen-X/MergeVQ)",
     kind=MergeVQ,
     arguments=arguments,
-    rename=rename,
+    ignored=TRAINING,
 )

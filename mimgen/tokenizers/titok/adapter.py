@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.release import StateDictAdapter
+from mimgen.checkpoints.adapter import StateDictAdapter
+from mimgen.checkpoints.sizes import grid_side, heads_of, numbered
 from mimgen.tokenizers.titok import TiTok, TiTokLegacy, TiTokProxy
 
 HEADS = {"small": 8, "base": 12, "large": 16}
@@ -16,8 +17,8 @@ HEADS = {"small": 8, "base": 12, "large": 16}
 def _trunk(tensors: Mapping[str, Tensor], part: str, heads: int | None) -> tuple[int, int, int]:
     """Width, depth and heads of the encoder or the decoder; heads of 64 channels where nobody says."""
     width = tensors[f"{part}.class_embedding"].shape[1]
-    depth = 1 + max(int(key.split(".")[2]) for key in tensors if key.startswith(f"{part}.transformer."))
-    return width, depth, heads or max(1, width // 64)
+    depth = numbered(tensors, f"{part}.transformer.")
+    return width, depth, heads_of(width, heads)
 
 
 def arguments(
@@ -32,8 +33,8 @@ def arguments(
     """
     model: Mapping[str, Any] = config.get("model", config).get("vq_model", {})
     patch = tensors["encoder.patch_embed.weight"].shape[-1]
-    side = round((len(tensors["encoder.positional_embedding"]) - 1) ** 0.5)
-    decoder_side = round((len(tensors["decoder.positional_embedding"]) - 1) ** 0.5)
+    side = grid_side(len(tensors["encoder.positional_embedding"]) - 1)
+    decoder_side = grid_side(len(tensors["decoder.positional_embedding"]) - 1)
     tokens, latent = len(tensors["latent_tokens"]), tensors["decoder.decoder_embed.weight"].shape[1]
     proxy = "decoder.ffn.2.weight" in tensors
     options: dict[str, Any] = {
@@ -60,9 +61,9 @@ def arguments(
 
 def _pixel_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Sizes of the VQGAN decoder of a release that holds one."""
-    levels = 1 + max(int(key.split(".")[2]) for key in tensors if key.startswith("pixel_decoder.up."))
+    levels = numbered(tensors, "pixel_decoder.up.")
     widths = [len(tensors[f"pixel_decoder.up.{level}.block.0.conv1.weight"]) for level in range(levels)]
-    blocks = 1 + max(int(key.split(".")[2]) for key in tensors if key.startswith("pixel_decoder.mid."))
+    blocks = numbered(tensors, "pixel_decoder.mid.")
     return {
         "pixel_width": tensors["pixel_decoder.conv_in.weight"].shape[1],
         "pixel_channels": widths[0],
@@ -71,16 +72,10 @@ def _pixel_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def kind(**options: Any) -> TiTok | TiTokProxy:
-    """The part that these arguments are of: pixels, codes, or codes with the decoder that paints them."""
-    if "pixel_width" in options:
-        return TiTokLegacy(**options)
-    return TiTokProxy(**options) if "classes" in options else TiTok(**options)
-
-
 ADAPTER = StateDictAdapter(
-    "titok",
-    "TiTok image tokenizers (Yu et al., 2024; github.com/bytedance/1d-tokenizer)",
-    kind,
-    arguments,
+    name="titok",
+    about="TiTok image tokenizers (Yu et al., 2024; github.com/bytedance/1d-tokenizer)",
+    # codes with the decoder that paints them, codes alone, or pixels
+    kind={"pixel_decoder.conv_in.weight": TiTokLegacy, "decoder.ffn.2.weight": TiTokProxy, "": TiTok},
+    arguments=arguments,
 )

@@ -7,12 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from mimgen.checkpoints.release import StateDictAdapter
+from mimgen.checkpoints.adapter import StateDictAdapter
+from mimgen.checkpoints.sizes import grid_side, heads_of, numbered
 from mimgen.tokenizers.vqkd.model import VqKd
-
-# what only training used: the teacher, the rescaling of its images, losses
-LEFT_OUT = ("loss", "teacher", "scaling")
-HEAD = 64  # channels of an attention head in every released model
 
 
 def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -24,7 +21,7 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
         tensors: the official weights.
     """
     official = config if "n_embed" in config else {}
-    side = round((tensors["encoder.pos_embed"].shape[1] - 1) ** 0.5)
+    side = grid_side(tensors["encoder.pos_embed"].shape[1] - 1)
     patch = tensors["encoder.patch_embed.proj.weight"].shape[-1]
     codes, dim = tensors["quantize.embedding.weight"].shape
     return {
@@ -40,29 +37,27 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     }
 
 
-def rename(key: str) -> str | None:
-    """Our key is the official one; what only training used is left out."""
-    return None if key.startswith(LEFT_OUT) else key
-
-
 def _trunk(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor], part: str, prefix: str
 ) -> dict[str, Any]:
     """The arguments of one of the two transformers."""
     width = tensors[f"{part}.cls_token"].shape[-1]
-    blocks = {int(key.split(".")[2]) for key in tensors if key.startswith(f"{part}.blocks.")}
     return {
         f"{prefix}width": width,
-        f"{prefix}depth": max(blocks) + 1,
-        f"{prefix}heads": int(config.get("num_heads", max(1, width // HEAD))),
+        f"{prefix}depth": numbered(tensors, f"{part}.blocks."),
+        f"{prefix}heads": heads_of(width, config.get("num_heads")),
         f"{prefix}mlp_ratio": len(tensors[f"{part}.blocks.0.mlp.fc1.weight"]) / width,
     }
 
 
 ADAPTER = StateDictAdapter(
-    "beitv2_tokenizer",
-    "the VQ-KD tokenizer of BEiT v2 (github.com/microsoft/unilm, beit2)",
-    VqKd,
-    arguments,
-    rename,
+    name="beitv2_tokenizer",
+    about="the VQ-KD tokenizer of BEiT v2 (github.com/microsoft/unilm, beit2)",
+    kind=VqKd,
+    arguments=arguments,
+    ignored={
+        "teacher*": "what only training used: the teacher",
+        "scaling*": "what only training used: the rescaling of the teacher's images",
+        "loss*": "what only training used",
+    },
 )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mimgen.checkpoints.release import convert
+from mimgen.checkpoints.convert import convert
 from mimgen.errors import UserError
 from mimgen.generators.titok_maskgit.adapter import ADAPTER
 from mimgen.generators.titok_maskgit.model import TiTokMaskGit

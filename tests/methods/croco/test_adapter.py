@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from mimgen.checkpoints.release import convert
+from mimgen.checkpoints.convert import convert
 from mimgen.decoders.cross_attention import CrossViewDecoder
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
-from mimgen.methods.croco.adapter import ADAPTER, rename
+from mimgen.methods.croco.adapter import ADAPTER
 from mimgen.methods.croco.encoder import CrossViewVit
 from mimgen.types import SampleRNG
 
@@ -61,7 +61,7 @@ def test_an_encoder_alone_and_the_config(tmp_path):
     assert reported["heads"] == 4 and reported["base"] == 50.0 and "decoder" not in reported
     within = ADAPTER.arguments({"croco_kwargs": {"enc_num_heads": 2}}, official(encoder))
     assert within["heads"] == 2
-    assert rename("enc_pos_embed") is None
+    assert ADAPTER.our_key("enc_pos_embed") is None
     torch.save({"model": {"weight": torch.zeros(2)}}, tmp_path / "y.pth")
     with pytest.raises(UserError, match="is not croco"):
         convert(ADAPTER, tmp_path / "y.pth", tmp_path / "other")

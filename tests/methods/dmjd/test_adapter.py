@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mimgen.checkpoints.release import convert
+from mimgen.checkpoints.convert import convert
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.errors import UserError
 from mimgen.masking.random import Random

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from mimgen.checkpoints.convert import convert
 from mimgen.checkpoints.official import OfficialModel
-from mimgen.checkpoints.release import convert
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.hiendmae.adapter import ADAPTER

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from mimgen.checkpoints.release import convert
+from mimgen.checkpoints.convert import convert
 from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
-from mimgen.methods.ibot.adapter import ADAPTER, rename
+from mimgen.methods.ibot.adapter import ADAPTER
 from mimgen.methods.ibot.head import PrototypeHead
 
 TOKEN = {"mask_token": "replace", "mask_token_std": 0.0}  # masked patches as iBOT shows them
@@ -51,7 +51,7 @@ def test_a_backbone_alone(tmp_path, options):
 def test_with_head_under_the_names_of_the_multi_crop_wrapper(tmp_path):
     encoder, head = parts()
     tensors = official(encoder, head, "backbone.")
-    assert all(rename(key).startswith(("encoder.", "head.")) for key in tensors)
+    assert all(ADAPTER.our_key(key).startswith(("encoder.", "head.")) for key in tensors)
     target = convert(ADAPTER, saved(tmp_path / "w.pth", tensors), tmp_path / "made")
     features = torch.randn(3, 64)
     again = PrototypeHead.from_pretrained(target / "head")

@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
+from mimgen.checkpoints.convert import convert
 from mimgen.checkpoints.official import OfficialModel
-from mimgen.checkpoints.release import convert
 from mimgen.decoders.pyramid import FeatureHeads, PyramidDecoder
 from mimgen.encoders.hivit import HiVitEncoder
 from mimgen.errors import UserError

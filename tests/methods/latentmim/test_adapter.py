@@ -2,7 +2,7 @@
 
 import torch
 
-from mimgen.checkpoints.release import convert
+from mimgen.checkpoints.convert import convert
 from mimgen.masking.random import Random
 from mimgen.methods.latentmim.adapter import ADAPTER
 from mimgen.methods.latentmim.networks import LatentDecoder, LatentVit

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from mimgen.checkpoints.convert import convert
 from mimgen.checkpoints.official import OfficialModel
-from mimgen.checkpoints.release import convert
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import VitEncoder, mae_vit
 from mimgen.errors import UserError
@@ -56,7 +56,7 @@ def test_heads_follow_from_the_width_or_the_config():
     assert ADAPTER.arguments({}, tensors)["heads"] == 1
     reported = ADAPTER.arguments({"num_heads": 4, "decoder_num_heads": 2}, tensors)
     assert reported["heads"] == 4 and reported["decoder"]["heads"] == 2
-    assert isinstance(ADAPTER.kind(**reported), OfficialModel)
+    assert isinstance(ADAPTER.make(reported, tensors), OfficialModel)
 
 
 def test_what_is_missing_is_listed(tmp_path):

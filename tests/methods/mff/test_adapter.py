@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mimgen.checkpoints.release import convert
+from mimgen.checkpoints.convert import convert
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
-from mimgen.methods.mff.adapter import ADAPTER, rename
+from mimgen.methods.mff.adapter import ADAPTER
 from mimgen.methods.mff.fusion import LayerFusion
 from mimgen.types import SampleRNG
 from tests.parity.cases import load_case
@@ -31,11 +31,11 @@ def saved(path, tensors):
 
 
 def test_names():
-    assert rename("backbone.layers.3.ffn.layers.0.0.weight") == "encoder.blocks.3.mlp.fc1.weight"
-    assert rename("backbone.ln1.bias") == "encoder.norm.bias"
-    assert rename("neck.decoder_blocks.0.ln2.bias") == "decoder.blocks.0.norm2.bias"
-    assert rename("neck.ln1.weight") == "decoder.norm.weight"
-    assert rename("backbone.proj_weights") == "fusion.weights"
+    assert ADAPTER.our_key("backbone.layers.3.ffn.layers.0.0.weight") == "encoder.blocks.3.mlp.fc1.weight"
+    assert ADAPTER.our_key("backbone.ln1.bias") == "encoder.norm.bias"
+    assert ADAPTER.our_key("neck.decoder_blocks.0.ln2.bias") == "decoder.blocks.0.norm2.bias"
+    assert ADAPTER.our_key("neck.ln1.weight") == "decoder.norm.weight"
+    assert ADAPTER.our_key("backbone.proj_weights") == "fusion.weights"
 
 
 def test_a_pretrained_network_comes_over_whole(case, tmp_path):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mimgen.decoders.mae import LinearDecoder
 from mimgen.encoders.resnet import ResNetEncoder, TokenKind
 from mimgen.errors import UserError
-from mimgen.methods.a2mim.adapter import NECK, rename
+from mimgen.methods.a2mim.adapter import ADAPTER, NECK
 from mimgen.methods.a2mim.objective import A2MIM
 from mimgen.methods.a2mim.target import Criterion, Fill, FrequencyDistance
 from mimgen.pretrained import load_strictly
@@ -131,7 +131,7 @@ def replay_a2mim(case: Case) -> dict[str, Tensor]:
     reconstructed = decoder.images(tokens)
     loss = _total(objective.compute_losses(case.inputs["img_mim"], reconstructed, mask), head, channels)
     official = [name.removeprefix("grad/") for name in case.outputs if name.startswith("grad/")]
-    ours = {name: str(rename(name)) for name in official}
+    ours = {name: str(ADAPTER.our_key(name)) for name in official}
     found = gradients(loss, objective, list(ours.values()))
     buffers = dict(objective.named_buffers())
     outputs = {
@@ -143,13 +143,13 @@ def replay_a2mim(case: Case) -> dict[str, Tensor]:
     }
     for name in case.outputs:
         if name.startswith("buffer_after/"):
-            outputs[name] = buffers[str(rename(name.removeprefix("buffer_after/")))]
+            outputs[name] = buffers[str(ADAPTER.our_key(name.removeprefix("buffer_after/")))]
     return outputs
 
 
 def _named(weights: Mapping[str, Tensor], objective: A2MIM) -> dict[str, Tensor]:
     """The recorded weights by our names; counters are recorded as [1], and tokens that are computed may be absent."""
-    named = {str(rename(key)): value for key, value in weights.items()}
+    named = {str(ADAPTER.our_key(key)): value for key, value in weights.items()}
     own = objective.state_dict()
     kept = {"encoder.mask_token": own["encoder.mask_token"], **named}
     return {

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.methods.cae.adapter import rename
+from mimgen.methods.cae.adapter import ADAPTER
 from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
 from mimgen.methods.cae.objective import CAE
 from mimgen.methods.moving_average import Momentum
@@ -93,7 +93,7 @@ def _position(key: str) -> str:
     """Our name, within the objective, of an official tensor."""
     if key.startswith("teacher."):
         return key.replace("teacher.", "teacher.module.", 1)
-    return str(rename(key))
+    return str(ADAPTER.our_key(key))
 
 
 def replay_cae(case: Case) -> dict[str, Tensor]:

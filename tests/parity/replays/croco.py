@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mimgen.checkpoints.official import OfficialModel
 from mimgen.decoders.cross_attention import CrossViewDecoder
-from mimgen.methods.croco.adapter import name_of, rename, shapes
+from mimgen.methods.croco.adapter import ADAPTER, arguments
 from mimgen.methods.croco.encoder import CrossViewVit
 from mimgen.methods.croco.objective import CroCo
 from mimgen.targets import PixelTarget
@@ -32,13 +32,13 @@ def recorded_mask(noise: Tensor, ratio: float) -> Mask:
 def replay_croco(case: Case) -> dict[str, Tensor]:
     """Encodings of both views, prediction, mask, loss and gradients."""
     config, (first, second) = case.config, (case.inputs[name] for name in ("img1", "img2"))
-    encoder_arguments, decoder_arguments = shapes({**DEFAULTS, **config}, case.weights)
-    assert decoder_arguments is not None, "a case of pretraining has a decoder"
+    encoder_arguments = arguments({**DEFAULTS, **config}, case.weights)
+    decoder_arguments = encoder_arguments.pop("decoder")
     eps = eps_of(config.get("norm_layer", ""))
     encoder = CrossViewVit(**{**encoder_arguments, **plain()}, eps=eps)
     decoder = CrossViewDecoder(**decoder_arguments, eps=eps)
     model = OfficialModel(encoder, decoder=decoder)
-    load_official(model, case.weights, rename)
+    load_official(model, case.weights, ADAPTER.our_key)
     normalise, masked = (json.loads(case.metadata.get(name, "true")) for name in ("norm_pix_loss", "masked"))
     target = PixelTarget(encoder.patch, normalise=bool(normalise), last=True)
     mask = recorded_mask(case.inputs["noise"], float(config.get("mask_ratio", 0.9)))
@@ -50,7 +50,7 @@ def replay_croco(case: Case) -> dict[str, Tensor]:
         "mask": mask.masked.to(torch.uint8),
         "pred": objective.predict(first, second, mask),
         "loss": loss,
-        **official_gradients(loss, model, case, name_of),
+        **official_gradients(loss, model, case, ADAPTER.our_key),
     }
 
 

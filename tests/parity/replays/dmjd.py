@@ -8,7 +8,7 @@ from torch import Tensor
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.masking.disjoint import second_view
 from mimgen.masking.random import in_units
-from mimgen.methods.dmjd.adapter import arguments, rename
+from mimgen.methods.dmjd.adapter import ADAPTER, arguments
 from mimgen.methods.dmjd.branch import VisibleBranch
 from mimgen.methods.dmjd.encoder import ConvVitEncoder
 from mimgen.methods.dmjd.objective import DMJD, Distance
@@ -46,7 +46,7 @@ def _objective(case: Case) -> DMJD:
         distance=DISTANCES[config.get("mim_loss_type", "l2")],
         visible_distance=DISTANCES[config.get("vis_loss_type", "smooth_l1")],
     )
-    load_official(objective, case.weights, rename)
+    load_official(objective, case.weights, ADAPTER.our_key)
     return objective.train()
 
 
@@ -104,7 +104,7 @@ def replay_dmjd(case: Case) -> dict[str, Tensor]:
         "pred_masked_branch": objective.decoder(tokens, mask),
         "pred_visible_branch": predicted.gather(1, back.expand_as(predicted)),
         "loss": loss,
-        **official_gradients(loss, objective, case, rename),
+        **official_gradients(loss, objective, case, ADAPTER.our_key),
     }
 
 

@@ -18,7 +18,7 @@ from mimgen.checkpoints.official import OfficialModel
 from mimgen.encoders.vit import VitEncoder
 from mimgen.methods.hap.masking import by_priority, part_patches, visible_count
 from mimgen.methods.hap.objective import HAP
-from mimgen.methods.mae.adapter import rename
+from mimgen.methods.mae.adapter import ADAPTER
 from mimgen.targets import PixelTarget
 from tests.parity.cases import Case, Replay
 from tests.parity.helpers import in_order, load_official, mae_decoder, official_gradients, vit_arguments
@@ -122,7 +122,7 @@ def network(case: Case) -> tuple[HAP, OfficialModel]:
     encoder = VitEncoder(**given)
     decoder = mae_decoder(config, given, output=channels * given["patch"] ** 2)
     model = OfficialModel(encoder, decoder)
-    load_official(model, case.weights, rename)
+    load_official(model, case.weights, ADAPTER.our_key)
     target = PixelTarget(
         given["patch"], normalise=bool(config.get("norm_pix_loss", False)), last=True, **plain
     )
@@ -156,7 +156,7 @@ def replay_hap(case: Case) -> dict[str, Tensor]:
         "loss_reconstruct": losses.terms["reconstruction"],
         "loss_align": losses.terms.get("alignment", torch.zeros(())),
         "pred_view1": decoder(tokens[0], masks[0]),
-        **official_gradients(losses.total, model, case, rename),
+        **official_gradients(losses.total, model, case, ADAPTER.our_key),
     }
     for view, (mask, seen, priority) in enumerate(zip(masks, tokens, priorities, strict=True), start=1):
         order = priority.argsort(dim=1, stable=True)

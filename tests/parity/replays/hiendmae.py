@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mimgen.masking.random import largest
-from mimgen.methods.hiendmae.adapter import arguments, kind, rename
+from mimgen.methods.hiendmae.adapter import ADAPTER, arguments
 from mimgen.methods.hiendmae.cells import cut
 from mimgen.methods.hiendmae.decoder import HierarchicalDecoder
 from mimgen.methods.hiendmae.encoder import VolumeTokens, VolumeVit
@@ -21,8 +21,8 @@ from tests.parity.helpers import load_official, official_gradients
 def replay_hiendmae(case: Case) -> dict[str, Tensor]:
     """Hidden states, decoder output, reconstruction, loss and gradients of one step."""
     volumes, noise = case.inputs["volume"], case.inputs["noise"]
-    model = kind(**arguments(case.config, case.weights))
-    load_official(model, case.weights, rename)
+    model = ADAPTER.make(arguments(case.config, case.weights), case.weights)
+    load_official(model, case.weights, ADAPTER.our_key)
     encoder, decoder = model.encoder, model.decoder
     assert isinstance(encoder, VolumeVit) and isinstance(decoder, HierarchicalDecoder), "a case has both"
     kept = int(noise.shape[1] * (1 - case.config["args"].get("mask_ratio", 0.75)))
@@ -40,7 +40,7 @@ def replay_hiendmae(case: Case) -> dict[str, Tensor]:
         "decoder_output": torch.cat([predicted[:, :1], _ordered(predicted[:, 1:], order)], dim=1),
         "reconstruction": target.raw(predicted[:, 1:], volumes, unbiased=True),
         "loss": loss,
-        **official_gradients(loss, model, case, rename),
+        **official_gradients(loss, model, case, ADAPTER.our_key),
     }
 
 

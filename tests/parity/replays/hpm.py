@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mimgen.encoders.vit import VitEncoder
-from mimgen.methods.hpm.adapter import rename
+from mimgen.methods.hpm.adapter import ADAPTER
 from mimgen.methods.hpm.masking import hardest
 from mimgen.methods.hpm.networks import LossPredictor
 from mimgen.methods.hpm.objective import HPM
@@ -24,7 +24,7 @@ def _objective(case: Case) -> HPM:
     target = PixelTarget(arguments["patch"], normalise=bool(config.get("norm_pix_loss", False)), last=True)
     relative = case.metadata.get("relative", "true").lower() == "true"
     objective = HPM(encoder, decoder, target, relative=relative).train()
-    load_official(objective.student, case.weights, rename)
+    load_official(objective.student, case.weights, ADAPTER.our_key)
     return objective
 
 
@@ -62,7 +62,7 @@ def replay_hpm(case: Case) -> dict[str, Tensor]:
         "loss_rec": losses.terms["reconstruction"],
         "loss_learn": losses.terms["predictor"],
         "loss": losses.total,
-        **official_gradients(losses.total, objective.student, case, rename),
+        **official_gradients(losses.total, objective.student, case, ADAPTER.our_key),
     }
 
 

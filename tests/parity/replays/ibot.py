@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mimgen.data.transforms.views import MultiCrop, Views
 from mimgen.encoders.vit import VitEncoder
-from mimgen.methods.ibot.adapter import MARGIN, rename, reshape
+from mimgen.methods.ibot.adapter import ADAPTER, MARGIN
 from mimgen.methods.ibot.head import PrototypeHead
 from mimgen.methods.ibot.objective import IBOT, IBOTNetwork
 from mimgen.methods.ibot.prototypes import Temperature
@@ -30,8 +30,8 @@ def network(config: Mapping[str, Any], official: Mapping[str, Tensor], shared: b
         official: its tensors, under the names of a multi-crop wrapper.
         shared: one set of prototypes for class and patch tokens. It is recorded twice then.
     """
-    kept = {rename(key): value for key, value in official.items() if not (shared and key.startswith(SHARED))}
-    tensors = {name: reshape(name, value) for name, value in kept.items()}
+    kept = {key: value for key, value in official.items() if not (shared and key.startswith(SHARED))}
+    tensors = ADAPTER.from_official(kept)
     vit = config.get("vit", {})
     side = vit.get("img_size", 224)
     scale, channels = official.get("backbone.blocks.0.gamma_1"), official["backbone.patch_embed.proj.weight"].shape[1]
@@ -141,7 +141,7 @@ def _gradients(case: Case, loss: Tensor, made: IBOT) -> dict[str, Tensor]:
         if key.startswith("grad/student."):
             name = key.removeprefix("grad/student.")
             name = name.replace(SHARED, "head.last_layer.") if shared else name
-            ours[key] = rename(name)
+            ours[key] = str(ADAPTER.our_key(name))
     found = gradients(loss, made.student, list(dict.fromkeys(ours.values())))
     # the official mask token is [1, D], ours [1, 1, D]
     return {key: found[f"grad/{name}"].view_as(case.outputs[key]) for key, name in ours.items()}

@@ -81,7 +81,7 @@ def _pixels(case: Case) -> dict[str, Tensor]:
         output=len(case.weights["decoder_pred.weight"]),
     )
     model = OfficialModel(encoder, decoder)
-    _load(model, case, itpn.rename)
+    _load(model, case, itpn.ADAPTER.our_key)
     kept = int(noise.shape[1] * (1 - config.get("mask_ratio", 0.75)))
     mask = Mask(largest(noise, noise.shape[1] - kept))
     target = PixelTarget(encoder.patch, mean=encoder.config["mean"], std=encoder.config["std"], last=True)
@@ -91,7 +91,7 @@ def _pixels(case: Case) -> dict[str, Tensor]:
         **_levels(tokens, mask, noise.argsort(dim=1, stable=True)[:, :kept]),
         "pred": decoder(tokens, mask),
         "mask": mask.masked.float(),
-        **_loss(objective(Batch(images), mask).total, model, case, itpn.rename),
+        **_loss(objective(Batch(images), mask).total, model, case, itpn.ADAPTER.our_key),
     }
 
 
@@ -122,7 +122,7 @@ def _features(case: Case) -> dict[str, Tensor]:
         block_eps=config.get("auxiliary_block_norm_eps", 1e-5),
     )
     model = OfficialModel(encoder, heads)
-    _load(model, case, itpn_clip.rename)
+    _load(model, case, itpn_clip.ADAPTER.our_key)
     target = StandardisedFeatures(_FixedTeacher(heads.dim, encoder.patch))
     objective = ITPNDistillation(encoder, heads, target).train()
     tokens = encoder.pyramid(images, Mask(masked), layers=(objective.layer,))
@@ -134,7 +134,7 @@ def _features(case: Case) -> dict[str, Tensor]:
         "auxiliary_prediction": predicted.auxiliary,
         "loss_main": losses.terms["features"],
         "loss_auxiliary": losses.terms["auxiliary"],
-        **_loss(losses.total, model, case, itpn_clip.rename),
+        **_loss(losses.total, model, case, itpn_clip.ADAPTER.our_key),
     }
 
 
@@ -160,7 +160,7 @@ def _loss(loss: Tensor, model: nn.Module, case: Case, rename: Rename) -> dict[st
 def _backbone(case: Case) -> dict[str, Tensor]:
     """Features and logits of the backbone that is fine-tuned."""
     encoder = _encoder(case).eval()
-    _load(OfficialModel(encoder), case, itpn.rename)
+    _load(OfficialModel(encoder), case, itpn.ADAPTER.our_key)
     images = case.inputs["images"]
     outputs = {"features": encoder(images).patches}
     return outputs if encoder.head is None else {**outputs, "logits": encoder.classify(images)}

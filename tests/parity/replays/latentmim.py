@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mimgen.checkpoints.official import OfficialModel
 from mimgen.errors import UserError
-from mimgen.methods.latentmim.adapter import COPY, name_of, reshape, shapes
+from mimgen.methods.latentmim.adapter import ADAPTER, arguments
 from mimgen.methods.latentmim.gaps import without_gaps
 from mimgen.methods.latentmim.networks import LatentDecoder, LatentVit
 from mimgen.methods.latentmim.objective import LatentMIM
@@ -22,6 +22,7 @@ from mimgen.types import Mask
 from tests.parity.cases import Case, Replay
 from tests.parity.helpers import eps_of, in_order, official_gradients, plain
 
+COPY = "target_encoder."
 LOSSES = {"infonce_patches": "contrast", "norm_l2": "squared"}
 # of the official constructor, where the tensors do not predict
 DEFAULTS = {"num_heads": 12, "decoder_num_heads": 16, "tau": 0.2, "num_vis": 20, "mask_target": True}
@@ -32,8 +33,8 @@ def _objective(case: Case, config: Mapping[str, Any], momentum: float) -> tuple[
     if config.get("loss", "infonce_patches") not in LOSSES:
         raise UserError(f"loss {config['loss']!r} is unknown: we have {', '.join(LOSSES)}")
     eps = eps_of(config.get("norm_layer", ""))
-    encoder_arguments, decoder_arguments = shapes(config, case.weights)
-    assert decoder_arguments is not None, "a case of pretraining has a decoder"
+    encoder_arguments = arguments(config, case.weights)
+    decoder_arguments = encoder_arguments.pop("decoder")
     encoder = LatentVit(**{**encoder_arguments, **plain()}, eps=eps)
     decoder = LatentDecoder(**decoder_arguments, eps=eps)
     model = OfficialModel(encoder, decoder=decoder)
@@ -48,10 +49,9 @@ def _objective(case: Case, config: Mapping[str, Any], momentum: float) -> tuple[
         similarity_weight=config.get("avg_sim_coeff", 0.0),
         full_view=not config["mask_target"],
     )
-    named = {name_of(key): value for key, value in case.weights.items()}
-    named = {key: reshape(key, value) for key, value in named.items()}
-    load_strictly(model, {key: value for key, value in named.items() if not key.startswith(COPY)}, "the case")
-    copied = {key.removeprefix(COPY): value for key, value in named.items() if key.startswith(COPY)}
+    load_strictly(model, ADAPTER.from_official(case.weights), "the case")
+    copies = {key.replace(COPY, "encoder."): value for key, value in case.weights.items() if key.startswith(COPY)}
+    copied = {key.removeprefix("encoder."): value for key, value in ADAPTER.from_official(copies).items()}
     load_strictly(objective.target_encoder, copied, "the case")
     for part in (encoder, decoder):
         part.pos_embed.requires_grad_(not config.get("freeze_pe", True))
@@ -97,7 +97,7 @@ def replay_latentmim(case: Case) -> dict[str, Tensor]:
         "avg_sim_trg": losses.metrics["similarity_target"],
         "loss": losses.total,
         **_copied(objective, case),
-        **official_gradients(losses.total, model, case, name_of),
+        **official_gradients(losses.total, model, case, ADAPTER.our_key),
     }
     # our position tables have a batch dimension
     return {name: (value[0] if "pos_embeds" in name else value).detach() for name, value in outputs.items()}
@@ -107,7 +107,8 @@ def _copied(objective: LatentMIM, case: Case) -> dict[str, Tensor]:
     """The recorded weights of the copy after its update."""
     own = objective.target_encoder.state_dict()
     names = [name for name in case.outputs if name.startswith("target_after/")]
-    return {name: own[name_of(name.replace("target_after/", COPY)).removeprefix(COPY)] for name in names}
+    ours = {name: str(ADAPTER.our_key(name.replace("target_after/", "encoder."))) for name in names}
+    return {name: own[key.removeprefix("encoder.")] for name, key in ours.items()}
 
 
 REPLAYS: dict[str, Replay] = {"latentmim": replay_latentmim}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor
 
 from mimgen.encoders.taps import tap
 from mimgen.encoders.vit import VitEncoder
-from mimgen.methods.localmim.adapter import rename
+from mimgen.methods.localmim.adapter import ADAPTER
 from mimgen.methods.localmim.decoders import SCALES, LocalDecoder, at_scale
 from mimgen.methods.localmim.objective import LocalMIM
 from mimgen.methods.localmim.target import SobelTarget
@@ -43,7 +45,7 @@ def objective_of(case: Case) -> LocalMIM:
     ]
     targets = [SobelTarget(round(encoder.patch / scale), bins=bins, offset=biased) for scale in scales]
     objective = LocalMIM(encoder, decoders, targets, taps)
-    named = {rename(key): value for key, value in case.weights.items()}
+    named = {_our_key(key): value for key, value in case.weights.items()}
     # the official network has no norm after the last block
     named |= {key: value for key, value in objective.state_dict().items() if key.startswith("encoder.norm.")}
     left_out = tuple(
@@ -52,6 +54,12 @@ def objective_of(case: Case) -> LocalMIM:
     fitting = {key: value for key, value in named.items() if key is not None and not key.startswith(left_out)}
     load_strictly(objective, fitting, "the case")
     return objective.train()
+
+
+def _our_key(key: str) -> str | None:
+    """Our name within the objective, of which the learnt offsets of the targets are a part, too."""
+    offset = re.fullmatch(r"hog_enc\.(\d+)\.conv\.bias", key)
+    return f"targets.{offset[1]}.offset" if offset else ADAPTER.our_key(key)
 
 
 def replay_localmim(case: Case) -> dict[str, Tensor]:
@@ -64,7 +72,7 @@ def replay_localmim(case: Case) -> dict[str, Tensor]:
     outputs = {
         "mask": mask.masked.float(),
         "loss": loss,
-        **official_gradients(loss, objective, case, lambda key: str(rename(key))),
+        **official_gradients(loss, objective, case, _our_key),
     }
     for number, (tokens, decoder, target) in enumerate(
         zip(levels, objective.decoders, objective.targets, strict=True)

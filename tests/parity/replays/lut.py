@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mimgen.encoders.vit import VitEncoder
 from mimgen.masking.disjoint import second_view
-from mimgen.methods.lut.adapter import rename
+from mimgen.methods.lut.adapter import ADAPTER
 from mimgen.methods.lut.objective import LUT
 from mimgen.methods.lut.projection import Activation, Norm, projection_head
 from mimgen.pretrained import load_strictly
@@ -68,7 +68,9 @@ def _named(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _position(key: str) -> str | None:
     """Our name, within the objective, of an official tensor of student or teacher."""
     who, _, name = key.partition(".")
-    ours = rename(name, heads=True)
+    part, _, rest = name.partition(".")
+    # head and predictor are of training alone, so the adapter leaves them out
+    ours = name if part in ("head", "predictor") and rest[:1].isdigit() else ADAPTER.our_key(name)
     if ours is None or who == "student":
         return ours if ours is None or ours.startswith(("decoder.", "predictor.")) else f"student.{ours}"
     return f"teacher.module.{ours}" if ours.startswith(("encoder.", "head.")) else None

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mimgen.checkpoints.official import OfficialModel
 from mimgen.encoders.vit import VitEncoder
-from mimgen.methods.mae.adapter import rename
+from mimgen.methods.mae.adapter import ADAPTER
 from mimgen.methods.mim import MIM
 from mimgen.targets import PixelTarget
 from mimgen.types import Batch
@@ -29,7 +29,7 @@ def replay_mae(case: Case) -> dict[str, Tensor]:
     arguments = vit_arguments(config)
     encoder, decoder = VitEncoder(**arguments), mae_decoder(config, arguments)
     model = OfficialModel(encoder, decoder)
-    load_official(model, case.weights, rename)
+    load_official(model, case.weights, ADAPTER.our_key)
     target = PixelTarget(encoder.patch, normalise=bool(config.get("norm_pix_loss", False)), last=True)
     mask, order = recorded_mask(case.inputs["noise"], mask_ratio(case))
     objective = MIM(encoder, decoder, target, lambda grid, rng: mask).train()
@@ -43,7 +43,7 @@ def replay_mae(case: Case) -> dict[str, Tensor]:
         "pred": predicted,
         "target_unpatch_roundtrip": target.images(predicted, tokens.grid),
         "loss": loss,
-        **official_gradients(loss, model, case, rename),
+        **official_gradients(loss, model, case, ADAPTER.our_key),
     }
 
 

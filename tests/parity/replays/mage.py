@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mimgen.generators.mage.adapter import arguments, rename, reshape
+from mimgen.generators.mage.adapter import ADAPTER, arguments
 from mimgen.generators.mage.masking import TwoLevel
 from mimgen.generators.mage.model import MageTransformer
 from mimgen.generators.mage.objective import MAGE
@@ -23,10 +23,7 @@ def model_of(case: Case) -> MageTransformer:
     """The transformer of a case, without dropout."""
     usual = {"num_heads": 16, "decoder_num_heads": 16}  # of the official constructor
     model = MageTransformer(**{**arguments({**usual, **case.config["model"]}, case.weights), "dropout": 0.0})
-    tensors = {
-        ours: reshape(ours, value) for key, value in case.weights.items() if (ours := rename(key)) is not None
-    }
-    load_strictly(model, tensors, "the case")
+    load_strictly(model, ADAPTER.from_official(case.weights), "the case")
     return model
 
 

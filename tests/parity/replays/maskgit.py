@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.generators.class_sampling import ClassPredictor
-from mimgen.generators.maskgit.adapter import rename
+from mimgen.generators.maskgit.adapter import ADAPTER
 from mimgen.generators.maskgit.model import ClassTransformer
 from mimgen.pretrained import load_strictly
 from mimgen.sampling.guidance import Guidance, combine
@@ -117,7 +117,7 @@ def model_of(case: Case) -> ClassTransformer:
         dropout=0.0,
         mask_logit=True,
     )
-    tensors = {ours: value for key, value in case.weights.items() if (ours := rename(key)) and value.numel()}
+    tensors = {ours: value for key, value in case.weights.items() if (ours := ADAPTER.our_key(key)) and value.numel()}
     load_strictly(model, tensors, "the case")
     return model.eval()
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
+from mimgen.checkpoints.sizes import heads_of
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
-from mimgen.methods.mae.adapter import heads_of
-from mimgen.methods.mff.adapter import rename, reshape
+from mimgen.methods.mae.adapter import HEADS
+from mimgen.methods.mff.adapter import ADAPTER
 from mimgen.methods.mff.fusion import LayerFusion
 from mimgen.methods.mff.objective import MFF
 from mimgen.pretrained import load_strictly
@@ -32,7 +33,7 @@ def _sizes(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str
         "patch": patch,
         "width": width,
         "depth": _count(weights, "backbone.layers."),
-        "heads": arch["num_heads"] if isinstance(arch, Mapping) else heads_of(width),
+        "heads": arch["num_heads"] if isinstance(arch, Mapping) else heads_of(width, None, HEADS),
         "mlp_ratio": len(weights["backbone.layers.0.ffn.layers.0.0.weight"]) / width,
         "qkv_bias": "backbone.layers.0.attn.qkv.bias" in weights,
         "eps": EPS,
@@ -62,7 +63,7 @@ def objective_of(case: Case, mask: Mask) -> MFF:
     target = PixelTarget(sizes["patch"], normalise=bool(config.get("norm_pix", False)), last=True)
     fusion = LayerFusion(sizes["width"], len(taps))
     objective = MFF(VitEncoder(**sizes), decoder, target, lambda grid, rng: mask, fusion, taps)
-    named = {rename(key): reshape(rename(key), value) for key, value in case.weights.items()}
+    named = ADAPTER.from_official(case.weights)
     load_strictly(objective, named, "the case")
     return objective.train()
 
@@ -81,7 +82,7 @@ def replay_mff(case: Case) -> dict[str, Tensor]:
         "mask": mask.masked.float(),
         "pred": objective.decoder(tokens, mask),
         "loss": loss,
-        **official_gradients(loss, objective, case, rename),
+        **official_gradients(loss, objective, case, ADAPTER.our_key),
     }
     shares = "grad/backbone.proj_weights"
     if shares in outputs:

@@ -12,7 +12,7 @@ from mimgen.decoders.mae import LinearDecoder
 from mimgen.encoders.swin_v2 import SwinV2Encoder
 from mimgen.masking.random import in_units
 from mimgen.methods.mim import MIM
-from mimgen.methods.satvision_toa.adapter import COMPUTED, rename, swin_arguments
+from mimgen.methods.satvision_toa.adapter import ADAPTER, swin_arguments
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
 from mimgen.types import Batch, Mask
@@ -42,8 +42,7 @@ def replay_satvision(case: Case) -> dict[str, Tensor]:
     unit = config.get("mask_patch_size", 8) // patch
     mask = recorded_mask(case.inputs["permutations"], config.get("mask_ratio", 0.6), grid, unit)
     objective = MIM(encoder, decoder, target, lambda grid, rng: mask).train()
-    named = {str(rename(key)): value for key, value in case.weights.items() if not key.endswith(COMPUTED)}
-    load_strictly(objective, named, "the case")
+    load_strictly(objective, ADAPTER.from_official(case.weights), "the case")
     tokens = encoder(bands, mask)
     loss = objective(Batch(bands), mask).total
     return {
@@ -52,7 +51,7 @@ def replay_satvision(case: Case) -> dict[str, Tensor]:
         "features": feature_map(tokens.patches, tokens.grid),
         "reconstruction": decoder.images(tokens),
         "loss": loss,
-        **official_gradients(loss, objective, case, rename),
+        **official_gradients(loss, objective, case, ADAPTER.our_key),
     }
 
 

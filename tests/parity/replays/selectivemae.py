@@ -11,7 +11,7 @@ from torch import Tensor
 from mimgen.checkpoints.official import OfficialModel
 from mimgen.decoders.cross_attention import SubsetDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD, VitEncoder
-from mimgen.methods.selectivemae.adapter import arguments, name_of, rename
+from mimgen.methods.selectivemae.adapter import ADAPTER, arguments
 from mimgen.methods.selectivemae.masking import Chosen, RandomNumbers, Selective
 from mimgen.methods.selectivemae.objective import SelectiveMAE, descriptors
 from mimgen.pretrained import load_strictly
@@ -44,7 +44,7 @@ def _objective(case: Case, config: Mapping[str, Any]) -> tuple[SelectiveMAE, Off
     inner = found.pop("decoder")
     encoder, decoder = VitEncoder(**found, eps=eps), SubsetDecoder(**inner, eps=eps)
     model = OfficialModel(encoder, decoder=decoder)
-    weights = {rename(key): value for key, value in case.weights.items()}
+    weights = {ADAPTER.our_key(key): value for key, value in case.weights.items()}
     # the official encoder adds no position to the class token, so whatever the table says of it is void
     weights["encoder.pos_embed"] = weights["encoder.pos_embed"].index_fill(1, torch.tensor(0), 0)
     load_strictly(model, {key: value for key, value in weights.items() if key is not None}, "the case")
@@ -95,7 +95,7 @@ def replay_selectivemae(case: Case) -> dict[str, Tensor]:
         "pred": predicted.unflatten(0, (-1, count)),
         "loss_per_sample": objective.target.loss(predicted, goal).unflatten(0, (-1, count)).mean(1),
         "loss": loss,
-        **official_gradients(loss, model, case, name_of),
+        **official_gradients(loss, model, case, ADAPTER.our_key),
     }
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mimgen.checkpoints.release import convert
+from mimgen.checkpoints.convert import convert
 from mimgen.errors import UserError
 from mimgen.tokenizers.llamagen.adapter import ADAPTER
 from mimgen.tokenizers.llamagen.model import LlamaGenVQ

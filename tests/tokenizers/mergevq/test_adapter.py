@@ -8,7 +8,7 @@ import torch
 import yaml
 from torch import nn
 
-from mimgen.checkpoints.release import convert
+from mimgen.checkpoints.convert import convert
 from mimgen.errors import UserError
 from mimgen.tokenizers.magvit2 import adapter as open_magvit2
 from mimgen.tokenizers.magvit2.model import OpenMagvit2

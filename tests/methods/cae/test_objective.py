@@ -86,7 +86,7 @@ def test_the_decoder_reads_latents_of_masked_patches_alone():
 
 def test_gradients_stop_at_the_teacher():
     module = objective(width=24).train()
-    module.losses(make_images(4), mask()).terms["align"].backward()
+    module(Batch(make_images(4)), mask()).terms["align"].backward()
     assert all(parameter.grad is None for parameter in module.teacher.parameters())
     # aligned are the regressor's latents; the decoder behind them is not concerned
     assert module.decoder.head.weight.grad is None
@@ -107,11 +107,11 @@ def test_at_momentum_0_the_teacher_is_the_encoder():
 
 def test_the_alignment_is_a_mean_over_all_numbers():
     module = objective().eval()
-    terms = module.losses(make_images(4), mask()).terms
+    terms = module(Batch(make_images(4)), mask()).terms
     made = module.decoder(module.encoder(make_images(4), mask()), mask())
     torch.testing.assert_close(terms["align"], (made.latents - module.latents(make_images(4), mask())).square().mean())
     module.weights = {"align": 0.0}
-    losses = module.losses(make_images(4), mask())
+    losses = module(Batch(make_images(4)), mask())
     assert torch.equal(losses.total, losses.terms["target"])
 
 

@@ -12,12 +12,12 @@ from mimgen.methods.cae.adapter import ADAPTER
 from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
 from mimgen.methods.cae.objective import CAE
 from mimgen.methods.moving_average import Momentum
-from mimgen.types import Mask
+from mimgen.types import Batch, Mask
 from tests.parity.cases import Case, Replay
 from tests.parity.helpers import eps_of, load_official, official_gradients
 
 
-class _Recorded(nn.Module):
+class RecordedCodes(nn.Module):
     """A target whose ids [B, N] are given."""
 
     def __init__(self, ids: Tensor, codes: int, patch: int) -> None:
@@ -81,7 +81,7 @@ def _objective(case: Case) -> CAE:
     objective = CAE(
         encoder,
         decoder,
-        _Recorded(case.inputs["input_ids"].flatten(1), decoder.dim, encoder.patch),
+        RecordedCodes(case.inputs["input_ids"].flatten(1), decoder.dim, encoder.patch),
         align_weight=float(case.metadata.get("align_loss_weight", 2.0)),
         momentum=Momentum(momentum, momentum),
     ).train()
@@ -102,7 +102,7 @@ def replay_cae(case: Case) -> dict[str, Tensor]:
     mask = Mask(case.inputs["bool_masked_pos"].flatten(1).bool())
     tokens = objective.encoder(images, mask)
     made = objective.decoder(tokens, mask)
-    losses = objective.losses(images, mask)
+    losses = objective(Batch(images), mask)
     outputs = {
         "encoder_out": torch.cat([tokens.prefix, tokens.patches], dim=1),
         "latent_pred": made.latents,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mimgen.encoders.vit import VitEncoder
@@ -14,7 +16,7 @@ from mimgen.methods.lut.objective import LUT
 from mimgen.methods.lut.projection import Activation, Norm, projection_head
 from mimgen.pretrained import load_strictly
 from mimgen.targets import PixelTarget
-from mimgen.types import Mask
+from mimgen.types import Batch, Mask
 from tests.parity.cases import Case, Replay
 from tests.parity.helpers import (
     in_order,
@@ -84,17 +86,20 @@ def replay_lut(case: Case) -> dict[str, Tensor]:
     # The next ones of the same order are visible in the second view.
     masks = first, Mask(second_view(first.masked, noise, shown))
     views = case.inputs["imgs1"], case.inputs["imgs2"]
-    output = objective.forward_views(*views, *masks)
-    losses = objective.compute_losses(output, views[0], first)
+    objective.views, objective.masking = lambda images, rng: views, lambda grid, rng: masks
+    # a copy, as a second pass would move the batch norms' statistics once more
+    other = copy.deepcopy(objective)
+    tokens = [other.encoder(view, mask) for view, mask in zip(views, masks, strict=True)]
+    losses = objective(Batch(views[0]))
     outputs: dict[str, Tensor] = {}
-    for number, (tokens, mask) in enumerate(zip(output.tokens, masks, strict=True)):
+    for number, (view_tokens, mask) in enumerate(zip(tokens, masks, strict=True)):
         kept = order[:, number * shown : (number + 1) * shown]
-        outputs[f"latent{number + 1}"] = in_order(tokens.prefix, tokens.patches, mask, kept)
+        outputs[f"latent{number + 1}"] = in_order(view_tokens.prefix, view_tokens.patches, mask, kept)
         outputs[f"mask{number + 1}"] = mask.masked.float()
     outputs |= {
-        "pred": objective.decoder(output.tokens[0], masks[0]),
-        "student_output": output.student.flatten(0, 1),
-        "teacher_output": output.teacher.flatten(0, 1),
+        "pred": other.decoder(tokens[0], masks[0]),
+        "student_output": torch.cat([other.predictor(other.student.pooled(each)) for each in tokens]),
+        "teacher_output": torch.cat([other.teacher(view) for view in views]),
         "mae_loss": losses.terms["reconstruction"],
         "bc_loss": losses.terms["context"],
         "loss": losses.total,

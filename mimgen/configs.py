@@ -16,7 +16,10 @@ from typing import Any, get_type_hints
 
 from mimgen.errors import UserError, unknown_name
 
-__all__ = ["arguments_of", "experiment", "load_package", "names", "source", "summary", "training"]
+__all__ = [
+    "arguments_of", "experiment", "load_package", "names", "parse_integers", "parse_words", "source", "summary",
+    "training",
+]  # fmt: skip
 
 PACKAGE = "mimgen_configs"
 COMPARE = "compare"  # the folder whose configs compare many runs
@@ -83,8 +86,13 @@ def summary(name: str, *folders: str) -> str:
     return text.split('"""')[1].strip().splitlines()[0] if text.count('"""') > 1 else ""
 
 
-def arguments_of(function: Callable[..., Any]) -> type:
-    """A dataclass with the arguments of `function` and `out`, for the command line."""
+def arguments_of(function: Callable[..., Any], out: str = "runs/<config>-<size>") -> type:
+    """A dataclass with the arguments of `function` and the folder `out`, for the command line.
+
+    Args:
+        function: of a config.
+        out: the default folder, for the help text.
+    """
     hints = get_type_hints(function)
     fields: list[tuple[str, Any, Any]] = []
     for parameter in inspect.signature(function).parameters.values():
@@ -93,10 +101,34 @@ def arguments_of(function: Callable[..., Any]) -> type:
     fields.append(("out", Path | None, field(default=None)))
     kind = make_dataclass("Arguments", fields)
     kind.__doc__ = (
-        f"{inspect.getdoc(function)}\n    out: the run folder, by default runs/<config>-<size>; "
+        f"{inspect.getdoc(function)}\n    out: the run folder, by default {out}; "
         "the same command with the same folder resumes where it stopped.\n"
     )
     return kind
+
+
+def parse_words(text: str, flag: str) -> list[str]:
+    """ "a, b" as words without repetitions.
+
+    Raises:
+        UserError: there is none.
+    """
+    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
+        raise UserError(f"--{flag} is empty; give names with commas between")
+    return words
+
+
+def parse_integers(text: str, flag: str) -> list[int]:
+    """ "0,1,2" as whole numbers without repetitions.
+
+    Raises:
+        UserError: anything else, or nothing.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() for part in parts):
+        raise UserError(f"--{flag} {text!r}: give whole numbers with commas between, for example 0,1,2")
+    return list(dict.fromkeys(map(int, parts)))
 
 
 def _flat(function: Callable[..., Any]) -> Callable[..., Any]:

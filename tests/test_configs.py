@@ -14,7 +14,9 @@ from mimgen.errors import UserError
 from mimgen.recipes import Build, Pretrain, Run, TrainFlags, TrainGenerator
 
 FOLDER = Path(__file__).parents[1] / "configs"
-FILES = sorted(path for path in FOLDER.rglob("*.py") if path.name != "__init__.py")
+FILES = sorted(
+    path for path in FOLDER.rglob("*.py") if path.name != "__init__.py" and path.parent.name != "compare"
+)
 NAMES = [path.stem for path in FILES]
 TRAINED = [name for name in NAMES if name != "centroids"]  # the others are computed
 
@@ -106,3 +108,13 @@ def test_every_size_is_valid(name: str) -> None:
 def test_a_generator_without_tokenizer_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--tokenizer"):
         configs.experiment("meissonic")(size="tiny").run(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (FOLDER / "compare").glob("[!_]*.py")))
+def test_comparisons_are_described(name: str) -> None:
+    function = configs.experiment(name, "compare")
+    text = inspect.getdoc(function) or ""
+    assert f"Command: mimgen compare {name}" in text and "Cost:" in text
+    described = text.split("Args:")[1]
+    for argument in inspect.signature(function).parameters:
+        assert f"    {argument}:" in described, f"{name} does not describe {argument}"

@@ -5,10 +5,10 @@ from mimgen.analysis.contrast import SIGNS, Sign, cross_cka, late, signs
 from mimgen.analysis.encoder import Encoder, has_attention, levels_of, resting, run_encoder
 from mimgen.analysis.heatmaps import alike, attention_heatmap, components, heatmap, heatmap_table, overlay
 from mimgen.analysis.layers import Analysis, analyse
-from mimgen.analysis.rank import effective_rank, stable_rank
 from mimgen.analysis.run import AnalysedEncoder, AnalysisReport, analyse_encoders
 from mimgen.analysis.similarity import between_images, depth_similarity, token_similarity
 from mimgen.ops.attention_maps import attention_distance, attention_nmi, grid_distances, head_similarity
+from mimgen.ops.ranks import effective_rank, stable_rank
 from mimgen.ops.spectrum import relative_log_amplitude, singular_values
 from mimgen.papers import Paper
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from mimgen.analysis.cka import MinibatchCka
 from mimgen.analysis.encoder import Encoder, in_batches, level_grid, levels_of, resting, run_encoder
-from mimgen.analysis.rank import effective_rank, stable_rank
 from mimgen.analysis.similarity import between_images, depth_similarity, token_similarity, unit
 from mimgen.ops.attention_maps import attention_distance, attention_nmi, grid_distances, head_similarity
+from mimgen.ops.ranks import effective_rank, stable_rank
 from mimgen.ops.spectrum import relative_log_amplitude, singular_values
 from mimgen.types import Tokens
 

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-import importlib
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-from mimgen.errors import choose
+from mimgen import configs
+from mimgen.cli.options import parse
 
 __all__ = ["main"]
 
-USAGE = """usage: mimgen compare tokenizers | mergevq | probes | scaling | mim [options]
-
-  tokenizers  train several tokenizers with one budget; compare images, codes, labels and speed
-  mergevq     one MergeVQ at every number of kept tokens, against a grid of as many tokens
-  probes      encoders side by side: what k-NN, linear and efficient probes read off them
-  scaling     data x model x length: does the validation loss tell what transfers?
-  mim         pretraining systems against their baselines at equal operations, claims evaluated
-
-Stopped half-way? The same command resumes where it was. result.json and result.md are the outcome."""
+FOLDER = "compare"  # of configs/
 
 
 def main(arguments: list[str]) -> int:
-    """Run the study named first."""
+    """Run the comparison named first; 1 if a row failed."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE)
+        print(_usage())
         return 0
     name, *rest = arguments
-    choose(name, ["tokenizers", "mergevq", "probes", "scaling", "mim"], "study")
-    return importlib.import_module(f"mimgen.recipes.compare.{name}").main(rest)  # type: ignore[no-any-return]
+    function = configs.experiment(name, FOLDER)
+    default = Path("runs") / f"compare-{name}"
+    kind = configs.arguments_of(function, str(default))
+    options: Any = parse(kind, rest, f"mimgen compare {name}")
+    values = {field.name: getattr(options, field.name) for field in fields(kind)}
+    out = values.pop("out") or default
+    finished = function(**values).run(out, partial(print, flush=True))
+    print(f"\n{finished.text}\nwritten to {finished.path}, result.html and result.md")
+    return 1 if finished.failures else 0
+
+
+def _usage() -> str:
+    known = configs.names(FOLDER)
+    width = max(map(len, known))
+    lines = "\n".join(f"  {name.ljust(width)}  {configs.summary(name, FOLDER)}" for name in known)
+    return (
+        f"usage: mimgen compare NAME [options]        mimgen compare NAME --help lists the options\n\n{lines}\n\n"
+        "Every row is computed once: the same command resumes where it stopped. result.json, result.md and "
+        "result.html are the outcome."
+    )

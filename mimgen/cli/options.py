@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import Any, TypeVar, get_type_hints
 
 from mimgen import configs
+from mimgen.configs import parse_integers, parse_words
 from mimgen.errors import UserError, did_you_mean
 
 __all__ = ["parse", "parse_config", "parse_integers", "parse_words"]
@@ -51,30 +52,6 @@ def parse_config(name: str, arguments: Sequence[str], program: str) -> dict[str,
     kind = configs.arguments_of(configs.experiment(name))
     options = parse(kind, arguments, program)
     return {field.name: getattr(options, field.name) for field in fields(kind)}
-
-
-def parse_words(text: str, flag: str) -> list[str]:
-    """ "a, b" as words without repetitions.
-
-    Raises:
-        UserError: there is none.
-    """
-    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    if not words:
-        raise UserError(f"--{flag} is empty; give names with commas between")
-    return words
-
-
-def parse_integers(text: str, flag: str) -> list[int]:
-    """ "0,1,2" as whole numbers without repetitions.
-
-    Raises:
-        UserError: anything else, or nothing.
-    """
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() for part in parts):
-        raise UserError(f"--{flag} {text!r}: give whole numbers with commas between, for example 0,1,2")
-    return list(dict.fromkeys(map(int, parts)))
 
 
 def _check_flags(kind: type, arguments: Sequence[str], program: str) -> None:

@@ -1,9 +1,7 @@
-"""The study of MergeVQ on a toy: every keep count of one model, its baseline, and the claims."""
+"""`mimgen compare mergevq` on a toy: every number of kept tokens of one model, its baseline, the hypotheses."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +10,14 @@ import torch
 
 from mimgen import configs
 from mimgen.errors import UserError
-from mimgen.methods import Reconstruction
-from mimgen.recipes import DataConfig, TrainTokenizer
-from mimgen.recipes.compare import mergevq as study_mergevq
-from mimgen.recipes.compare.keeping import kept
-from mimgen.recipes.compare.mergevq import Options, measure_model, trained
-from mimgen.recipes.compare.scores import labelled
-from mimgen.recipes.compare.verdicts import outcomes, rank_correlation
+from mimgen.evaluation.kept_tokens import score_kept_tokens
+from mimgen.evaluation.tokenizer_scores import open_labelled
+from mimgen.tokenizers import ConvTokenizer
 from mimgen.tokenizers.grid_merging import GridBlocks
 from mimgen.tokenizers.mergevq import MergeVQ
-from mimgen.training import Settings
+from tests.recipes.compare.in_process import use
+
+experiment = configs.experiment("mergevq", "compare")
 
 
 def toy(seed: int = 0) -> MergeVQ:
@@ -32,26 +28,12 @@ def toy(seed: int = 0) -> MergeVQ:
     )  # fmt: skip
 
 
-def experiment(size: str = "toy", data: str = "emoji", align: str = "auto", seed: int = 0) -> TrainTokenizer:
-    settings = Settings(steps=9, batch_size=8, base_lr=1e-2, seed=seed)
-    return TrainTokenizer("mergevq", size, lambda: Reconstruction(toy(seed)), DataConfig(data, 16), settings)
-
-
-def options(folder: Path, **more: Any) -> Options:
-    return replace(Options(size="toy", images=16, limit=100, out=folder), **more)
-
-
-@pytest.fixture(autouse=True)
-def toy_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(configs, "experiment", lambda name: experiment)
-
-
 @pytest.mark.filterwarnings("ignore:probe")
 def test_one_model_is_measured_at_every_keep_count() -> None:
     torch.manual_seed(0)
-    data = labelled("emoji", 16, 80)
+    data = open_labelled("emoji", 16, 80)
     model = toy().eval()
-    rows = [kept(model, data, keep, 0) for keep in (4, 16)]
+    rows = [score_kept_tokens(model, data, keep, 0) for keep in (4, 16)]
     assert [row["keep"] for row in rows] == [4, 16]
     few, full = rows
     assert full["learned"] is None and full["nearest"] is None  # nothing is merged, nothing to recover
@@ -61,42 +43,38 @@ def test_one_model_is_measured_at_every_keep_count() -> None:
     assert few["usage"] <= full["usage"] and few["rfid"] > 0
 
 
-@pytest.mark.filterwarnings("ignore:probe")
-def test_the_baseline_differs_in_the_grid_only(tmp_path: Path) -> None:
-    wanted = options(tmp_path, keeps="9,16")
-    run = study_mergevq._run(wanted, "grid", 0)
-    objective: Any = run.build()
-    plain: Any = study_mergevq._run(wanted, "merging", 0).build()
-    assert isinstance(objective.tokenizer.encoder.attn, GridBlocks)
-    states = objective.state_dict(), plain.state_dict()
+def test_the_baseline_differs_in_the_grid_only() -> None:
+    compare = experiment(size="tiny", images=16, limit=80)
+    merging, grid = (arm.parts["training"].build(0) for arm in compare.arms)
+    objectives = []
+    for run in (merging, grid):
+        torch.manual_seed(0)
+        objectives.append(run.build())
+    plain, gridded = objectives
+    assert isinstance(gridded.tokenizer.encoder.attn, GridBlocks)
+    states = gridded.state_dict(), plain.state_dict()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
-    assert run.data_config.split == "train"
-    row = trained(wanted, "grid", 0)
-    assert row["kind"] == "grid" and row["steps"] == 2 and row["images"] == 16
-    assert [each["keep"] for each in row["keeps"]] == [9, 16]
-    # the cells of a square grid are what the square container says
-    assert row["keeps"][0]["nearest"]["agreement"] == pytest.approx(1)
-    assert row["keeps"][0]["nearest"]["psnr"] == pytest.approx(row["keeps"][0]["psnr"])
+    assert grid.data_config.split == "train"
 
 
 @pytest.mark.filterwarnings("ignore:probe")
-def test_a_given_model_is_measured_and_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_given_models_take_the_place_of_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch)
     toy().save_pretrained(tmp_path / "model" / "tokenizer")
-    wanted = options(tmp_path, models=str(tmp_path / "model"))
-    row = measure_model(wanted, str(tmp_path / "model"), 0)
-    assert [each["keep"] for each in row["keeps"]] == [9, 16] and row["trained_keeps"] == [9, 16]
-    monkeypatch.setattr(study_mergevq, "made_once", lambda path, work, *arguments: work(*arguments))
-    words = f"--models {tmp_path / 'model'} --limit 60 --out {tmp_path / 'out'}".split()
-    assert study_mergevq.main(words) == 0
-    result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
-    assert result["study"] == "mergevq" and len(result["outcomes"]) == 5 and "versions" in result
-    text = (tmp_path / "out" / "result.md").read_text("utf-8")
-    assert "| 9 |" in text and "## Claims" in text and "lab-hog" in text
+    compare = experiment(models=str(tmp_path / "model"), limit=60)
+    done = compare.run(tmp_path / "out")
+    assert not done.failures and list(compare.seeds) == [0]
+    assert "| 9 |" in done.text and "## Hypotheses" in done.text and "lab-hog" in done.text
+    assert "one seed gives no interval" in done.text
     with pytest.raises(UserError, match="choose another --out"):
-        study_mergevq.main([*words, "--data", "photos"])
-    capsys.readouterr()
+        experiment(models=str(tmp_path / "model"), limit=60, data="photos").run(tmp_path / "out")
+
+
+def test_other_tokenizers_are_refused(tmp_path: Path) -> None:
+    ConvTokenizer(8, (1,), 1, 4, 4).save_pretrained(tmp_path / "tokenizer")
+    part = experiment(models=str(tmp_path)).arms[0].parts["kept"]
+    with pytest.raises(UserError, match="holds a ConvTokenizer, no MergeVQ"):
+        part(tmp_path, 0, {})
 
 
 def curve(seed: int, psnr: list[float], probe: list[float], learned: float = -0.2) -> dict[str, Any]:
@@ -108,37 +86,27 @@ def curve(seed: int, psnr: list[float], probe: list[float], learned: float = -0.
         }
         for keep, p, a in zip((4, 9, 16), psnr, probe)
     ]  # fmt: skip
-    return {"seed": seed, "keeps": keeps}
+    return {"seed": seed, "kept": {"keeps": keeps}}
 
 
-def found_outcomes(merging: list[dict[str, Any]], grid: list[dict[str, Any]]) -> dict[str, str]:
-    return {outcome.hypothesis: outcome.outcome for outcome in outcomes(merging, grid)}
+def outcomes(merging: list[dict[str, Any]], grid: list[dict[str, Any]]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for hypothesis in experiment().hypotheses:
+        for one in hypothesis.test({"merging": merging, "grid": grid}):
+            found.setdefault(one.hypothesis, set()).add(one.outcome)
+    return found
 
 
-def test_verdicts_follow_their_rules() -> None:
-    good = [curve(seed, [20, 22, 24], [0.5, 0.4, 0.3]) for seed in range(3)]
+def test_hypotheses_follow_their_contrasts() -> None:
+    good = [curve(seed, [20, 22 + seed / 10, 24 + seed / 5], [0.5, 0.4, 0.3]) for seed in range(3)]
     grid = [curve(seed, [19, 21, 24], [0.3, 0.3, 0.3]) for seed in range(3)]
-    assert set(found_outcomes(good, grid).values()) == {"confirmed"}
+    assert set().union(*outcomes(good, grid).values()) == {"supported"}
     bad = [curve(seed, [24, 22, 20], [0.3, 0.4, 0.5], learned=-4) for seed in range(3)]
-    found = found_outcomes(bad, [curve(seed, [25, 23, 20], [0, 0, 0]) for seed in range(3)])
-    assert set(found.values()) == {"refuted"}
-    mixed = found_outcomes([good[0], bad[1]], [])
-    assert mixed["fewer tokens, better probe (class token)"] == "undecided"
-    assert mixed["learned source recovery restores detail"] == "undecided"
-    nothing = [{"seed": 0, "keeps": [{**row, "learned": None, "probe_class": None} for row in good[0]["keeps"]]}]
-    assert found_outcomes(nothing, [])["recovered sources are as good as true ones"] == "undecided"
-    assert found_outcomes(nothing, [])["fewer tokens, better probe (class token)"] == "undecided"
-
-
-def test_rank_correlation_is_spearmans() -> None:
-    assert rank_correlation([(1, 5.0), (2, 4.0), (9, 1.0)]) == pytest.approx(-1)
-    assert rank_correlation([(1, 1.0), (2, 1.0), (3, 2.0)]) == pytest.approx(0.8660254)
-    assert rank_correlation([(1, 1.0), (2, 1.0)]) == 0
-
-
-def test_other_tokenizers_are_refused(tmp_path: Path) -> None:
-    from mimgen.tokenizers import ConvTokenizer
-
-    ConvTokenizer(8, (1,), 1, 4, 4).save_pretrained(tmp_path / "tokenizer")
-    with pytest.raises(UserError, match="holds a ConvTokenizer, no MergeVQ"):
-        measure_model(options(tmp_path), str(tmp_path), 0)
+    found = outcomes(bad, [curve(seed, [25, 23, 20], [0, 0, 0]) for seed in range(3)])
+    assert found["more tokens, better images"] == {"refuted"}
+    assert found["merged tokens keep more of an image than a grid of as many"] == {"refuted"}
+    assert found["fewer tokens, better probe (class token)"] == {"refuted"}
+    assert found["learned source recovery restores detail"] == {"refuted", "supported"}, "its PSNR, its groups"
+    mixed = outcomes([good[0], bad[1]], [])
+    assert mixed["fewer tokens, better probe (class token)"] == {"open"}
+    assert mixed["merged tokens keep more of an image than a grid of as many"] == {"open"}

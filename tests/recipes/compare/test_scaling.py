@@ -1,45 +1,43 @@
-"""The data-scaling study: its grid, one true row, its claims and its report."""
+"""`mimgen compare scaling`: its grid, one true row, the hypotheses, the tables."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mimgen import configs
 from mimgen.errors import UserError
-from mimgen.recipes.compare import scaling as study_scaling
-from mimgen.recipes.compare.scaling import Options, cells, main
-from mimgen.recipes.compare.scaling_rows import Cell, Protocol, cell_row
-from mimgen.recipes.compare.scaling_verdicts import check_hypotheses, correlations, mean_over_seeds
+
+experiment = configs.experiment("scaling", "compare")
+WIDTHS, STEPS = "32,64", "200,800"
 
 
 def test_the_grid_starts_with_what_is_cheap() -> None:
-    grid = cells(Options(subsets="0,100", widths="32,16", steps="9", seeds="1,0"))
-    assert grid[0] == Cell(100, 16, 9, 0) and grid[-1] == Cell(0, 32, 9, 1) and len(set(grid)) == 8
-    assert grid[1].name == "all-16-9-seed0"
+    names = [arm.name for arm in experiment(subsets="0,100", widths="32,16", steps="9").arms]
+    assert names == ["100-16-9", "all-16-9", "100-32-9", "all-32-9"]
     with pytest.raises(UserError, match="multiples of 16"):
-        cells(Options(widths="20"))
-    assert Options(ratio=0.5).protocol == Protocol(ratio=0.5)
+        experiment(widths="20")
+    assert experiment(ratio=0.5).protocol["ratio"] == 0.5
 
 
 @pytest.mark.filterwarnings("ignore:probe")
 def test_a_row_is_trained_and_measured(tmp_path: Path) -> None:
-    protocol = Protocol(pixels=16, depth=1, limit=40, labelled=60, epochs=1, batch=4, masks=1)
-    row = cell_row(protocol, Cell(30, 16, 4, 0), tmp_path / "a")
-    assert row["subset_size"] == 30 and row["protocol"] == asdict(protocol)
+    shared: dict[str, Any] = {"subsets": "30", "widths": "16", "steps": "4", "pixels": 16, "depth": 1, "limit": 40,
+                              "labelled": 60, "batch": 4}  # fmt: skip
+    row = experiment(**shared, epochs=1).arms[0].parts["cell"](tmp_path / "a", 0, {})
+    assert row["subset_size"] == 30
     assert [point["step"] for point in row["curve"]] == [1, 2, 3, 4]
     assert row["curve"][-1] == {"step": 4, "train": row["train_loss"], "val": row["val_loss"]}
     assert row["val_loss"] < row["curve"][0]["val"]
     assert row["label"] == "subgroup" and row["val_n"] == 40 and 0 <= row["finetune"] <= 1
     # the same seed gives the same weights; without epochs nothing is fine-tuned
-    again = cell_row(replace(protocol, epochs=0), Cell(30, 16, 4, 0), tmp_path / "b")
+    again = experiment(**shared, epochs=0).arms[0].parts["cell"](tmp_path / "b", 0, {})
     assert again["val_loss"] == row["val_loss"] and again["probe"] == row["probe"] and again["finetune"] is None
 
 
-def _row(images: int, width: int, steps: int, seed: int = 0, **more: Any) -> dict[str, Any]:
+def _cell(images: int, width: int, steps: int, seed: int) -> dict[str, Any]:
     """A row as the paper describes it: little data is over-fitted by the wide model, much data is not."""
     overfit = 0.3 * (width / 64) * (steps / 800) if images == 100 else 0.0
     val = 1.0 - 0.001 * width * (steps / 800) + overfit + 0.001 * seed
@@ -49,56 +47,45 @@ def _row(images: int, width: int, steps: int, seed: int = 0, **more: Any) -> dic
         {"step": steps // 2, "train": train, "val": val - overfit / 2},
         {"step": steps, "train": train, "val": val},
     ]
+    return {"train_loss": train, "val_loss": val, "curve": curve, "probe": 0.9 - val / 2, "finetune": 1.1 - val / 2,
+            "majority": 0.1, "seconds": 3.0, "label": "subgroup"}  # fmt: skip
+
+
+def _results(**more: Any) -> dict[str, list[dict[str, Any]]]:
+    grid = [(images, width, steps) for images in (100, 600, 0) for width in (32, 64) for steps in (200, 800)]
     return {
-        "images": images, "width": width, "steps": steps, "seed": seed, "protocol": asdict(Protocol()),
-        "subset_size": images or 2900, "train_loss": train, "val_loss": val, "curve": curve, "probe": 0.9 - val / 2,
-        "finetune": 1.1 - val / 2, "seconds": 3.0, "label": "subgroup", **more,
-    }  # fmt: skip
+        f"{images or 'all'}-{width}-{steps}": [
+            {"seed": seed, "cell": {**_cell(images, width, steps, seed), **more}} for seed in (0, 1, 2)
+        ]
+        for images, width, steps in grid
+    }
 
 
-GRID = [(images, width, steps) for images in (100, 600, 0) for width in (32, 64) for steps in (200, 800)]
+def _outcomes(results: dict[str, Any]) -> list[set[str]]:
+    return [{one.outcome for one in each.test(results)} for each in experiment(widths=WIDTHS, steps=STEPS).hypotheses]
 
 
-def test_claims_follow_their_rules() -> None:
-    rows = [_row(*position, seed) for position in GRID for seed in (0, 1)]
-    assert [outcome.outcome for outcome in check_hypotheses(rows)] == ["confirmed"] * 3
-    found = correlations(mean_over_seeds(rows))
-    assert found["val_loss with finetune"] == pytest.approx(-1) and found["train_loss with probe"] > -0.9
-    turned = [{**row, "finetune": row["val_loss"]} for row in rows]
-    assert check_hypotheses(turned)[1].outcome == "refuted"
-    without_gap = [{**row, "curve": [{**p, "train": p["val"]} for p in row["curve"]]} for row in rows]
-    assert check_hypotheses(without_gap)[0].outcome == "refuted"
-    flat = [{**row, "val_loss": 1.0 if row["width"] == 32 else 1.0 - 1 / row["steps"]} for row in rows]
-    assert check_hypotheses(flat)[2].outcome == "refuted"
-    assert [outcome.outcome for outcome in check_hypotheses(rows[:1])] == ["undecided"] * 3
+def test_hypotheses_follow_their_contrasts() -> None:
+    assert _outcomes(_results()) == [{"supported"}] * 3
+    turned = _results()
+    for rows in turned.values():
+        for row in rows:
+            row["cell"]["finetune"] = row["cell"]["val_loss"]
+    assert "refuted" in _outcomes(turned)[1]
+    for rows in turned.values():
+        for row in rows:
+            row["cell"]["curve"] = [{**point, "train": point["val"] + 0.1} for point in row["cell"]["curve"]]
+    assert "refuted" in _outcomes(turned)[0]
+    few = {name: rows if name.startswith("100") else [] for name, rows in _results().items()}
+    assert _outcomes(few) == [{"open"}] * 3
 
 
-def test_other_protocols_are_not_ranked() -> None:
-    rows = [_row(100, 32, 200), _row(0, 32, 200, protocol=asdict(Protocol(ratio=0.5, unit=1)))]
-    with pytest.raises(UserError, match="different ratio, unit cannot be ranked"):
-        check_hypotheses(rows)
-
-
-def test_report_and_failures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def made_once(path: Path, work: object, protocol: Protocol, cell: Cell, folder: Path) -> dict[str, Any]:
-        assert work is cell_row and folder.name == path.stem == cell.name
-        if cell == Cell(600, 64, 800, 1):
-            return {"failed": "UserError: no"}
-        return _row(cell.images, cell.width, cell.steps, cell.seed)
-
-    monkeypatch.setattr(study_scaling, "made_once", made_once)
-    words = f"--widths 32,64 --seeds 0,1 --out {tmp_path}".split()
-    assert main(words) == 1
-    text = (tmp_path / "result.md").read_text("utf-8")
-    assert "| 100 | 32 | 200 | 0.9450 (0.9445 to 0.9455) | 1.0300" in text and "| 2900 | 64 | 800 |" in text
-    assert "600-64-800-seed1 failed: UserError: no" in text and "**confirmed**" in text
-    result = json.loads((tmp_path / "result.json").read_text("utf-8"))
-    assert len(result["rows"]) == 24 and len(result["outcomes"]) == 3 and "versions" in result
-    assert result["scores"]["rank correlation"]["val_loss with finetune"] < -0.9
-    assert len(result["scores"]["rank correlation by seed"]["val_loss with finetune"]["values"]) == 2
-    assert "<polyline" in (tmp_path / "result.html").read_text("utf-8")
-    with pytest.raises(UserError, match="choose another --out"):
-        main([*words, "--ratio", "0.5"])
-    capsys.readouterr()
+def test_tables_and_curves() -> None:
+    compare, results = experiment(widths=WIDTHS, steps=STEPS), _results()
+    cells, ranks = compare.sections(results)
+    names = list(cells.lines)
+    assert names[0] == "100-32-200" and names[-1] == "all-64-800"
+    # 1 - 0.001 x 32 x 200 / 800 + 0.3 x 32 / 64 x 200 / 800, and 0.001 more for each seed
+    assert cells.cells()[1][0][2] == "1.0305 (1.0295 to 1.0315)"
+    assert ranks.scores()["Spearman over all cells"]["val_loss with finetune"] == pytest.approx(-1)
+    assert len(compare.curves(results)) == 5

@@ -1,4 +1,4 @@
-"""What studies measure of a tokenizer: images, codes, labels and speed."""
+"""Everything measured of one tokenizer: reconstructions, codes, what a probe reads off them, speed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from mimgen.tokenizers import ImageQuantizer
     from mimgen.types import Codes
 
-__all__ = ["LabelledSplit", "TokenizerOutputs", "labelled", "probed", "reconstruction_scores", "run_tokenizer", "score"]
+__all__ = [
+    "LabelledSplit", "TokenizerOutputs", "open_labelled", "reconstruction_scores", "run_tokenizer", "score_tokenizer",
+]  # fmt: skip
 
 BATCH = 32
 
@@ -61,7 +63,7 @@ class TokenizerOutputs:
     decode_rate: float | None
 
 
-def labelled(spec: str, size: int, limit: int | None = None) -> LabelledSplit:
+def open_labelled(spec: str, size: int, limit: int | None = None) -> LabelledSplit:
     """The splits train and val of a dataset, with its finest label set (the last one).
 
     Args:
@@ -98,7 +100,7 @@ def run_tokenizer(tokenizer: ImageQuantizer, images: Tensor, batch_size: int = B
     seconds = [0.0, 0.0]
     made: list[Tensor] = []
     found: list[Codes] = []
-    rng = isinstance(tokenizer, Tokenizer)
+    decodes = isinstance(tokenizer, Tokenizer)
     device = _device(tokenizer)
     parts = images.split(batch_size)
     with torch.no_grad(), _evaluating(tokenizer):
@@ -115,18 +117,19 @@ def run_tokenizer(tokenizer: ImageQuantizer, images: Tensor, batch_size: int = B
                 made += [] if again is None else [again.float().cpu()]
     ids = [codes.indices.cpu() for codes in found if codes.indices is not None]
     return TokenizerOutputs(
-        torch.cat(made) if rng else None,
+        torch.cat(made) if decodes else None,
         torch.cat(ids) if ids else None,
         _tokens(found[0]),
         found[0].source is not None,
         len(images) / seconds[0],
-        len(images) / seconds[1] if rng else None,
+        len(images) / seconds[1] if decodes else None,
     )
 
 
 def reconstruction_scores(made: Tensor, true: Tensor) -> dict[str, Any]:
     """PSNR, SSIM and rFID of reconstructions [n, 3, S, S]; the extractor is named."""
-    from mimgen.evaluation import fid, psnr, ssim
+    from mimgen.evaluation.fid import fid
+    from mimgen.evaluation.reconstruction import psnr, ssim
 
     distance = fid(made, true)
     return {
@@ -138,7 +141,7 @@ def reconstruction_scores(made: Tensor, true: Tensor) -> dict[str, Any]:
     }
 
 
-def probed(encoder: Encoder, data: LabelledSplit, pooling: str, seed: int) -> float | None:
+def _linear_accuracy(encoder: Encoder, data: LabelledSplit, pooling: str, seed: int) -> float | None:
     """Accuracy on val of a linear probe on frozen features; None where the data has no labels."""
     from mimgen.probing import extract, linear_probe
 
@@ -148,8 +151,8 @@ def probed(encoder: Encoder, data: LabelledSplit, pooling: str, seed: int) -> fl
     return linear_probe(train, data.train_y, val, data.val_y, seed=seed).accuracy
 
 
-def score(tokenizer: ImageQuantizer, data: LabelledSplit, seed: int) -> dict[str, Any]:
-    """Everything that `mimgen compare tokenizers` says of one trained tokenizer, on `val`.
+def score_tokenizer(tokenizer: ImageQuantizer, data: LabelledSplit, seed: int) -> dict[str, Any]:
+    """Everything that `mimgen compare tokenizers` reports about one tokenizer, on `val`.
 
     Returns:
         JSON: tokens, merged, bits (of an image's codes, without the positions of merged ones), psnr, ssim,
@@ -157,7 +160,7 @@ def score(tokenizer: ImageQuantizer, data: LabelledSplit, seed: int) -> dict[str
         tokenizer), probe_mean and probe_grid (accuracy with features averaged over the image and
         over a 4 x 4 grid), encode_images_per_s and decode_images_per_s.
     """
-    from mimgen.evaluation import codebook_usage
+    from mimgen.evaluation.reconstruction import codebook_usage
     from mimgen.tokenizers.encoder import TokenizerEncoder
 
     result = run_tokenizer(tokenizer, data.val)
@@ -173,8 +176,8 @@ def score(tokenizer: ImageQuantizer, data: LabelledSplit, seed: int) -> dict[str
         **(nothing if result.made is None else reconstruction_scores(result.made, data.val)),
         **{name: used.get(name) for name in ("usage", "active", "perplexity")},
         "label": data.label,
-        "probe_mean": probed(encoder, data, "mean", seed),
-        "probe_grid": probed(encoder, data, "grid", seed),
+        "probe_mean": _linear_accuracy(encoder, data, "mean", seed),
+        "probe_grid": _linear_accuracy(encoder, data, "grid", seed),
         "encode_images_per_s": round(result.encode_rate, 2),
         "decode_images_per_s": None if result.decode_rate is None else round(result.decode_rate, 2),
     }

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from mimgen.errors import UserError
 from mimgen.methods import Reconstruction
 from mimgen.recipes import DataConfig, TrainTokenizer, load_image_quantizer
-from mimgen.recipes.compare.scores import labelled, score
-from mimgen.recipes.compare.training import Budget, train
+from mimgen.recipes.compare import Budget, ConfigRun, Train, named_run, train
 from mimgen.tokenizers import ConvTokenizer
 from mimgen.training import Settings
-from mimgen.types import Codes
 
 
 def toy() -> Reconstruction:
@@ -31,7 +27,7 @@ def run(batch: int = 8) -> TrainTokenizer:
 def test_images_decide_the_steps(tmp_path: Path) -> None:
     done = train(run(), tmp_path, Budget(images=50))
     assert done["steps"] == done["steps_planned"] == 6 and done["images"] == 48
-    assert not done["stopped_by_clock"] and done["seconds"] > 0 and done["parameters"] > 0
+    assert not done["stopped_by_time_limit"] and done["seconds"] > 0 and done["parameters"] > 0
     settings = json.loads((tmp_path / "settings.json").read_text("utf-8"))
     assert settings["precision"] == "fp32" and settings["warmup"] == 1
     assert load_image_quantizer(tmp_path).codebook_size == 64
@@ -52,7 +48,7 @@ def test_seconds_alone_decide_the_steps_once(tmp_path: Path) -> None:
 
 def test_the_clock_ends_a_run_before_its_images(tmp_path: Path) -> None:
     done = train(run(), tmp_path, Budget(images=10**6, seconds=1.0))
-    assert done["stopped_by_clock"] and 0 < done["steps"] < done["steps_planned"]
+    assert done["stopped_by_time_limit"] and 0 < done["steps"] < done["steps_planned"]
 
 
 def test_a_budget_is_needed_and_positive() -> None:
@@ -60,39 +56,29 @@ def test_a_budget_is_needed_and_positive() -> None:
         Budget(None, None)
     with pytest.raises(UserError, match="--seconds"):
         Budget(None, -1)
-    assert Budget(20_000, 60).words() == "20,000 images and at most 60 s"
+    assert str(Budget(20_000, 60)) == "20,000 images and at most 60 s"
 
 
-@pytest.mark.filterwarnings("ignore:probe")
-def test_scores_of_an_untrained_tokenizer() -> None:
-    torch.manual_seed(0)
-    data = labelled("emoji", 16, 80)
-    assert len(data.train) == len(data.val) == 80 and data.label == "subgroup"
-    tokenizer = toy().tokenizer.train()
-    found = score(tokenizer, data, seed=0)  # type: ignore[arg-type]
-    assert tokenizer.training
-    assert found["tokens"] == 16 and found["bits"] == 96 and found["codebook_size"] == 64
-    assert found["psnr"] > 0 and found["rfid"] > 0 and "lab-hog" in found["rfid_extractor"]
-    assert 0 < found["usage"] <= 1 and 1 <= found["perplexity"] <= 64
-    assert 0 <= found["probe_mean"] <= 1 and 0 <= found["probe_grid"] <= 1
-    assert found["encode_images_per_s"] > 0 and found["decode_images_per_s"] > 0
+def test_names_are_configs_with_a_variant() -> None:
+    shared = {"size": "tiny", "data": "emoji", "pixels": 16}
+    assert named_run("vqgan", shared) == ConfigRun("vqgan", shared)
+    assert named_run("vqgan-fsq", {}).arguments == {"quantizer": "fsq"}
+    with pytest.raises(UserError, match=r"unknown quantizer of vqgan 'fsk'; did you mean fsq"):
+        named_run("vqgan-fsk", {})
+    with pytest.raises(UserError, match="unknown config 'vggan'; did you mean vqgan"):
+        named_run("vggan-vq", {})
+    with pytest.raises(UserError, match="meissonic is no tokenizer"):
+        named_run("meissonic", {}, only="tokenizer")
+    with pytest.raises(UserError, match="has no variants"):
+        named_run("mae-large", {})
 
 
-class _Features:
-    """Codes without images, as VQ-KD gives them."""
+def test_a_costlier_run_gets_fewer_images(tmp_path: Path) -> None:
+    tiny = {"size": "tiny", "pixels": 16}
+    budget = Budget(32, reference=ConfigRun("mae", tiny))
+    assert str(budget) == "operations of mae for 32 images"
+    row = Train(ConfigRun("simmim", tiny), budget, fit_schedules=True)(tmp_path / "a", 0, {})
+    assert (row["share"] > 1 and row["images"] <= 32 / row["share"]) or row["steps"] == 1
+    control = Train(ConfigRun("simmim", tiny), budget, trained=False)(tmp_path / "b", 0, {})
+    assert control["steps"] == 0 and (tmp_path / "b" / "encoder" / "config.json").is_file()
 
-    codebook_size, downsample = 4, 8
-
-    def encode(self, images: torch.Tensor) -> Codes:
-        indices = (images[:, 0, ::8, ::8] * 3.99).long()
-        return Codes(indices, self.lookup(indices))
-
-    def lookup(self, indices: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.one_hot(indices, 4).movedim(-1, 1).float()
-
-
-def test_what_gives_no_images_has_no_psnr() -> None:
-    data = replace(labelled("photos", 16, 68), label=None)
-    found = score(_Features(), data, seed=0)
-    assert found["psnr"] is None and found["rfid"] is None and found["decode_images_per_s"] is None
-    assert found["tokens"] == 4 and found["bits"] == 8 and found["perplexity"] > 1 and found["probe_grid"] is None

@@ -1,25 +1,19 @@
-"""Measures of systems that have data of their own: two views, people, bands, volumes. See `study_mim_measures`."""
+"""Measures of objectives for other data: two views, people, bands, volumes; see `objective_measures`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.data import BandScaling, Dataset, Sample
-from mimgen.data.builtin.bands import BandDataset
-from mimgen.data.contract import DerivedDataset
-from mimgen.recipes import DataConfig
-from mimgen.recipes.compare.mim_measures import held_out, ridge
+from mimgen.probing.objective_measures import HeldOut, ridge
 from mimgen.types import Batch
 
 __all__ = [
-    "MismatchedPairs",
-    "Unscaled",
     "band_prediction",
     "clouds",
     "disparity",
@@ -33,34 +27,7 @@ _BATCH = 64
 _LEVELS = tuple(0.04 * step for step in range(1, 13))
 
 
-@dataclass(frozen=True)
-class _Mixed(DerivedDataset):
-    """Pairs whose second view is of another scene."""
-
-    def __getitem__(self, index: int) -> Sample:
-        sample, other = self.dataset[index], self.dataset[(index + 1) % len(self.dataset)]
-        return replace(sample, extras={**sample.extras, "second": other.extras["second"]})
-
-
-class MismatchedPairs(DataConfig):
-    """Pairs for training, in which the second view is of another scene; other splits are as they are."""
-
-    def open(self) -> Dataset:
-        data = cast(Dataset, super().open())
-        return _Mixed(data) if self.split == "train" else data
-
-
-class Unscaled(DataConfig):
-    """Scenes of bands in the units of the instrument, per cent and kelvin."""
-
-    def open(self) -> Dataset:
-        data = super().open()
-        assert isinstance(data, BandDataset)
-        count = len(data.scaling.low)
-        return replace(data, scaling=BandScaling((0.0,) * count, (1.0,) * count))
-
-
-def second_view(objective: nn.Module, run: Any) -> dict[str, float]:
+def second_view(objective: nn.Module, samples: HeldOut) -> dict[str, float]:
     """Error of masked patches with the true second view, with another scene's and with none; CroCo alone.
 
     "second view" is the share of the error with another scene's view that the true one takes away.
@@ -70,7 +37,7 @@ def second_view(objective: nn.Module, run: Any) -> dict[str, float]:
 
     if not isinstance(objective, CroCo):
         return {}
-    batch = held_out(run, 256)
+    batch = samples(256)
     first, second = batch.images, batch.extras["second"]
     patch = objective.target.patch
     mask = objective.masking((first.shape[-2] // patch, first.shape[-1] // patch), batch.rng)
@@ -81,15 +48,15 @@ def second_view(objective: nn.Module, run: Any) -> dict[str, float]:
     return {"second view": helped, **{f"error, {name} view": error for name, error in errors.items()}}
 
 
-def disparity(objective: nn.Module, run: Any) -> dict[str, float]:
+def disparity(objective: nn.Module, samples: HeldOut) -> dict[str, float]:
     """Share of the variance of a patch's disparity that a linear map of frozen features explains, on held-out scenes.
 
-    From one view: the encoder's tokens. From both: what CroCo's decoder says of every patch when nothing is masked.
+    From one view: the encoder's tokens. From both: CroCo's decoder's output for every patch when nothing is masked.
     """
     from mimgen.methods.croco.objective import CroCo
 
     model = cast(Any, objective)
-    sides = [held_out(run, count, split) for count, split in ((400, "train"), (200, "val"))]
+    sides = [samples(count, split) for count, split in ((400, "train"), (200, "val"))]
     readers = {"disparity, one view": lambda part: model.encoder(part.images).patches}
     if isinstance(objective, CroCo):
         readers["disparity, both views"] = lambda part: model.predict(part.images, part.extras["second"])
@@ -103,7 +70,7 @@ def disparity(objective: nn.Module, run: Any) -> dict[str, float]:
     return found
 
 
-def people(objective: nn.Module, run: Any) -> dict[str, float]:
+def people(objective: nn.Module, samples: HeldOut) -> dict[str, float]:
     """Colours of garments read linearly off the class token, and people found again in another pose by it.
 
     "attributes" is the mean accuracy over garments of people never seen; "identity" the mean average precision.
@@ -112,10 +79,10 @@ def people(objective: nn.Module, run: Any) -> dict[str, float]:
     from mimgen.probing import extract, linear_probe
 
     encoder = cast(Any, objective).encoder
-    sides = [held_out(run, count, split) for count, split in ((1500, "train"), (800, "val"))]
+    sides = [samples(count, split) for count, split in ((1500, "train"), (800, "val"))]
     x, points = (next(iter(extract(encoder, side.images, pooling="prefix").levels.values())) for side in sides)
     garments = [
-        linear_probe(x, sides[0].labels[name], points, sides[1].labels[name], seed=run.settings.seed).accuracy
+        linear_probe(x, sides[0].labels[name], points, sides[1].labels[name], seed=samples.seed).accuracy
         for name in WORN
     ]
     identity = mean_precision(points, sides[1].labels["identity"])
@@ -137,7 +104,7 @@ def mean_precision(vectors: Tensor, identity: Tensor) -> float:
     return float(precision.mean())
 
 
-def clouds(objective: nn.Module, run: Any) -> dict[str, float]:
+def clouds(objective: nn.Module, samples: HeldOut) -> dict[str, float]:
     """Cloud read linearly off frozen features with 200 labelled scenes: its profile and how much there is.
 
     "profile" is intersection over union of cloud in layers of height down the middle column, from the tokens on
@@ -146,7 +113,7 @@ def clouds(objective: nn.Module, run: Any) -> dict[str, float]:
     from mimgen.probing import extract, linear_probe
 
     encoder = cast(Any, objective).encoder
-    sides = [held_out(run, count, split) for count, split in ((200, "train"), (400, "val"))]
+    sides = [samples(count, split) for count, split in ((200, "train"), (400, "val"))]
     found = [extract(encoder, side.images, pooling="tokens") for side in sides]
     tokens = [next(iter(each.levels.values())) for each in found]
     rows, columns = cast(tuple[int, int], found[0].grid)
@@ -157,33 +124,33 @@ def clouds(objective: nn.Module, run: Any) -> dict[str, float]:
     y, true = (each.transpose(1, 2).flatten(2).flatten(0, 1) for each in profiles)
     predicted, there = ridge(x, y, points, 1e-2) > 0.5, true > 0.5
     cover = linear_probe(tokens[0].mean(1), sides[0].labels["cover"], tokens[1].mean(1), sides[1].labels["cover"],
-                         seed=run.settings.seed)  # fmt: skip
+                         seed=samples.seed)  # fmt: skip
     both, either = float((predicted & there).sum()), float((predicted | there).sum())
     return {"profile": both / max(1.0, either), "cover": cover.accuracy, "missed": 1 - both / float(there.sum())}
 
 
-def band_prediction(objective: nn.Module, run: Any) -> dict[str, float]:
+def band_prediction(objective: nn.Module, samples: HeldOut) -> dict[str, float]:
     """Share of each band's variance that the reconstruction of masked patches explains: mean and worst over bands."""
-    model, batch = cast(Any, objective), held_out(run, 256)
+    model, batch = cast(Any, objective), samples(256)
     mask = model.mask(batch)
     predicted, true = model.predict(batch, mask), model.target(batch.images)
     masked, bands = mask.masked, batch.images.shape[1]
     # a patch's numbers lie band by band
     pairs = [each[masked].unflatten(-1, (bands, -1)).transpose(0, 1).flatten(1) for each in (predicted, true)]
     shares = [explained(a, b) for a, b in zip(*pairs, strict=True)]
-    return {"told, mean band": sum(shares) / bands, "told, worst band": min(shares)}
+    return {"explained, mean band": sum(shares) / bands, "explained, worst band": min(shares)}
 
 
-def organs(objective: nn.Module, run: Any) -> dict[str, float]:
-    """Dice of organs, of which each voxel is told by a linear map of its cell's token, averaged over organs.
+def organs(objective: nn.Module, samples: HeldOut) -> dict[str, float]:
+    """Dice of organs, predicted for each voxel by a linear map of its cell's token, averaged over organs.
 
     "dice" is that of the encoder's output, "dice, middle" of the block in the middle. Organs are few of the voxels,
-    so how much says that there is one is chosen on the training volumes.
+    so the threshold is chosen on the training volumes.
     """
     from mimgen.methods.hiendmae.cells import cut
 
     encoder = cast(Any, objective).encoder
-    sides = [held_out(run, count, split) for count, split in ((80, "train"), (100, "val"))]
+    sides = [samples(count, split) for count, split in ((80, "train"), (100, "val"))]
     labels = [cut(side.extras["segmentation"][:, None], encoder.cell).flatten(0, 1).long() for side in sides]
     classes = int(labels[0].max()) + 1
     wanted = F.one_hot(labels[0], classes).float().flatten(1)
@@ -206,7 +173,7 @@ def _organ(scores: Tensor, level: float) -> Tensor:
 
 
 def dice(predicted: Tensor, true: Tensor, classes: int) -> float:
-    """Mean over classes 1 and up of 2 |both| / (|said| + |true|), counted over all voxels together."""
+    """Mean over classes 1 and up of 2 |both| / (|predicted| + |true|), counted over all voxels together."""
     scores = []
     for kind in range(1, classes):
         a, b = predicted == kind, true == kind
@@ -215,8 +182,8 @@ def dice(predicted: Tensor, true: Tensor, classes: int) -> float:
 
 
 def explained(predicted: Tensor, true: Tensor) -> float:
-    """Share of the variance of `true` that `predicted`, of the same shape, explains; negative where its
-    mean says more.
+    """Share of the variance of `true` that `predicted`, of the same shape, explains; negative where the mean
+    of `true` explains more.
     """
     predicted, true = predicted.double(), true.double()
     return float(1 - (predicted - true).square().sum() / (true - true.mean()).square().sum())

@@ -1,9 +1,9 @@
-"""What `mimgen compare mim` measures of a trained objective besides probes, on held-out images."""
+"""Measures of a pretraining objective besides probes, on held-out samples: masks, order, its own metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -12,23 +12,41 @@ from torch import Tensor, nn
 
 from mimgen.data import Dataset
 from mimgen.data.loader import collate
+from mimgen.ops.ranks import effective_rank
 from mimgen.types import Batch, Mask, SampleRNG
 
-__all__ = ["Measure", "collapse", "cosine", "foreground", "hard_order", "held_out", "reconstruction_gain", "ridge"]
+__all__ = [
+    "HeldOut", "Measure", "collapse", "foreground", "foreground_share", "lift", "mean_cosine", "own_metrics",
+    "ranking", "ridge",
+]  # fmt: skip
 
-# (an objective in evaluation mode, its run) to named numbers; none where the measure says nothing of such a one
-Measure = Callable[[nn.Module, Any], dict[str, float]]
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Samples of the data that an objective is trained on.
+
+    Attributes:
+        data: a `mimgen.recipes.DataConfig`.
+        seed: of probes that a measure fits.
+    """
+
+    data: Any
+    seed: int = 0
+
+    def __call__(self, count: int, split: str = "val", size: int | None = None) -> Batch:
+        """About `count` samples spread over a split, unmasked, in one batch; `size` is another side in pixels."""
+        config = replace(self.data, split=split, **({} if size is None else {"size": size}))
+        data = cast(Dataset, config.open())
+        rows = range(0, len(data), max(1, len(data) // count))[:count]
+        return collate([data[row] for row in rows], SampleRNG.for_rows(0, 0, range(len(rows))))
 
 
-def held_out(run: Any, count: int, split: str = "val") -> Batch:
-    """`count` samples spread over a split of the run's data, as they are, in one batch."""
-    data = cast(Dataset, replace(run.data_config, split=split).open())
-    rows = range(0, len(data), max(1, len(data) // count))[:count]
-    return collate([data[row] for row in rows], SampleRNG.for_rows(0, 0, range(len(rows))))
+# (an objective in evaluation mode, samples) to named numbers; none where the measure does not apply to the objective
+Measure = Callable[[nn.Module, HeldOut], dict[str, float]]
 
 
 def ridge(x: Tensor, y: Tensor, points: Tensor, regularisation: float = 1e-3) -> Tensor:
-    """Least squares from features [n, F], standardised, to values [n, C]; what it says of `points` [m, F], [m, C]."""
+    """Least squares from features [n, F], standardised, to values [n, C]: predictions [m, C] for `points` [m, F]."""
     from mimgen.probing.probe_split import standardise
 
     x, points = standardise(x.double(), points.double())
@@ -39,38 +57,38 @@ def ridge(x: Tensor, y: Tensor, points: Tensor, regularisation: float = 1e-3) ->
     return (points @ weights + offset).to(y.dtype)
 
 
-def reconstruction_gain(objective: nn.Module, run: Any) -> dict[str, float]:
+def own_metrics(objective: nn.Module, samples: HeldOut) -> dict[str, float]:
     """The metrics of the objective's own forward pass on 64 held-out images."""
-    metrics = objective(held_out(run, 64)).metrics
+    metrics = objective(samples(64)).metrics
     return {name: float(value) for name, value in metrics.items()}
 
 
-def hard_order(objective: nn.Module, run: Any) -> dict[str, float]:
+def ranking(objective: nn.Module, samples: HeldOut) -> dict[str, float]:
     """Kendall's tau between predicted and true losses of randomly masked patches, of HPM alone."""
     from mimgen.methods.hpm.objective import HPM
 
     if not isinstance(objective, HPM):
         return {}
-    batch = held_out(run, 256)
+    batch = samples(256)
     objective.masking = replace(objective.masking, share=0.0)
     # losses are real numbers that hardly ever tie, so tau is what is in order less what is not
     return {"tau": 2 * float(objective(batch).metrics["ranked"]) - 1}
 
 
-def foreground(objective: nn.Module, run: Any) -> dict[str, float]:
+def foreground(objective: nn.Module, samples: HeldOut) -> dict[str, float]:
     """How much more of the foreground lies in masked patches than in an average one; 1 for masks that do not care.
 
     The images' background is white, as that of emoji is.
     """
     from mimgen.methods.ibot.objective import IBOT
 
-    batch = held_out(run, 256)
+    batch = samples(256)
     images = batch.images
     if isinstance(objective, IBOT):
         images = F.interpolate(images, objective.views.size, mode="bilinear", antialias=True, align_corners=False)
         mask: Mask = objective.mask(images[None], objective.teach(images[None]), batch.rng)
     else:
-        mask = cast(Any, objective).mask(images, batch.rng)
+        mask = cast(Any, objective).mask(batch)
     return {"foreground masked": lift(foreground_share(images, mask.masked.shape[1]), mask.masked)}
 
 
@@ -92,22 +110,20 @@ def lift(content: Tensor, masked: Tensor) -> float:
     return float(inside.mean() / content.mean())
 
 
-def collapse(objective: nn.Module, run: Any) -> dict[str, float]:
-    """Mean cosine of the vectors of two images (1 when collapsed), and in how many directions vectors spread."""
-    from mimgen.analysis.rank import effective_rank
-    from mimgen.probing import extract
+def collapse(objective: nn.Module, samples: HeldOut) -> dict[str, float]:
+    """Mean cosine of the vectors of two images (1 when collapsed), and the effective rank of all vectors."""
+    from mimgen.probing.features import extract
 
     encoder = cast(Any, objective).encoder
+    # an objective may leave out parts of its images, so that its encoder sees smaller ones
     side = encoder.config.get("image_size")
-    if isinstance(side, int):
-        # an objective may leave out parts of its images, so that its encoder sees smaller ones
-        run = replace(run, data_config=replace(run.data_config, size=side))
-    vectors = next(iter(extract(encoder, held_out(run, 256).images).levels.values()))
+    images = samples(256, size=side if isinstance(side, int) else None).images
+    vectors = next(iter(extract(encoder, images).levels.values()))
     values = torch.linalg.svdvals(vectors - vectors.mean(0))
-    return {"mean cosine": cosine(vectors), "effective rank": float(effective_rank(values))}
+    return {"mean cosine": mean_cosine(vectors), "effective rank": float(effective_rank(values))}
 
 
-def cosine(vectors: Tensor) -> float:
+def mean_cosine(vectors: Tensor) -> float:
     """Mean cosine over pairs of different rows of [n, F]."""
     n = len(vectors)
     # the squared length of the sum holds every pair twice, and each row with itself

@@ -1,11 +1,13 @@
-"""In how many directions points spread, from their singular values."""
+"""Ranks of matrices, from their singular values, and of numbers, by their order."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["effective_rank", "stable_rank"]
+__all__ = ["effective_rank", "rank_correlation", "stable_rank"]
 
 
 def effective_rank(values: Tensor) -> Tensor:
@@ -33,3 +35,18 @@ def stable_rank(values: Tensor) -> Tensor:
     """
     squares = values.square()
     return squares.sum(-1) / squares.amax(-1).clamp(min=torch.finfo(values.dtype).tiny)
+
+
+def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float:
+    """Spearman's coefficient of pairs in [-1, 1]; 0 where one side is constant."""
+    ranks = [_ranks([pair[side] for pair in pairs]) for side in (0, 1)]
+    x, y = (torch.tensor(values, dtype=torch.float64) for values in ranks)
+    x, y = x - x.mean(), y - y.mean()
+    scale = float((x.square().sum() * y.square().sum()).sqrt())
+    return float((x * y).sum()) / scale if scale else 0.0
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Positions in ascending order, ties sharing their mean."""
+    ordered = sorted(values)
+    return [ordered.index(value) + (ordered.count(value) - 1) / 2 for value in values]

@@ -1,4 +1,4 @@
-"""What the study of MergeVQ measures of one model at one number of kept tokens."""
+"""Scores of a MergeVQ at one number of kept tokens, with true and with recovered positions."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mimgen.recipes.compare.scores import LabelledSplit
+    from mimgen.evaluation.tokenizer_scores import LabelledSplit
     from mimgen.tokenizers.mergevq import MergeVQ
     from mimgen.types import Codes
 
-__all__ = ["Kept", "kept"]
+__all__ = ["KeptTokens", "score_kept_tokens"]
 
 BATCH = 32
 
 
-class Kept:
+class KeptTokens:
     """A MergeVQ at a fixed number of kept tokens, with the tokenizer contract.
 
     Args:
@@ -55,7 +55,7 @@ class Recovered:
     agreement: float
 
 
-def kept(tokenizer: MergeVQ, data: LabelledSplit, keep: int, seed: int) -> dict[str, Any]:
+def score_kept_tokens(tokenizer: MergeVQ, data: LabelledSplit, keep: int, seed: int) -> dict[str, Any]:
     """Images, labels, recovery and speed at `keep` tokens, on `val`; the model is in eval mode.
 
     Returns:
@@ -64,10 +64,10 @@ def kept(tokenizer: MergeVQ, data: LabelledSplit, keep: int, seed: int) -> dict[
         agreement with a source recovered from the codes; learned is null where the model has no
         recovery, both where nothing is merged), encode_images_per_s and decode_images_per_s.
     """
-    from mimgen.evaluation import codebook_usage
-    from mimgen.recipes.compare.scores import reconstruction_scores, run_tokenizer
+    from mimgen.evaluation.reconstruction import codebook_usage
+    from mimgen.evaluation.tokenizer_scores import reconstruction_scores, run_tokenizer
 
-    inner = Kept(tokenizer, keep)
+    inner = KeptTokens(tokenizer, keep)
     through = run_tokenizer(inner, data.val, BATCH)
     assert through.made is not None and through.indices is not None, "MergeVQ gives codes and images"
     used = codebook_usage(through.indices, tokenizer.codebook_size)
@@ -108,15 +108,15 @@ def _probes(tokenizer: MergeVQ, data: LabelledSplit, keep: int, seed: int) -> di
     }
 
 
-def _recovery(inner: Kept, images: Tensor, learned: bool) -> dict[str, Any]:
+def _recovery(inner: KeptTokens, images: Tensor, learned: bool) -> dict[str, Any]:
     """Quality of images decoded from codes whose positions are guessed."""
-    from mimgen.recipes.compare.scores import reconstruction_scores
+    from mimgen.evaluation.tokenizer_scores import reconstruction_scores
 
     found = _recovered(inner, images, learned)
     return {**reconstruction_scores(found.made, images), "agreement": found.agreement}
 
 
-def _recovered(inner: Kept, images: Tensor, learned: bool) -> Recovered:
+def _recovered(inner: KeptTokens, images: Tensor, learned: bool) -> Recovered:
     """Decode kept codes with the model's own recovery, or with each code at its place in a square.
 
     The square is the container in which kept tokens travel: a decoder that is not told the source

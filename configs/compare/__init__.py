@@ -1,0 +1,1 @@
+"""Comparisons: arms trained with the same budget, measured and tested over seeds."""

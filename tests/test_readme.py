@@ -74,6 +74,17 @@ def test_the_two_commands_are_word_for_word() -> None:
     assert '\npip install -e ".[test]" && pytest\n' in text
 
 
+def test_the_ten_lines_of_python_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    match = re.search(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    assert match is not None and match[1].count("\n") <= 10
+    monkeypatch.chdir(tmp_path)
+    exec(match[1], {})
+    assert (tmp_path / "astronaut.png").is_file()
+    assert capsys.readouterr().out == "torch.Size([8, 64, 192]) 7\n"
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_generated_tables_are_current(name: str) -> None:
     page, table = TABLES[name]

@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> int:
     name, *rest = arguments
     choose(name, [*MEASURES, *OTHERS], "measure")
     if name in OTHERS:
-        module = importlib.import_module("mimgen.cli." + ("compare" if name == "compare" else f"evaluate_{name}"))
+        module = importlib.import_module(f"mimgen.cli.evaluate_{name}")
         status: int = module.main(rest)
         return status
     options = parse(Arguments, rest, f"mimgen evaluate {name}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mimgen.cli import evaluate_compare as compare_command
+from mimgen.cli import evaluate
 from mimgen.cli.evaluate_compare import compare
 from mimgen.errors import UserError
 from mimgen.report.curves import Curve
@@ -116,12 +116,12 @@ def test_the_command_prints_and_its_status_says_whether_they_match(
 ) -> None:
     first = write_outcome(tmp_path / "a.json", result())
     second = write_outcome(tmp_path / "b.json", result(model="b", scores={"group": {"knn": 0.25}}))
-    assert compare_command.main([str(first), str(second)]) == 0
+    assert evaluate.main(["compare", str(first), str(second)]) == 0
     printed = capsys.readouterr().out
     assert "The protocols match." in printed and "-0.25" in printed and "group / knn" in printed
     changed = json.loads(second.read_text("utf-8"))
     changed["protocol"]["data"] = "photos"
     second.write_text(json.dumps(changed))
-    assert compare_command.main([str(first), str(second)]) == 1
+    assert evaluate.main(["compare", str(first), str(second)]) == 1
     printed = capsys.readouterr().out
     assert "do NOT match" in printed and "data: A 'emoji', B 'photos'" in printed

@@ -38,7 +38,7 @@ _KNOWN: Mapping[str, str] = {
     "Transformer2DModel": "mimgen.generators.meissonic.model:MeissonicTransformer",
     "VQModel": "mimgen.tokenizers.diffusers_models:DiffusersVQ",
     "BeitEncoder": "mimgen.encoders.beit:BeitEncoder",
-    "BeitPretraining": "mimgen.methods.beitv2.network:BeitPretraining",
+    "BeitPretraining": "mimgen.methods.beitv2:BeitPretraining",
     "ByteTextEncoder": "mimgen.encoders.text:ByteTextEncoder",
     "CaeEncoder": "mimgen.methods.cae.networks:CaeEncoder",
     "CentroidTokenizer": "mimgen.tokenizers.centroids:CentroidTokenizer",

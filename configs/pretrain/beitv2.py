@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from mimgen.errors import UserError
 from mimgen.masking import Block
-from mimgen.methods.beitv2.network import BeitPretraining
-from mimgen.methods.beitv2.objective import BEiTv2
+from mimgen.methods.beitv2 import BeitPretraining, BEiTv2
 from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size
 from mimgen.recipes.patch_codes import fit_patch_centroids
 from mimgen.tokenizers import ImageQuantizer

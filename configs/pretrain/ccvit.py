@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mimgen.masking import Block
 from mimgen.methods import CCViT
-from mimgen.methods.beitv2.network import BeitPretraining
+from mimgen.methods.beitv2 import BeitPretraining
 from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size
 from mimgen.recipes.patch_codes import fit_patch_centroids, load_patch_codes
 from mimgen.tokenizers import Tokenizer

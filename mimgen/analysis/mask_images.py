@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.methods.ccvit.replacement import paste
 from mimgen.ops.hog import hog_cells
+from mimgen.ops.tiling import paste
 from mimgen.targets import PixelTarget
 from mimgen.targets.pixels import EPSILON
 from mimgen.types import Mask

@@ -2,9 +2,9 @@
 
 from mimgen.methods.a2mim.objective import A2MIM
 from mimgen.methods.attmask.objective import AttMask
-from mimgen.methods.beitv2.objective import BEiTv2
+from mimgen.methods.beitv2 import BEiTv2
 from mimgen.methods.cae.objective import CAE
-from mimgen.methods.ccvit.objective import CCViT
+from mimgen.methods.ccvit import CCViT
 from mimgen.methods.croco.objective import CroCo
 from mimgen.methods.dmjd.objective import DMJD
 from mimgen.methods.hap.objective import HAP

@@ -21,7 +21,7 @@ from mimgen.encoders import (
     VitEncoder,
 )
 from mimgen.errors import UserError
-from mimgen.methods.beitv2.network import BeitPretraining
+from mimgen.methods.beitv2 import BeitPretraining
 from mimgen.methods.cae.networks import CaeEncoder
 from mimgen.methods.croco.encoder import CrossViewVit
 from mimgen.methods.dmjd.encoder import ConvVitEncoder

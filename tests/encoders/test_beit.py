@@ -5,7 +5,7 @@ import torch
 
 from mimgen.encoders.beit import BeitEncoder
 from mimgen.errors import UserError
-from mimgen.methods.beitv2.network import BeitPretraining
+from mimgen.methods.beitv2 import BeitPretraining
 from mimgen.types import Mask
 
 

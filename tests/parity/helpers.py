@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.checkpoints.sizes import heads_of
@@ -19,6 +20,20 @@ from tests.parity.cases import Case
 
 # Length of the sequence in the released Halton sampler, which misses cells of grids beyond 48 x 48.
 RELEASED_POINTS = 10_000
+
+
+class RecordedCodes(nn.Module):
+    """A target whose ids [B, N] are given."""
+
+    def __init__(self, ids: Tensor, codes: int, patch: int) -> None:
+        super().__init__()
+        self.ids, self.dim, self.patch = ids, codes, patch
+
+    def forward(self, images: Tensor, mask: Mask | None = None) -> Tensor:
+        return self.ids
+
+    def loss(self, predicted: Tensor, goal: Tensor) -> Tensor:
+        return F.cross_entropy(predicted, goal, reduction="none")
 
 
 def plain(channels: int = 3) -> dict[str, tuple[float, ...]]:

@@ -10,14 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimgen.encoders.beit import Relative
-from mimgen.methods.beitv2.network import BeitPretraining
-from mimgen.methods.beitv2.objective import BEiTv2
+from mimgen.methods.beitv2 import BeitPretraining, BEiTv2
 from mimgen.pretrained import load_strictly
 from mimgen.tokenizers.centroids import CentroidTokenizer
 from mimgen.tokenizers.vqkd.model import VqKd
-from mimgen.types import Mask
+from mimgen.types import Batch, Mask
 from tests.parity.cases import Case, Replay
-from tests.parity.helpers import gradients, load_official, official_gradients
+from tests.parity.helpers import RecordedCodes, gradients, load_official, official_gradients, plain
 
 
 def relative_of(config: Mapping[str, Any]) -> Relative:
@@ -112,8 +111,10 @@ def replay_beitv2_tokenizer(case: Case) -> dict[str, Tensor]:
     return outputs
 
 
-def pretraining_network(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> BeitPretraining:
-    """The network of a case, its weights loaded strictly."""
+def pretraining_network(
+    config: Mapping[str, Any], weights: Mapping[str, Tensor], **normalisation: tuple[float, ...]
+) -> BeitPretraining:
+    """The network of a case, its weights loaded strictly; `normalisation` of images where not ImageNet's."""
     second = weights.get("cls_pt_lm_head.weight")
     network = BeitPretraining(
         pixels=config["img_size"],
@@ -130,6 +131,7 @@ def pretraining_network(config: Mapping[str, Any], weights: Mapping[str, Tensor]
         early_layers=config.get("early_layers"),
         head_layers=config.get("head_layers", 2),
         second=None if second is None else len(second),
+        **normalisation,
     )
     load_strictly(network, weights, "the case")
     return network.train()
@@ -137,13 +139,15 @@ def pretraining_network(config: Mapping[str, Any], weights: Mapping[str, Tensor]
 
 def replay_beitv2(case: Case) -> dict[str, Tensor]:
     """Logits, tokens and gradients of masked code prediction, with and without the bottleneck."""
-    network = pretraining_network(case.config, case.weights)
+    network = pretraining_network(case.config, case.weights, **plain())
     maps, masked = case.inputs["samples"], case.inputs["bool_masked_pos"].flatten(1).bool()
     predictions = network.predict_maps(maps, masked, masked)
     final, second = network.streams(maps, masked)
     # stands for the tokenizer, whose ids were recorded
     coder = CentroidTokenizer(network.patch, network.lm_head.out_features)
-    losses = BEiTv2(network, coder).of_maps(maps, case.inputs["input_ids"].flatten(1), Mask(masked))
+    objective = BEiTv2(network, coder)
+    objective.target = RecordedCodes(case.inputs["input_ids"].flatten(1), coder.codebook_size, network.patch)
+    losses = objective(Batch(maps), Mask(masked))
     outputs = {"logits": predictions.codes, "patch_tokens": final[:, 1:], "loss_1": losses.terms["code"]}
     if predictions.second is not None and second is not None:
         outputs["logits_cls_pt"], outputs["patch_tokens_cls_pt"] = predictions.second, second[:, 1:]

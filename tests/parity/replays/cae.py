@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimgen.methods.cae.adapter import ADAPTER
 from mimgen.methods.cae.networks import CaeDecoder, CaeEncoder
@@ -14,21 +13,7 @@ from mimgen.methods.cae.objective import CAE
 from mimgen.methods.moving_average import Momentum
 from mimgen.types import Batch, Mask
 from tests.parity.cases import Case, Replay
-from tests.parity.helpers import eps_of, load_official, official_gradients
-
-
-class RecordedCodes(nn.Module):
-    """A target whose ids [B, N] are given."""
-
-    def __init__(self, ids: Tensor, codes: int, patch: int) -> None:
-        super().__init__()
-        self.ids, self.dim, self.patch = ids, codes, patch
-
-    def forward(self, images: Tensor, mask: Mask | None = None) -> Tensor:
-        return self.ids
-
-    def loss(self, predicted: Tensor, goal: Tensor) -> Tensor:
-        return F.cross_entropy(predicted, goal, reduction="none")
+from tests.parity.helpers import RecordedCodes, eps_of, load_official, official_gradients
 
 
 def _scale(initial: float | None, weights: Mapping[str, Tensor], gamma: str) -> float | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mimgen.methods.ccvit.objective import CCViT
+from mimgen.methods.ccvit import CCViT
 from mimgen.tokenizers.centroids import CentroidTokenizer
-from mimgen.types import Mask
+from mimgen.types import Batch, Mask
 from tests.parity.cases import Case, Replay
 from tests.parity.helpers import gradients
 from tests.parity.replays.beitv2 import pretraining_network
@@ -20,10 +20,14 @@ def replay_ccvit(case: Case) -> dict[str, Tensor]:
     masked, replaced = (inputs[name].flatten(1).bool() for name in ("masked", "replaced"))
     images, goal = inputs["image"], inputs["image_target"]
 
-    ids = objective.codes(goal)
-    corrupted = objective.corrupted(images, ids, replaced)
-    predicted = encoder.predict(corrupted, Mask(masked, masked | replaced))
-    losses = objective.losses(images, goal, masked, replaced)
+    mask = Mask(masked, masked | replaced, replaced)
+    ids = objective.target(goal)
+    corrupted = objective.corrupted(images, ids, mask)
+    predicted = encoder.predict(corrupted, mask)
+    # the official code takes its targets from a second image, the same crop with other noise
+    for part in (objective.target, objective.pixels):
+        part.forward = lambda _images, part=part: type(part).forward(part, goal)
+    losses = objective(Batch(images), mask)
     outputs = {
         "tokens": ids,
         "input_after_replacement": encoder.normalised(corrupted),

@@ -5,7 +5,8 @@ import torch
 
 from mimgen.errors import UserError
 from mimgen.masking.block import Block
-from mimgen.methods.ccvit.replacement import choose_visible, paste
+from mimgen.methods.ccvit import choose_visible
+from mimgen.ops.tiling import paste
 from mimgen.tokenizers.centroids import CentroidTokenizer
 from mimgen.types import Mask, SampleRNG
 

@@ -6,8 +6,7 @@ import torch.nn.functional as F
 
 from mimgen.errors import UserError
 from mimgen.masking.block import Block
-from mimgen.methods.beitv2.network import BeitPretraining
-from mimgen.methods.beitv2.objective import BEiTv2
+from mimgen.methods.beitv2 import BeitPretraining, BEiTv2
 from mimgen.tokenizers.centroids import CentroidTokenizer
 from mimgen.tokenizers.vqkd.model import VqKd
 from mimgen.types import Batch, Mask, SampleRNG
@@ -26,7 +25,7 @@ def objective(tokenizer=None, early=1, depth=2, **options):
 
 def test_both_heads_learn():
     trained = objective(VqKd(16, 4, 32, 1, 2, codebook_size=16, code_dim=8, feature_dim=12)).train()
-    assert not trained.codes.coder.training
+    assert not trained.target.coder.training
     optimiser = torch.optim.AdamW((p for p in trained.parameters() if p.requires_grad), 2e-3)
     history = []
     for step in range(25):
@@ -43,8 +42,8 @@ def test_masked_patches_alone_are_scored():
     module, images = objective(bottleneck_weight=0.5).eval(), make_images(2)
     mask = Mask(torch.zeros(2, 16, dtype=torch.bool))
     mask.masked[:, :3] = True
-    losses = module.losses(images, mask)
-    ids = module.codes(images)
+    losses = module(Batch(images), mask)
+    ids = module.target(images)
     predicted = module.encoder.predict(images, mask)
     torch.testing.assert_close(losses.terms["code"], F.cross_entropy(predicted.codes, ids[:, :3].flatten()))
     torch.testing.assert_close(losses.terms["bottleneck"], F.cross_entropy(predicted.second, ids[:, :3].flatten()))
@@ -55,7 +54,7 @@ def test_the_bottleneck_tells_deep_layers_through_the_class_token_alone():
     module, images = objective(early=1, depth=3).eval(), make_images(2)
     mask = Mask(torch.zeros(2, 16, dtype=torch.bool))
     mask.masked[:, 2:7] = True
-    network, ids = module.encoder, module.codes(images)
+    network = module.encoder
     real = network.states
 
     def cut(*inputs):
@@ -65,14 +64,14 @@ def test_the_bottleneck_tells_deep_layers_through_the_class_token_alone():
     for states, reported in ((real, True), (cut, False)):
         network.states = states
         network.zero_grad(set_to_none=True)
-        module.of_maps(network.normalised(images), ids, mask).terms["bottleneck"].backward()
+        module(Batch(images), mask).terms["bottleneck"].backward()
         deep = [p.grad for block in network.blocks[1:] for p in block.parameters()]
         assert any(grad is not None and bool(grad.any()) for grad in deep) == reported
         assert network.blocks[0].mlp.fc1.weight.grad.any()
 
 
 def test_without_bottleneck_there_is_one_term():
-    losses = objective(early=None).losses(make_images(2), Mask(torch.rand(2, 16) < 0.4))
+    losses = objective(early=None)(Batch(make_images(2)), Mask(torch.rand(2, 16) < 0.4))
     assert set(losses.terms) == {"code"}
 
 

@@ -5,11 +5,11 @@ import torch
 
 from mimgen.errors import UserError
 from mimgen.masking.block import Block
-from mimgen.methods.beitv2.network import BeitPretraining
-from mimgen.methods.ccvit.objective import CCViT
+from mimgen.methods.beitv2 import BeitPretraining
+from mimgen.methods.ccvit import CCViT
 from mimgen.tokenizers import ConvTokenizer
 from mimgen.tokenizers.centroids import CentroidTokenizer
-from mimgen.types import Batch, SampleRNG
+from mimgen.types import Batch, Mask, SampleRNG
 
 
 def make_images(count=8):
@@ -49,12 +49,17 @@ def test_the_loss_is_on_hidden_and_replaced_patches_only():
     masked, replaced = torch.zeros(2, 16, dtype=torch.bool), torch.zeros(2, 16, dtype=torch.bool)
     masked[:, :3], replaced[:, 5:7] = True, True
     images = make_images(2)
-    base = module.losses(images, images, masked, replaced).terms
-    elsewhere, scored = images.clone(), images.clone()
-    elsewhere[:, :, 12:, 12:] = torch.rand(2, 3, 4, 4)
-    scored[:, :, :4, :4] = torch.rand(2, 3, 4, 4)
-    same = module.losses(images, elsewhere, masked, replaced).terms
-    other = module.losses(images, scored, masked, replaced).terms
+    mask = Mask(masked, masked | replaced, replaced)
+    base = module(Batch(images), mask).terms
+    goals = {"elsewhere": slice(12, 16), "scored": slice(0, 4)}
+    found = {}
+    for name, corner in goals.items():
+        goal = images.clone()
+        goal[:, :, corner, corner] = torch.rand(2, 3, 4, 4)
+        module.target.forward = lambda _images, goal=goal: type(module.target).forward(module.target, goal)
+        module.pixels.forward = lambda _images, goal=goal: type(module.pixels).forward(module.pixels, goal)
+        found[name] = module(Batch(images), mask).terms
+    same, other = found["elsewhere"], found["scored"]
     assert all(torch.equal(base[name], same[name]) for name in base)
     assert not torch.equal(base["pixel"], other["pixel"])
 
@@ -64,10 +69,11 @@ def test_a_mean_over_scored_patches():
     masked, replaced = torch.zeros(2, 16, dtype=torch.bool), torch.zeros(2, 16, dtype=torch.bool)
     masked[:, :3], replaced[:, 5:7] = True, True
     images = make_images(2)
-    terms = module.losses(images, images, masked, replaced).terms
-    ids = module.codes(images)
+    mask = Mask(masked, masked | replaced, replaced)
+    terms = module(Batch(images), mask).terms
+    ids = module.target(images)
     network = module.encoder
-    final, second = network.streams(network.normalised(module.corrupted(images, ids, replaced)), masked)
+    final, second = network.streams(network.normalised(module.corrupted(images, ids, mask)), masked)
     logits = network.lm_head(final[:, 1:])[:, [0, 1, 2, 5, 6]]
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, [0, 1, 2, 5, 6]].flatten())
     torch.testing.assert_close(terms["code"], expected)

@@ -37,7 +37,7 @@ def arguments(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
 
     Args:
         config: the official constructor arguments, maybe empty. Sizes follow from the tensors; numbers of heads and
-            whether the weighted mean is asked with are taken from here where they are predicted.
+            whether the weighted mean is asked with are taken from here where it has them.
         tensors: the official weights.
     """
     width, numbers = tensors["encoder.embed.proj.weight"].shape

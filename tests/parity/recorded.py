@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from mimgen.types import SampleRNG
 
+NEVER = (0.0, 1e3, 0.0, 0.0)  # a try whose aspect is infinite
 
 class FixedRNG(SampleRNG):
     """Streams for `unmask` that give what an official sampler drew.
@@ -28,6 +30,33 @@ class FixedRNG(SampleRNG):
     def uniform(self, *shape: int) -> Tensor:
         """[B, 2, N] of the next step, then its [B, N, K] if there are numbers of every code."""
         return next(self._numbers)
+
+
+class RecordedUniform(SampleRNG):
+    """Streams for a masking strategy that give recorded numbers, one tensor [B, ...] for each call of `uniform`.
+
+    A strategy that asks for other numbers than those of the official code raises an error.
+    """
+
+    def __init__(self, *numbers: Tensor) -> None:
+        super().__init__([0] * len(numbers[0]))
+        self._numbers = iter(numbers)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """[B, *shape], the next recorded tensor."""
+        found = next(self._numbers)
+        if found.shape[1:] != shape:
+            raise ValueError(f"numbers [B, *{shape}] were asked for, but the next recorded are {list(found.shape)}")
+        return found
+
+
+def padded_tries(tries: Sequence[Sequence[Tensor]], length: int) -> Tensor:
+    """[B, length, 4] float64: each row's tries [4] of a block mask, then ones whose rectangle fits in no grid."""
+    padded = torch.tensor(NEVER, dtype=torch.float64).repeat(len(tries), length, 1)
+    for row, found in zip(padded, tries, strict=True):
+        if found:
+            row[: len(found)] = torch.stack(list(found))
+    return padded
 
 
 @dataclass(frozen=True)

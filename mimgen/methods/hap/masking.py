@@ -54,7 +54,11 @@ class Parts:
             raise UserError(f"{self}: ratio lies between 0 and 1, share in 0..1, most is 0 or more")
 
     def __call__(self, grid: tuple[int, int], rng: SampleRNG, guide: Tensor) -> Mask:
-        """Mask [B, N] of a grid of rows and columns.
+        """Mask [B, N] of a grid of rows and columns; arguments and errors are those of `priorities`."""
+        return by_priority(self.priorities(grid, rng, guide), self.ratio)
+
+    def priorities(self, grid: tuple[int, int], rng: SampleRNG, guide: Tensor) -> Tensor:
+        """[B, N]: the patches of highest priority are masked.
 
         Args:
             grid: rows and columns.
@@ -77,7 +81,7 @@ class Parts:
         if self.blocks:
             inside = Block(masked, min(self.minimum, masked))(grid, rng).masked
             priority = priority + 2 * inside
-        return by_priority(torch.maximum(priority, self.first(guide.cpu(), rng)), self.ratio)
+        return torch.maximum(priority, self.first(guide.cpu(), rng))
 
     def first(self, guide: Tensor, rng: SampleRNG) -> Tensor:
         """[B, N] priority of the patches of parts [B, P, N] that come first, 0 at all others."""

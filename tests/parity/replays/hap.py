@@ -1,7 +1,7 @@
 """Replay of HAP: masks from recorded random numbers, two masked views, reconstruction and alignment.
 
-The official code samples one number after another, so the streams are read here in its order; which patches a
-part has, what a priority masks and all of the loss are the code that trains.
+The official code samples one number after another. The streams are read here in its order, and become the numbers that
+`Parts` asks for, which makes the masks.
 """
 
 from __future__ import annotations
@@ -16,17 +16,25 @@ from torch import Tensor
 
 from mimgen.checkpoints.official import OfficialModel
 from mimgen.encoders.vit import VitEncoder
-from mimgen.methods.hap.masking import by_priority, part_patches, visible_count
+from mimgen.masking.block import ROUNDS, rectangles, sides
+from mimgen.methods.hap.masking import Parts, by_priority, part_patches, visible_count
 from mimgen.methods.hap.objective import HAP
 from mimgen.methods.mae.adapter import ADAPTER
 from mimgen.targets import PixelTarget
 from tests.parity.cases import Case, Replay
-from tests.parity.helpers import in_order, load_official, mae_decoder, official_gradients, vit_arguments
+from tests.parity.helpers import (
+    in_order,
+    load_official,
+    mae_decoder,
+    official_gradients,
+    vit_arguments,
+    within,
+)
+from tests.parity.recorded import RecordedUniform, padded_tries
 
 PARTS = 6
 TRIES = 10  # of one block, before the rest of the mask is given up
-_SHARE = 0.3
-_FIRST = 100.0
+ASPECT = 0.3
 
 
 @dataclass(frozen=True)
@@ -34,83 +42,98 @@ class Streams:
     """The recorded random numbers, in the order of the official calls.
 
     Where they run out, as for keypoints other than the recorded ones, zeros follow: the masks differ then, which
-    the comparison predicts.
+    the comparison tells.
     """
 
     uniform: Iterator[float]
     integer: Iterator[int]
     shuffle: Iterator[int]
 
+    @classmethod
+    def of(cls, case: Case) -> Streams:
+        """The streams of a case."""
+        found = within(case.inputs, "draws_")
+        return cls(*(iter(found[name].tolist() if name in found else ()) for name in ("uniform", "randint", "shuffle")))
+
     def shuffled(self, values: list[int]) -> list[int]:
         """The values in the order of the next recorded shuffle."""
         return [values[next(self.shuffle, 0) % len(values)] for _ in values]
 
 
-def block_priorities(
-    grid: tuple[int, int], count: int, config: Mapping[str, Any], streams: Streams
-) -> Tensor:
-    """[N]: 2 in random rectangles, until `count` patches have it or none fits any more."""
-    area, masked = torch.zeros(grid), 0
-    while masked < count:
-        added = _rectangle(area, count - masked, config, streams)
-        if not added:
-            break
-        masked += added
-    return area.flatten()
+def block_numbers(grid: tuple[int, int], count: int, config: Mapping[str, Any], streams: Streams) -> tuple[Tensor, ...]:
+    """What `Parts` asks for the blocks of one image: noise [N], tries [ROUNDS, 4], keys [N] of cells to fill in.
 
-
-def _rectangle(area: Tensor, missing: int, config: Mapping[str, Any], streams: Streams) -> int:
-    """Try to put one rectangle; returns the patches that it adds to `area`."""
-    rows, columns = area.shape
-    minimum, aspect = config.get("block_min_num_patches", 12), math.log(config.get("block_min_aspect", 0.3))
-    for _ in range(TRIES):
-        size = minimum + (missing - minimum) * next(streams.uniform, 0.0)
-        ratio = math.exp(aspect - 2 * aspect * next(streams.uniform, 0.0))
-        height, width = round(math.sqrt(size * ratio)), round(math.sqrt(size / ratio))
-        if height >= rows or width >= columns:
+    The official code may stop short of `count` or go beyond it with its last rectangle; then patches of equal priority
+    are masked from the end of the raster. `Block` masks `count`: keys and noise make up the difference.
+    """
+    minimum = config.get("block_min_num_patches", 12)
+    # `Parts` has one aspect; another one is reached by stretching the number that is its logarithm
+    stretch = math.log(config.get("block_min_aspect", ASPECT)) / math.log(ASPECT)
+    area, taken, failed = torch.zeros(grid, dtype=torch.bool), [], 0
+    inside = area
+    while failed < TRIES and (missing := count - int(area.sum())) > 0:
+        failed += 1
+        numbers = (next(streams.uniform, 0.0), 0.5 + stretch * (next(streams.uniform, 0.0) - 0.5), 0.0, 0.0)
+        tries, budget = torch.tensor([numbers], dtype=torch.float64), torch.tensor([missing])
+        cells = [int(side) for side in sides(tries, budget, minimum, ASPECT)]
+        if cells[0] >= grid[0] or cells[1] >= grid[1]:
             continue
-        top, left = next(streams.integer, 0), next(streams.integer, 0)
-        cut = area[top : top + height, left : left + width]
-        # the sum, not the number: patches that have their 2 already count twice
-        if 0 < height * width - int(cut.sum()) <= missing:
-            added = int((cut == 0).sum())
-            cut.fill_(2)
-            if added:
-                return added
-    return 0
+        for place, side in enumerate(grid):  # an integer in 0..side - cells becomes the middle of its share of 0..1
+            tries[0, 2 + place] = (next(streams.integer, 0) + 0.5) / (side - cells[place] + 1)
+        added = rectangles(tries, budget, grid, minimum, ASPECT)[0]
+        # the official code counts patches twice that are masked already
+        if 0 < int(added.sum()) - 2 * int((added & area).sum()) <= missing and bool((added & ~area).any()):
+            area, failed = area | added, 0
+            if int(area.sum()) <= count:
+                inside = area
+                taken.append(tries[0])
+    raster = torch.arange(area.numel()) / area.numel()
+    keys = 3 - raster - 2 * area.flatten()  # above 0, as `Block` expects
+    filled = inside.flatten().clone()
+    filled[keys.masked_fill(filled, math.inf).argsort()[: count - int(filled.sum())]] = True
+    return raster + 2 * area.flatten() - 2 * filled, padded_tries([taken], ROUNDS)[0], keys
 
 
-def part_priorities(priority: Tensor, guide: Tensor, bound: int, streams: Streams) -> Tensor:
-    """Priorities [B, N] with those of parts [B, P, N] written over them.
+def part_numbers(guide: Tensor, bound: int, streams: Streams) -> tuple[Tensor, ...]:
+    """What `Parts` asks for parts [B, P, N]: order [B, P], number [B, 1], shares [B, P], keys [B, P, N].
 
-    Each image's number of parts bounds that of the next, a slip of the official code that leaves nearly all of
-    a large batch without parts; `masking.Parts` samples from the original bound.
+    Each image's number of parts bounds that of the next, a slip of the official code that leaves nearly all of a large
+    batch without parts; `Parts` samples from the original bound, so the recorded number alone is taken over.
     """
     order = list(range(guide.shape[1]))
-    for row, parts in zip(priority, guide, strict=True):
+    orders, shares = torch.zeros(2, *guide.shape[:2], dtype=torch.float64)
+    keys, numbers = torch.zeros(guide.shape), torch.zeros(len(guide), 1, dtype=torch.float64)
+    for row, image in enumerate(guide):
         order = streams.shuffled(order)
-        bound = next(streams.integer, 0)
-        used = [part for part in order if parts[part].any()][:bound]
-        for rank, part in enumerate(used):
-            patches = streams.shuffled(parts[part].nonzero().flatten().tolist())
-            chosen = patches[: math.floor(len(patches) * (_SHARE * next(streams.uniform, 0.0)))]
-            row[chosen] = _FIRST - rank
-    return priority
+        orders[row, order] = torch.arange(len(order)).double() / len(order)
+        used = next(streams.integer, 0)
+        numbers[row] = (used + 0.5) / (bound + 1)
+        for part in [part for part in order if image[part].any()][:used]:
+            chosen = streams.shuffled(image[part].nonzero().flatten().tolist())
+            keys[row, part, chosen] = torch.arange(len(chosen)) / image.shape[1]
+            shares[row, part] = next(streams.uniform, 0.0)
+    return orders, numbers, shares, keys
 
 
-def recorded_priorities(
-    case: Case, view: int, guide: Tensor, grid: tuple[int, int], streams: Streams
-) -> Tensor:
-    """Priorities [B, N] of one view; `streams` go on."""
-    config = case.config
-    ratio, kinds = config.get("mask_ratio", 0.5), config.get("mask_type", ["block", "parts"])
-    priority = case.inputs[f"noise_view{view}"].clone()
-    if "block" in kinds:
-        masked = grid[0] * grid[1] - visible_count(grid[0] * grid[1], ratio)
-        priority = torch.stack([block_priorities(grid, masked, config, streams) for _ in priority])
-    if "parts" in kinds:
-        priority = part_priorities(priority, guide, config.get("num_parts", PARTS), streams)
-    return priority
+def recorded_priorities(case: Case, view: int, guide: Tensor, grid: tuple[int, int], streams: Streams) -> Tensor:
+    """Priorities [B, N] of one view by the strategy that trains; `streams` go on."""
+    config, patches = case.config, grid[0] * grid[1]
+    kinds = config.get("mask_type", ["block", "parts"])
+    bound = config.get("num_parts", PARTS) if "parts" in kinds else 0
+    strategy = Parts(
+        config.get("mask_ratio", 0.5),
+        bound,
+        blocks="block" in kinds,
+        minimum=config.get("block_min_num_patches", 12),
+    )
+    numbers = [case.inputs[f"noise_view{view}"]]
+    if strategy.blocks:  # the official code drops the noise then
+        count = patches - visible_count(patches, strategy.ratio)
+        rows = [block_numbers(grid, count, config, streams) for _ in guide]
+        numbers = [torch.stack(column) for column in zip(*rows, strict=True)]
+    parts = guide if bound else torch.zeros_like(guide)
+    numbers += part_numbers(parts, bound, streams if bound else Streams(iter(()), iter(()), iter(())))
+    return strategy.priorities(grid, RecordedUniform(*numbers), parts)
 
 
 def network(case: Case) -> tuple[HAP, OfficialModel]:
@@ -143,10 +166,7 @@ def replay_hap(case: Case) -> dict[str, Tensor]:
     images, keypoints = case.inputs["images"], case.inputs["keypoints"].clone()
     keypoints[..., 2] = (keypoints[..., 0] > -1000).float()
     guide = part_patches(keypoints, encoder.grid, encoder.patch)
-    recorded = {
-        name.removeprefix("draws_"): case.inputs[name].tolist() for name in case.inputs if "draws_" in name
-    }
-    streams = Streams(*(iter(recorded.get(name, ())) for name in ("uniform", "randint", "shuffle")))
+    streams = Streams.of(case)
     priorities = [recorded_priorities(case, view, guide, encoder.grid, streams) for view in (1, 2)]
     masks = [by_priority(priority, case.config.get("mask_ratio", 0.5)) for priority in priorities]
     losses = objective.losses(images, *masks)

@@ -188,6 +188,7 @@ def build(protocol: Protocol, width: int, seed: int) -> MIM:
         target = PixelTarget(protocol.patch, mean=IMAGENET_MEAN, std=IMAGENET_STD, last=True)
         return MIM(mae_vit(**sizes), decoder, target, masking)
     raw = PixelTarget(protocol.patch, normalise=False, mean=IMAGENET_MEAN, std=IMAGENET_STD, distance="absolute")
+    # before the encoder: the order in which weights are drawn is part of a seed's row
     linear = LinearDecoder(width, protocol.patch, protocol.patch)
     return MIM(VitEncoder(**sizes, mask_token="replace"), linear, raw, masking)
 

@@ -66,7 +66,7 @@ def experiment(
         controls: also every system's network as initialised, and raw pixels.
     """
     chosen = _choose(systems)
-    common = {"size": size, "data": data, "pixels": pixels}
+    common: dict[str, Any] = {"size": size, "data": data, "pixels": pixels}
     budget = Budget(images, reference=_run(MAE, **common))
     arms: dict[str, Arm] = {}
     hypotheses = []

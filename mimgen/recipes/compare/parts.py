@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -56,7 +56,7 @@ class Train:
         if not self.trained:
             return {**_save_untrained(run, folder), **cost}
         if self.fit_schedules and allowed is not None:
-            run = self.build(seed, max(1, allowed // run.settings.batch_size))
+            run = cast("TrainingRun", self.build(seed, max(1, allowed // run.settings.batch_size)))
         return {**train(run, folder, replace(self.budget, images=allowed)), **cost}
 
     def _allowed(self, run: TrainingRun, seed: int) -> tuple[int | None, Row]:

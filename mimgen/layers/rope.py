@@ -28,6 +28,7 @@ def rotary_table(ids: Tensor, widths: tuple[int, ...], base: float = 10000.0) ->
     Args:
         ids: [T, A] positions on A axes.
         widths: channels of each axis; their sum is the head width D.
+        base: of the frequencies; the longest wavelength is nearly 2 pi base positions.
 
     Returns:
         Two [T, D] float32 tables; frequencies are computed in float64.

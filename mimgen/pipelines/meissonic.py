@@ -183,17 +183,19 @@ class MeissonicPipeline(DiffusionPipeline):
             prompt: one caption or several.
             negative_prompt: what the unconditional branch of the guidance reads; one, or one per prompt.
             num_images_per_prompt: images of each prompt, which follow each other.
-            height, width: of the images in pixels, multiples of a token's side; by default the preset's.
+            height: of the images in pixels, a multiple of a token's side; by default the preset's.
+            width: likewise.
             seed: one for each image, or one number from which each image's is derived by its
                 place. An image depends on its own seed only, not on the batch.
-            steps, guidance_scale: override the saved preset, as do further fields of `Preset`
-                (order, schedule, token_temperature, crop, original_size, score, ...).
+            steps: in which an image is made; by default the preset's.
+            guidance_scale: 1 is off; by default the preset's.
             batch_size: images computed at a time.
             output_type: "pil" or "pt".
             callback_on_step_end: called with (step, tokens [b, N]); returning True stops the sampling, and
                 images of later batches are left out.
             callback_on_preview: called with a `Preview`, whose images are decoded; returning True stops likewise.
             preview_every: steps from one preview to the next.
+            **changes: further fields of `Preset` (order, schedule, token_temperature, crop, original_size, score, ...).
 
         Raises:
             UserError: for an empty prompt list, fewer than one step, as many seeds as no images, or a size that does

@@ -182,8 +182,9 @@ def dice(predicted: Tensor, true: Tensor, classes: int) -> float:
 
 
 def explained(predicted: Tensor, true: Tensor) -> float:
-    """Share of the variance of `true` that `predicted`, of the same shape, explains; negative where the mean
-    of `true` explains more.
+    """Share of the variance of `true` that `predicted`, of the same shape, explains.
+
+    Negative where the mean of `true` explains more.
     """
     predicted, true = predicted.double(), true.double()
     return float(1 - (predicted - true).square().sum() / (true - true.mean()).square().sum())

@@ -43,9 +43,7 @@ class FinishedRun:
 
 @torch.no_grad()
 def gallery(finished: FinishedRun, images: Tensor, captions: Sequence[str], seed: int = 0) -> Gallery:
-    """Each of the images [B, 3, H, W] in [0, 1] beside its mask, what is predicted of it, and where the
-    encoder looks.
-    """
+    """Each of the images [B, 3, H, W] in [0, 1] beside its mask, its prediction and the encoder's attention."""
     objective: Any = finished.objective
     mask = mask_of(objective, images, SampleRNG([seed + row for row in range(len(images))]))
     columns = {"image": images}

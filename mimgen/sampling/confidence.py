@@ -103,8 +103,11 @@ def scheduler_step(
         logits: [B, N, K], or [B, K, h, w] with tokens [B, h, w].
         tokens: [B, N] or [B, h, w] int64; known tokens are kept.
         step: from 0; the last step fills everything without re-masking.
+        steps: of the sampling.
+        mask_id: id of a token that is still masked.
+        schedule: share of the tokens that stay masked, over the share of the steps done.
         temperature: of the Gumbel noise in this step.
-        token_uniform: [B * N] in (0, 1) for the inverse-cdf generate of the tokens.
+        token_uniform: [B * N] in (0, 1) for sampling the tokens by the inverse of their distribution function.
         choice_uniform: [B, N] in (0, 1) for the Gumbel noise.
         starting_mask_ratio: multiplies the share of the schedule.
     """

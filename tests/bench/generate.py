@@ -205,8 +205,7 @@ def bench_shape(
 
 
 def same_tokens(shape: Shape, setting: Setting, chosen: list[Row]) -> dict[str, bool]:
-    """Whether each exact row generates the tokens of the plain loop, with weights in double precision and in
-    a few steps.
+    """Whether each exact row generates the tokens of the plain loop, in double precision and in a few steps.
 
     In single precision roundings differ with the order of a sum, and where two codes or two positions are
     nearly alike one of them decides; what is generated after that differs, too. (Norms, rotations and the

@@ -45,9 +45,10 @@ def chunked_cross_entropy(
     memory is chunk x K instead of M x K.
 
     Args:
-        masked: [M, D] states of the scored tokens.
+        hidden: [M, D] states of the scored tokens.
         targets: [M] int64 ids.
         head: [*, D] -> [*, K] logits.
+        chunk: tokens whose logits exist at a time.
     """
 
     def part(states: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,4 @@
-"""CAE: predict the representations of masked patches from the visible ones, and from them what is there
-(2202.03026).
-"""
+"""CAE: predict the representations of masked patches in the encoder's own space (arXiv 2202.03026)."""
 
 from mimgen.papers import Paper
 

@@ -128,8 +128,9 @@ class IBOT(Trainable):
         return network
 
     def forward(self, batch: Batch) -> Losses:
-        """Terms "class" and "patch" (nats); metrics `marginal_entropy` and `teacher_entropy`, shares of
-        log K, tell of a collapse.
+        """Terms "class" and "patch" in nats.
+
+        Metrics `marginal_entropy` and `teacher_entropy`, shares of log K, show a collapse.
         """
         views = self.views(batch.images, batch.rng)
         teacher_output = self.teach(views.large)

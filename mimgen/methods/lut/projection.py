@@ -29,7 +29,7 @@ def projection_head(
 
     Args:
         width: of what is read.
-        masked: width between two maps.
+        hidden: width between two maps.
         output: width of the result; `width` by default.
         depth: linear maps; 0 for none at all.
         norm: "batch", "layer" or "none".

@@ -144,7 +144,9 @@ class TiTokLegacy(TiTokProxy):
         Args:
             proxy: the tokenizer of stage 1.
             codes: [K, z] codebook of its teacher, to start from; random codes of width 256 when None.
-            pixel_channels, pixel_multipliers, pixel_blocks: see the class.
+            pixel_channels: see the class.
+            pixel_multipliers: see the class.
+            pixel_blocks: see the class.
 
         Raises:
             UserError: encoder and decoder of `proxy` have patches of different sizes.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mimgen.decoders.cross_attention import CrossViewDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.random import Random
+from mimgen.methods.croco.decoder import CrossViewDecoder
 from mimgen.methods.croco.encoder import CrossViewVit
 from mimgen.methods.croco.objective import CroCo
 from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size

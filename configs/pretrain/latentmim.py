@@ -103,7 +103,6 @@ def experiment(
             gap=space,
             loss=loss,
             similarity_weight=similarity_weight,
-            steps=settings.steps,
         )
 
     return Pretrain("latentmim", size, build, data_config, settings)

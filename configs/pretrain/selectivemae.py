@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mimgen.decoders.cross_attention import SubsetDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
+from mimgen.methods.selectivemae.decoder import SubsetDecoder
 from mimgen.methods.selectivemae.masking import Selective
 from mimgen.methods.selectivemae.objective import SelectiveMAE
 from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size

@@ -1,3 +1,6 @@
 """Decoders: from the tokens of an encoder to a prediction for every patch."""
 
-__all__: list[str] = []
+from mimgen.decoders.mae import LinearDecoder, MaeDecoder
+from mimgen.decoders.pyramid import FeatureHeads, PyramidDecoder
+
+__all__ = ["FeatureHeads", "LinearDecoder", "MaeDecoder", "PyramidDecoder"]

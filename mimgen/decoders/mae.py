@@ -10,6 +10,7 @@ from mimgen.errors import UserError
 from mimgen.layers.blocks.vit import VitBlock
 from mimgen.layers.init import init_sincos_pos_embed, init_weights
 from mimgen.layers.position import resize_position_table
+from mimgen.ops.positions import gather_tokens
 from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
 
@@ -85,9 +86,8 @@ class MaeDecoder(PretrainedModule):
         x = self.embed(torch.cat([tokens.prefix, tokens.patches], dim=1))
         mask_tokens = self.mask_token.to(x.dtype).expand(len(x), mask.drop.shape[1], -1)
         patches = torch.cat([x[:, prefix:], mask_tokens], dim=1)
-        restore = mask.restore.to(x.device)[..., None].expand(-1, -1, x.shape[-1])
         table = resize_position_table(self.pos_embed, self.grid, tokens.grid)
-        return torch.cat([x[:, :prefix], patches.gather(1, restore)], dim=1) + table
+        return torch.cat([x[:, :prefix], gather_tokens(patches, mask.restore.to(x.device))], dim=1) + table
 
 
 class LinearDecoder(PretrainedModule):

@@ -15,7 +15,7 @@ from mimgen.layers.blocks.vit import VitBlock, init_linears
 from mimgen.layers.init import init_sincos_pos_embed, init_weights
 from mimgen.layers.masks import check_mask
 from mimgen.layers.merging import Merged
-from mimgen.layers.patch_embed import PatchEmbed
+from mimgen.layers.patch_embed import PatchEmbed, patch_grid
 from mimgen.layers.position import resize_position_table
 from mimgen.ops.positions import gather_tokens
 from mimgen.pretrained import PretrainedModule
@@ -103,10 +103,7 @@ class VitEncoder(PretrainedModule):
             raise UserError(f'mask_token={mask_token!r}: choose "replace", "add", "visible", or None')
         if pool not in ("class", "mean") or (pool == "class" and not class_token):
             raise UserError(f'pool={pool!r}: choose "class" (with class_token=True) or "mean"')
-        rows, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
-        if rows % patch or columns % patch:
-            raise UserError(f"image_size {image_size} does not divide into patches of {patch} pixels: change one")
-        self.grid = (rows // patch, columns // patch)
+        self.grid = patch_grid(image_size, patch)
         self.dim, self.depth, self.patch = width, depth, patch
         self.mask_patch = patch  # side in pixels of what one entry of a mask covers
         self.masking, self.position_margin = mask_token, position_margin

@@ -61,3 +61,15 @@ class PatchEmbed(nn.Module):
         """The numbers of patches in the order (channel, row, column), [B, N, C patch^2] or [B, K, C patch^2]."""
         patches = F.pixel_unshuffle(images, self.patch).flatten(2).transpose(1, 2)
         return patches if keep is None else gather_tokens(patches, keep)
+
+
+def patch_grid(image_size: int | tuple[int, int], patch: int) -> tuple[int, int]:
+    """Rows and columns of patches of `patch` pixels in images of a side, or (rows, columns), of `image_size` pixels.
+
+    Raises:
+        UserError: sides that are no multiples of the patch.
+    """
+    rows, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if rows % patch or columns % patch:
+        raise UserError(f"image_size {image_size} does not divide into patches of {patch} pixels: change one")
+    return rows // patch, columns // patch

@@ -38,12 +38,12 @@ def second_view(objective: nn.Module, samples: HeldOut) -> dict[str, float]:
     if not isinstance(objective, CroCo):
         return {}
     batch = samples(256)
-    first, second = batch.images, batch.extras["second"]
-    patch = objective.target.patch
-    mask = objective.masking((first.shape[-2] // patch, first.shape[-1] // patch), batch.rng)
+    second = batch.extras["second"]
+    mask = objective.mask(batch)
     blank = torch.tensor(IMAGENET_MEAN)[:, None, None].expand_as(second)
     shown = {"true": second, "another scene's": second.roll(1, 0), "blank": blank}
-    errors = {name: float(objective.losses(first, view, mask).total) for name, view in shown.items()}
+    batches = {name: replace(batch, extras={**batch.extras, "second": view}) for name, view in shown.items()}
+    errors = {name: float(objective(each, mask).total) for name, each in batches.items()}
     helped = 1 - errors["true"] / errors["another scene's"]
     return {"second view": helped, **{f"error, {name} view": error for name, error in errors.items()}}
 
@@ -59,7 +59,7 @@ def disparity(objective: nn.Module, samples: HeldOut) -> dict[str, float]:
     sides = [samples(count, split) for count, split in ((400, "train"), (200, "val"))]
     readers = {"disparity, one view": lambda part: model.encoder(part.images).patches}
     if isinstance(objective, CroCo):
-        readers["disparity, both views"] = lambda part: model.predict(part.images, part.extras["second"])
+        readers["disparity, both views"] = lambda part: model.complete(part.images, part.extras["second"])
     found = {}
     for name, reader in readers.items():
         x, points = (torch.cat([reader(part) for part in parts_of(side)]) for side in sides)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from mimgen.analysis import attention_heatmap, has_attention, overlay, resting
 from mimgen.analysis.encoder import level_grid
 from mimgen.analysis.mask_images import masked_images, predicted_pixels, reconstructed
-from mimgen.methods.a2mim.objective import A2MIM
 from mimgen.methods.attmask.masking import class_attention
 from mimgen.methods.base import Objective
 from mimgen.methods.hpm.objective import HPM
@@ -112,9 +111,6 @@ def predicted_images(objective: Any, images: Tensor, mask: Mask) -> Tensor | Non
     """What an objective tells of images [B, 3, H, W], as images in [0, 1]; None where it predicts no pixels."""
     if isinstance(objective, Objective):
         return objective.reconstruct(Batch(images), mask)
-    if isinstance(objective, A2MIM):
-        reconstructed_images = objective.reconstruct(objective.corrupt(images, mask), mask)
-        return (reconstructed_images * objective.encoder.std + objective.encoder.mean).clamp(0, 1)  # type: ignore[operator]
     target = getattr(objective, "target", None)
     if not isinstance(target, PixelTarget):
         return None

@@ -1,23 +1,18 @@
-"""A2MIM: masked modelling for any architecture, in pixels and frequencies (arXiv 2205.13943).
-
-Masked: random squares. In their place: the image's own mean colour at the input, and a token that is added
-in the middle of the network. Looks: a CNN, or a ViT that sees the whole grid. Targets: the pixels. Loss:
-(focal) absolute error of masked pixels + focal distance of the spectra, the visible part filled in.
-"""
+"""A2MIM: masked modelling for any architecture, in pixels and frequencies (arXiv 2205.13943)."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mimgen.decoders.mae import LinearDecoder
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.a2mim.target import Criterion, FrequencyDistance, spatial_distance
-from mimgen.methods.base import Masking
-from mimgen.training import Trainable
+from mimgen.methods.base import Masking, Objective, grid_of
 from mimgen.types import Batch, Losses, Mask, Tokens
 
 
@@ -41,8 +36,12 @@ class TokenInside(Protocol):
         ...
 
 
-class A2MIM(Trainable):
-    """Objective: spatial distance + frequency_weight * distance of the spectra (A2MIM, equation 6).
+class A2MIM(Objective):
+    """Spatial distance + frequency_weight * distance of the spectra (A2MIM, equation 6).
+
+    Random squares are filled with the image's mean colour at the input, and a token is added to them in the middle
+    of a CNN or after the embedding of a ViT. The (focal) absolute error of masked pixels is added to a focal
+    distance of the spectra, for which the visible part is filled in.
 
     Args:
         encoder: `ResNetEncoder`, `VitEncoder` with mask_token="add"; what is kept afterwards.
@@ -77,27 +76,35 @@ class A2MIM(Trainable):
         self.masking = masking or Random(0.6, max(1, 32 // encoder.mask_patch))
         self.criterion, self.frequency = criterion or Criterion(focal=True), frequency or FrequencyDistance()
         self.frequency_weight, self.visible_weight = frequency_weight, visible_weight
-        self.mean_fill = mean_fill
+        self.mean_fill, self.target = mean_fill, None  # the pixels themselves
 
-    def forward(self, batch: Batch) -> Losses:
+    def forward(self, batch: Batch, mask: Mask | None = None) -> Losses:
         """Terms "spatial", and "frequency" unless its weight is 0."""
-        height, width = (side // self.encoder.mask_patch for side in batch.images.shape[-2:])
-        mask = self.masking((height, width), batch.rng)
-        return self.losses(batch.images, Mask(mask.masked.to(batch.images.device)))
+        mask = self.mask(batch) if mask is None else mask
+        return self.compute_losses(batch.images, self.decode(batch.images, mask), mask)
 
-    def losses(self, images: Tensor, mask: Mask) -> Losses:
-        """The losses of images [B, C, H, W] in [0, 1] for a chosen mask."""
-        return self.compute_losses(images, self.reconstruct(self.corrupt(images, mask), mask), mask)
+    def mask(self, batch: Batch) -> Mask:
+        """The mask [B, N] of the grid of cells that the encoder can mask."""
+        return self.masking(grid_of(batch.images, self.encoder.mask_patch), batch.rng).to(batch.images.device)
+
+    def predict(self, batch: Batch, mask: Mask) -> Tensor:
+        """[B, N, C cell^2] for every cell of the mask, normalised by the encoder, in the order (C, row, column)."""
+        images = self.decode(batch.images, mask)
+        return F.pixel_unshuffle(images, self.encoder.mask_patch).flatten(2).transpose(1, 2)
+
+    def reconstruct(self, batch: Batch, mask: Mask) -> Tensor:
+        """The prediction as images [B, C, H, W], in the units of the batch."""
+        return self.decode(batch.images, mask) * self.encoder.std + self.encoder.mean
+
+    def decode(self, images: Tensor, mask: Mask) -> Tensor:
+        """The reconstruction [B, C, H, W] of corrupted images, in the normalised units of the encoder."""
+        return self.decoder.images(self.encoder(self.corrupt(images, mask), mask))
 
     def corrupt(self, images: Tensor, mask: Mask) -> Tensor:
-        """What the encoder is shown [B, C, H, W]: masked pixels have their image's mean, of visible ones too."""
+        """What the encoder is given [B, C, H, W]: masked pixels have their image's mean, of visible ones too."""
         # normalising is linear, so the mean may be taken before it
         colour = images.mean((2, 3), keepdim=True) if self.mean_fill else self.encoder.mean.expand_as(images)
         return torch.where(self.pixels(mask, images), colour, images)
-
-    def reconstruct(self, corrupted: Tensor, mask: Mask) -> Tensor:
-        """The reconstruction [B, C, H, W], in the normalised units of the encoder."""
-        return self.decoder.images(self.encoder(corrupted, mask))
 
     def compute_losses(self, images: Tensor, reconstructed: Tensor, mask: Mask) -> Losses:
         """The losses of a reconstruction.

@@ -13,7 +13,7 @@ from torch import Tensor
 from mimgen.checkpoints.adapter import StateDictAdapter
 from mimgen.checkpoints.keys import KeyMap
 from mimgen.checkpoints.sizes import heads_of, numbered
-from mimgen.decoders.cross_attention import CrossViewDecoder
+from mimgen.methods.croco.decoder import CrossViewDecoder
 from mimgen.methods.croco.encoder import CrossViewVit
 from mimgen.methods.mae.adapter import HEADS
 

@@ -13,7 +13,7 @@ from mimgen.errors import UserError
 from mimgen.layers.attention import attention_maps
 from mimgen.layers.init import init_weights
 from mimgen.layers.masks import check_mask
-from mimgen.layers.patch_embed import PatchEmbed
+from mimgen.layers.patch_embed import PatchEmbed, patch_grid
 from mimgen.layers.position import resize_position_table, sincos_2d
 from mimgen.layers.rotary_grid import RotaryBlock, Rotation, grid_positions, grid_rotation
 from mimgen.ops.positions import gather_tokens
@@ -132,10 +132,7 @@ def checked_grid(image_size: int | tuple[int, int], patch: int, positions: str) 
     """Rows and columns of patches; a UserError where there are none, or for unknown positions."""
     if positions not in ("fixed", "rotary"):
         raise UserError(f'positions {positions!r} are unknown: choose "fixed" or "rotary"')
-    rows, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if rows % patch or columns % patch:
-        raise UserError(f"image_size {image_size} does not divide into patches of {patch} pixels: change one")
-    return rows // patch, columns // patch
+    return patch_grid(image_size, patch)
 
 
 def _of(table: Tensor, keep: Tensor | None) -> Tensor:

@@ -1,10 +1,4 @@
-"""DMJD: two views that mask different patches, and a second branch for what is visible (arXiv 2301.00230).
-
-Masked: two sets of blocks, chosen so that every patch is masked in one view at least. In their place:
-nothing. Looks: an encoder of visible patches, on both views. Targets: whitened gradient histograms of the
-intact image. Loss: squared error of masked patches, from the decoder, plus theta times the smooth absolute
-error of visible patches, from a head on each token alone.
-"""
+"""DMJD: two views with disjoint masks, and a second branch for what is visible (arXiv 2301.00230)."""
 
 from __future__ import annotations
 
@@ -17,11 +11,11 @@ from torch import Tensor, nn
 
 from mimgen.errors import UserError
 from mimgen.masking.disjoint import Disjoint
-from mimgen.methods.base import Decoder
+from mimgen.methods.base import Decoder, Objective, grid_of
 from mimgen.methods.dmjd.branch import VisibleBranch
 from mimgen.ops.distributed import distributed_mean
+from mimgen.ops.positions import gather_tokens
 from mimgen.targets import Target
-from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask, SampleRNG
 
 Distance = Literal["squared", "absolute", "smooth"]
@@ -29,8 +23,12 @@ Views = Callable[[tuple[int, int], SampleRNG], tuple[Mask, Mask]]
 BETA = 2.0  # where the smooth distance turns from squared to absolute
 
 
-class DMJD(Trainable):
-    """Objective: L = L_hidden + theta L_visible over two views (DMJD, equation 6).
+class DMJD(Objective):
+    """L = L_masked + theta L_visible over two views (DMJD, equation 6).
+
+    Two sets of blocks are masked, so that every patch is masked in one view at least, and left out of the encoder.
+    The decoder predicts whitened gradient histograms of masked patches; a head on each visible token alone predicts
+    those of its own patch.
 
     Args:
         encoder: leaves masked patches out; what is kept afterwards.
@@ -72,40 +70,42 @@ class DMJD(Trainable):
         self.masking, self.theta = masking or Disjoint(), theta
         self.distance, self.visible_distance = distance, visible_distance
 
-    def forward(self, batch: Batch) -> Losses:
-        """Terms "masked" and "visible"; metric "coverage", the share of patches masked in a view at least."""
-        images, patch = batch.images, self.target.patch
-        masks = self.masking((images.shape[-2] // patch, images.shape[-1] // patch), batch.rng)
-        first, second = (mask.masked.to(images.device) for mask in masks)
-        return self.losses(images, Mask(torch.cat([first, second])), self.target(images))
-
-    def losses(self, images: Tensor, mask: Mask, goal: Tensor, pairs: Tensor | None = None) -> Losses:
-        """The losses of chosen views.
+    def forward(self, batch: Batch, mask: Mask | None = None, *, pairs: Tensor | None = None) -> Losses:
+        """Terms "masked" and "visible"; metric "coverage", the share of patches masked in a view at least.
 
         Args:
-            images: [B, 3, H, W] in [0, 1].
-            mask: [2B, N], the first views of all images, then the second ones.
-            goal: [B, N, D] targets.
-            pairs: [2B, K], for every visible patch the one with whose target it is compared, both counted among
+            batch: images [B, 3, H, W].
+            mask: [V B, N], the first views of all images, then the second ones; by default those of `masks(batch)`.
+            pairs: [V B, K], for every visible patch the one with whose target it is compared, both counted among
                 the visible in ascending order; itself by default. The official code compares predictions in a
-                shuffled order with targets in ascending order; this lets its numbers be had.
+                shuffled order with targets in ascending order; this reproduces its numbers.
         """
-        tokens = self.encoder(images.repeat(2, 1, 1, 1), mask)
-        goals, masked = goal.repeat(2, 1, 1), mask.predict
-        error = _distance(self.distance, self.decoder(tokens, mask), goals)
+        mask = self.masks(batch) if mask is None else mask
+        views = len(mask.masked) // len(batch)
+        tokens = self.encoder(batch.images.repeat(views, 1, 1, 1), mask)
+        targets, masked = self.target(batch.images).repeat(views, 1, 1), mask.predict  # [V B, N, D], [V B, N]
+        error = _distance(self.distance, self.decoder(tokens, mask), targets)
         terms = {"masked": distributed_mean((error * masked).sum(), masked.sum())}
         if self.visible is not None:
-            kept = _rows(goals, mask.keep)
-            kept = kept if pairs is None else _rows(kept, pairs)
+            kept = gather_tokens(targets, mask.keep)  # [V B, K, D]
+            kept = kept if pairs is None else gather_tokens(kept, pairs.to(kept.device))
             error = _distance(self.visible_distance, self.visible(tokens), kept)
             terms["visible"] = distributed_mean(error.sum(), torch.tensor(error.numel(), device=error.device))
-        first, second = masked.chunk(2)
-        return Losses(terms, {"visible": self.theta}, {"coverage": (first | second).float().mean()})
+        coverage = masked.unflatten(0, (views, -1)).any(0).float().mean()
+        return Losses(terms, {"visible": self.theta}, {"coverage": coverage})
 
+    def masks(self, batch: Batch) -> Mask:
+        """The masks [2 B, N] of both views, the first views of all images before the second ones."""
+        first, second = self.masking(grid_of(batch.images, self.target.patch), batch.rng)
+        return Mask(torch.cat([first.masked, second.masked])).to(batch.images.device)
 
-def _rows(values: Tensor, positions: Tensor) -> Tensor:
-    """Values [B, N, D] at positions [B, K]: [B, K, D]."""
-    return values.gather(1, positions.to(values.device)[..., None].expand(-1, -1, values.shape[-1]))
+    def mask(self, batch: Batch) -> Mask:
+        """The mask [B, N] of the first view."""
+        return Mask(self.masks(batch).masked[: len(batch)])
+
+    def predict(self, batch: Batch, mask: Mask) -> Tensor:
+        """[B, N, D], the decoder's output for every patch."""
+        return self.decoder(self.encoder(batch.images, mask), mask)
 
 
 def _distance(kind: Distance, predicted: Tensor, goal: Tensor) -> Tensor:

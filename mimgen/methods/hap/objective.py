@@ -1,9 +1,4 @@
-"""HAP: body parts are masked first, and two masked views of a person agree (arXiv 2310.20695).
-
-Masked: half of the patches, twice, those of body parts first. In their place: nothing. Looks: MAE's encoder,
-at each view; then MAE's decoder. Targets: the pixels, normalised by patch. Loss: mean squared error of masked
-patches in both views + contrastive loss between the two class tokens.
-"""
+"""HAP: body parts are masked first, and two masked views of a person agree (arXiv 2310.20695)."""
 
 from __future__ import annotations
 
@@ -15,15 +10,18 @@ from torch import Tensor
 from mimgen.decoders.mae import MaeDecoder
 from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
+from mimgen.methods.base import Objective, check_width, grid_of
 from mimgen.methods.hap.masking import BODY, Parts, part_patches
 from mimgen.ops.distributed import distributed_mean, gather_rows, world_size
 from mimgen.targets import PixelTarget
-from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask, Tokens
 
 
-class HAP(Trainable):
-    """Objective: reconstruction of both views + weight * alignment of their class tokens (HAP, equation 4).
+class HAP(Objective):
+    """Reconstruction of both views + weight * alignment of their class tokens (HAP, equation 4).
+
+    Half of the patches are masked twice, those of body parts first, and left out of MAE's encoder. MAE's decoder
+    predicts the pixels of masked patches in both views, and a contrastive loss aligns the two class tokens.
 
     Args:
         encoder: with a class token, masked patches left out; what is kept afterwards.
@@ -50,38 +48,42 @@ class HAP(Trainable):
         super().__init__()
         if encoder.prefix == 0:
             raise UserError("views are aligned by their class tokens: build the encoder with class_token=True")
-        if decoder.dim != target.dim:
-            raise UserError(
-                f"the decoder predicts {decoder.dim} numbers per patch and the target has {target.dim}: build both for "
-                "the same patch"
-            )
+        check_width(decoder, target)
         self.encoder, self.decoder, self.target = encoder, decoder, target
         self.masking = masking or Parts()
         self.alignment_weight, self.temperature = alignment_weight, temperature
 
-    def forward(self, batch: Batch) -> Losses:
-        """Terms "reconstruction" and, unless its weight is 0, "alignment"; metric "matched"."""
-        images, patch = batch.images, self.target.patch
-        grid = (images.shape[-2] // patch, images.shape[-1] // patch)
-        guide = part_patches(self._keypoints(batch), grid, patch)
-        # the second call samples on where the first stopped, so the two masks are independent
-        masks = [self.masking(grid, batch.rng, guide) for _ in range(2)]
-        first, second = (Mask(mask.masked.to(images.device)) for mask in masks)
-        return self.losses(images, first, second)
+    def forward(self, batch: Batch, mask: Mask | None = None, second: Mask | None = None) -> Losses:
+        """Terms "reconstruction" and, unless its weight is 0, "alignment"; metric "matched".
 
-    def losses(self, images: Tensor, first: Mask, second: Mask) -> Losses:
-        """The losses of images [B, 3, H, W] in [0, 1] for chosen masks of the two views."""
-        views = [self.encoder(images, mask) for mask in (first, second)]
-        errors = [self.reconstruction(images, tokens, mask) for tokens, mask in zip(views, (first, second))]
+        Args:
+            batch: images [B, 3, H, W], and keypoints unless the masking uses no parts.
+            mask: of the first view [B, N]; by default sampled, as is the second.
+            second: of the second view [B, N].
+        """
+        # sampled one after the other from the same streams, so the two masks are independent
+        masks = [self.mask(batch) if view is None else view for view in (mask, second)]
+        views = [self.encoder(batch.images, view) for view in masks]
+        errors = [self._reconstruction(batch.images, tokens, view) for tokens, view in zip(views, masks)]
         terms, metrics = {"reconstruction": (errors[0] + errors[1]) / 2}, {}
         if self.alignment_weight:
-            a, b = (tokens.prefix[:, 0] for tokens in views)
+            a, b = (tokens.prefix[:, 0] for tokens in views)  # [B, D] each
             terms["alignment"] = contrast(a, b, self.temperature) + contrast(b, a, self.temperature)
             metrics["matched"] = matched(a, b)
         return Losses(terms, {"alignment": self.alignment_weight}, metrics)
 
-    def reconstruction(self, images: Tensor, tokens: Tokens, mask: Mask) -> Tensor:
-        """Mean error of masked patches of one view, a scalar."""
+    def mask(self, batch: Batch) -> Mask:
+        """The mask [B, N] of one view; the next call samples another."""
+        grid = grid_of(batch.images, self.target.patch)
+        guide = part_patches(self._keypoints(batch), grid, self.target.patch)
+        return self.masking(grid, batch.rng, guide).to(batch.images.device)
+
+    def predict(self, batch: Batch, mask: Mask) -> Tensor:
+        """[B, N, D], the decoder's output for every patch."""
+        return self.decoder(self.encoder(batch.images, mask), mask)
+
+    def _reconstruction(self, images: Tensor, tokens: Tokens, mask: Mask) -> Tensor:
+        """Mean error per masked patch of one view, a scalar."""
         predicted, masked = self.decoder(tokens, mask), mask.predict
         error = self.target.loss(predicted[masked], self.target(images, mask)[masked])
         return distributed_mean(error.sum(), masked.sum())

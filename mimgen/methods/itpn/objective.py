@@ -1,29 +1,26 @@
-"""iTPN: pretrain a backbone together with its feature pyramid (arXiv 2211.12735).
-
-Masked: random patches (pixels), or blocks of patches (features). In their place: nothing, they are left out at all
-scales; or a mask token where attention starts. Looks: HiViT and its neck; a decoder or heads read the sum of all
-levels. Targets: normalised pixels, or a frozen teacher's features. Loss: squared error on masked patches, or a
-smooth distance on all patches, for the pyramid and for an earlier block.
-"""
+"""iTPN: pretrain a backbone together with its feature pyramid (arXiv 2211.12735)."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from mimgen.decoders.pyramid import FeatureHeads
 from mimgen.encoders.hivit import HiVitEncoder
 from mimgen.errors import UserError
 from mimgen.masking.block import Block
-from mimgen.methods.base import Masking
+from mimgen.methods.base import Masking, Objective
 from mimgen.methods.mim import MIM
 from mimgen.ops.distributed import distributed_mean
 from mimgen.targets import Target
-from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask
 
 
 class ITPN(MIM):
-    """Objective: MAE whose decoder reads the encoder's pyramid (iTPN, section 3), a `PyramidDecoder`."""
+    """MAE whose decoder reads the encoder's pyramid (iTPN, section 3), a `PyramidDecoder`.
+
+    Random patches are left out at all scales of HiViT; the decoder reads the sum of the levels that its neck makes.
+    """
 
     def predict(self, batch: Batch, mask: Mask) -> Tensor:
         """[B, N, D], what the decoder says of every patch of images [B, 3, H, W]."""
@@ -31,8 +28,10 @@ class ITPN(MIM):
         return self.decoder(encoder.pyramid(batch.images, mask), mask)
 
 
-class ITPNDistillation(Trainable):
-    """Objective: the pyramid and an earlier block predict a teacher's features (iTPN, section 3).
+class ITPNDistillation(Objective):
+    """The pyramid and an earlier block predict a teacher's features (iTPN, section 3).
+
+    Blocks of patches are shown as a mask token where attention starts; the features of all patches are predicted.
 
     Args:
         encoder: with `mask_token`; what is kept afterwards.
@@ -75,23 +74,18 @@ class ITPNDistillation(Trainable):
         self.layer = encoder.stem + int(early * attention)
         self.weights, self.masked_only = {"auxiliary": auxiliary_weight}, masked_only
 
-    def forward(self, batch: Batch) -> Losses:
+    def forward(self, batch: Batch, mask: Mask | None = None) -> Losses:
         """Terms "features" (of the pyramid) and "auxiliary" (of the earlier block)."""
-        images, patch = batch.images, self.encoder.patch
-        mask = self.masking((images.shape[-2] // patch, images.shape[-1] // patch), batch.rng)
-        return self.losses(images, mask.masked.to(images.device), self.target(images))
-
-    def losses(self, images: Tensor, masked: Tensor, goal: Tensor) -> Losses:
-        """Losses for chosen patches.
-
-        Args:
-            images: [B, 3, H, W] in [0, 1].
-            masked: [B, N] boolean.
-            goal: [B, N, D], the target of the intact images.
-        """
-        predicted_levels = self.heads(self.encoder.pyramid(images, Mask(masked), layers=(self.layer,)))
-        scored = masked if self.masked_only else masked | True
-        count, terms = scored.sum(), {}
-        for name, predicted in (("features", predicted_levels.main), ("auxiliary", predicted_levels.auxiliary)):
-            terms[name] = distributed_mean(self.target.loss(predicted[scored], goal[scored]).sum(), count)
+        mask = self.mask(batch) if mask is None else mask
+        levels = self.heads(self.encoder.pyramid(batch.images, mask, layers=(self.layer,)))
+        target = self.target(batch.images)  # [B, N, D], of the intact images
+        scored = mask.masked if self.masked_only else torch.ones_like(mask.masked)
+        terms = {
+            name: distributed_mean(self.target.loss(predicted[scored], target[scored]).sum(), scored.sum())
+            for name, predicted in (("features", levels.main), ("auxiliary", levels.auxiliary))
+        }
         return Losses(terms, self.weights)
+
+    def predict(self, batch: Batch, mask: Mask) -> Tensor:
+        """[B, N, D], what the pyramid says of every patch."""
+        return self.heads(self.encoder.pyramid(batch.images, mask, layers=(self.layer,))).main

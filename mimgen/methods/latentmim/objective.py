@@ -1,10 +1,4 @@
-"""LatentMIM: predict the latents of masked patches from those of few visible ones (arXiv 2407.15837).
-
-Masked: about nine patches of ten; patches are cut with random gaps, so that neighbours do not touch. In their
-place: questions to the decoder. Looks: the encoder at the visible patches; its slow copy at the masked ones alone.
-Targets: what the copy says of masked patches. Loss: which of the image's masked patches is it (InfoNCE), and a
-pull of the mean similarity of latents to a value that falls during training.
-"""
+"""LatentMIM: predict the latents of masked patches from those of few visible ones (arXiv 2407.15837)."""
 
 from __future__ import annotations
 
@@ -16,16 +10,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.methods.base import Masking
+from mimgen.methods.base import Masking, Objective, scatter_masked
 from mimgen.methods.latentmim.gaps import without_gaps
 from mimgen.methods.latentmim.networks import LatentDecoder, LatentVit
 from mimgen.methods.moving_average import Momentum, MovingAverage
-from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask, SampleRNG
 
 
-class LatentMIM(Trainable):
-    """Objective: patch InfoNCE + weight * squared distances of mean similarities (LatentMIM, equations 3 and 4).
+class LatentMIM(Objective):
+    """Patch InfoNCE + weight * squared distances of mean similarities (LatentMIM, equations 3 and 4).
+
+    About nine patches of ten are masked; patches are cut with random gaps, so that neighbours do not touch. The
+    encoder sees the visible ones, its slow copy the masked ones alone; queries at the masked positions predict what
+    the copy gives there. The loss asks which of the image's masked patches a prediction belongs to, and pulls the
+    mean similarity of latents to a value that falls during training.
 
     Args:
         encoder: what is kept afterwards.
@@ -38,14 +36,11 @@ class LatentMIM(Trainable):
         temperature: of the contrast.
         similarity_weight: of the pull of mean similarities; 0 for none.
         similarity: mean cosine that is aimed at, at the first and at the last step, by half a cosine between.
-        steps: of the training, for that.
         full_view: the copy sees all patches instead of the masked ones alone.
 
     Raises:
         UserError: an unknown loss, a negative gap, or parts of different widths.
     """
-
-    step: Tensor
 
     def __init__(
         self,
@@ -59,7 +54,6 @@ class LatentMIM(Trainable):
         temperature: float = 0.2,
         similarity_weight: float = 0.1,
         similarity: tuple[float, float] = (0.75, 0.25),
-        steps: int = 0,
         full_view: bool = False,
     ) -> None:
         super().__init__()
@@ -73,33 +67,45 @@ class LatentMIM(Trainable):
         self.encoder, self.decoder, self.masking = encoder, decoder, masking
         self.teacher = None if momentum is None else MovingAverage(encoder, momentum)
         self.gap, self.loss, self.temperature, self.full_view = gap, loss, temperature, full_view
-        self.similarity_weight, self.similarity, self.steps = similarity_weight, similarity, steps
-        # a buffer, so that a run that is resumed continues where it was
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.similarity_weight, self.similarity = similarity_weight, similarity
+        self.target = None  # latents of the slow copy
 
-    def forward(self, batch: Batch) -> Losses:
+    def forward(self, batch: Batch, mask: Mask | None = None) -> Losses:
         """Terms "latent", "similar_predictions" and "similar_visible"; the mean similarities as metrics."""
-        cell = self.encoder.patch + self.gap
-        height, width = batch.images.shape[-2:]
-        if height % cell or width % cell:
-            raise UserError(
-                f"images of {width} x {height} do not divide into cells of {cell} pixels (patch and gap): choose "
-                f"--pixels as a multiple of {cell}"
-            )
-        grid = (height // cell, width // cell)
-        mask = Mask(self.masking(grid, batch.rng).masked.to(batch.images.device))
-        return self.losses(without_gaps(batch.images, self.offsets(grid, batch.rng), self.encoder.patch, self.gap),
-                           mask, self.target_similarity())  # fmt: skip
+        mask = self.mask(batch) if mask is None else mask
+        return self.losses(self.cut(batch), mask, self.target_similarity(batch.progress))
+
+    def mask(self, batch: Batch) -> Mask:
+        """The mask [B, N] of the grid of cells, each a patch and its gap."""
+        return self.masking(self._grid(batch.images), batch.rng).to(batch.images.device)
+
+    def predict(self, batch: Batch, mask: Mask) -> Tensor:
+        """[B, N, D], the predicted latents of masked patches, and 0 for visible ones."""
+        return scatter_masked(self.decoder(self.encoder.latents(self.cut(batch), mask), mask), mask)
+
+    def cut(self, batch: Batch) -> Tensor:
+        """The images without gaps [B, 3, h patch, w patch]: each patch at a random position in its cell."""
+        offsets = self.offsets(self._grid(batch.images), batch.rng)
+        return without_gaps(batch.images, offsets, self.encoder.patch, self.gap)
 
     def offsets(self, grid: tuple[int, int], rng: SampleRNG) -> Tensor:
         """[B, 2, h, w] positions of the patches in their cells, 0..gap - 1 as in the official code."""
         return (rng.uniform(2, *grid) * self.gap).long()
 
-    def target_similarity(self) -> float:
-        """The mean cosine that latents are pulled to now."""
+    def target_similarity(self, progress: float) -> float:
+        """The mean cosine that latents are pulled to after the share `progress` of the run."""
         start, end = self.similarity
-        progress = min(float(self.step) / self.steps, 1.0) if self.steps else 0.0
         return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def _grid(self, images: Tensor) -> tuple[int, int]:
+        cell = self.encoder.patch + self.gap
+        height, width = images.shape[-2:]
+        if height % cell or width % cell:
+            raise UserError(
+                f"images of {width} x {height} do not divide into cells of {cell} pixels (patch and gap): choose "
+                f"--pixels as a multiple of {cell}"
+            )
+        return height // cell, width // cell
 
     def losses(self, images: Tensor, mask: Mask, similarity: float) -> Losses:
         """The losses for a chosen mask.
@@ -138,12 +144,11 @@ class LatentMIM(Trainable):
         return self.encoder if self.teacher is None else cast(LatentVit, self.teacher.module)
 
     def after_step(self, step: int) -> None:
-        """Note optimiser step `step`, counted from 1, and let the copy follow.
+        """Let the copy follow after optimiser step `step`, counted from 1.
 
         The official code does so at the start of the next step, before targets are computed: the same, as nothing
         happens between, and the copy is the encoder itself at first.
         """
-        self.step.fill_(step)
         if self.teacher is not None:
             self.teacher.update(self.encoder, step)
 

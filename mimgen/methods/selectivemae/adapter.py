@@ -12,9 +12,9 @@ from torch import Tensor
 
 from mimgen.checkpoints.adapter import StateDictAdapter
 from mimgen.checkpoints.keys import KeyMap
-from mimgen.decoders.cross_attention import SubsetDecoder
 from mimgen.encoders.vit import VitEncoder
 from mimgen.methods.mae import adapter as mae
+from mimgen.methods.selectivemae.decoder import SubsetDecoder
 
 UNUSED = "the official network holds it and never uses it"
 

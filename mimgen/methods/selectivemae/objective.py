@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.decoders.cross_attention import SubsetDecoder
 from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
 from mimgen.methods.mim import MIM
+from mimgen.methods.selectivemae.decoder import SubsetDecoder
 from mimgen.methods.selectivemae.masking import Selective
 from mimgen.ops.hog import gradients, sobel_histograms
 from mimgen.targets import Target

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from mimgen.checkpoints.convert import convert
-from mimgen.decoders.cross_attention import CrossViewDecoder
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
 from mimgen.methods.croco.adapter import ADAPTER
+from mimgen.methods.croco.decoder import CrossViewDecoder
 from mimgen.methods.croco.encoder import CrossViewVit
 from mimgen.types import SampleRNG
 

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from mimgen.decoders.cross_attention import CrossViewDecoder, SubsetDecoder
 from mimgen.encoders.vit import mae_vit
 from mimgen.errors import UserError
 from mimgen.masking.random import Random
+from mimgen.methods.croco.decoder import CrossViewDecoder
 from mimgen.methods.croco.encoder import CrossViewVit
+from mimgen.methods.selectivemae.decoder import SubsetDecoder
 from mimgen.types import Mask, SampleRNG
 
 SIZES = {"image_size": 16, "patch": 4, "width": 32, "depth": 2, "heads": 2}

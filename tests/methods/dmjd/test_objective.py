@@ -60,7 +60,7 @@ def test_both_branches_learn(conv):
 def test_the_losses_are_means_over_hidden_and_over_visible_patches():
     module, images = objective(theta=0.5).eval(), make_images(2)
     mask, goal = chosen(module), module.target(images)
-    losses = module.losses(images, mask, goal)
+    losses = module(Batch(images), mask)
     tokens = module.encoder(torch.cat([images, images]), mask)
     goals = torch.cat([goal, goal])
     error = (module.decoder(tokens, mask) - goals)[mask.masked].square().mean()
@@ -74,20 +74,20 @@ def test_the_losses_are_means_over_hidden_and_over_visible_patches():
 def test_views_are_stacked_one_after_the_other():
     """The loss of a stack is that of its images alone: no view meets another image's target."""
     module, images = objective().eval(), make_images(2)
-    mask, goal = chosen(module), module.target(images)
-    together = module.losses(images, mask, goal).terms
-    alone = [module.losses(images[i : i + 1], Mask(mask.masked[i::2]), goal[i : i + 1]).terms for i in range(2)]
+    mask = chosen(module)
+    together = module(Batch(images), mask).terms
+    alone = [module(Batch(images[i : i + 1]), Mask(mask.masked[i::2])).terms for i in range(2)]
     for name, term in together.items():
         torch.testing.assert_close(term, (alone[0][name] + alone[1][name]) / 2)
 
 
 def test_official_pairs_compare_other_patches():
     module, images = objective().eval(), make_images(2)
-    mask, goal = chosen(module), module.target(images)
-    usual = module.losses(images, mask, goal)
+    mask = chosen(module)
+    usual = module(Batch(images), mask)
     kept = torch.arange(mask.keep.shape[1]).expand(4, -1)
-    same = module.losses(images, mask, goal, kept)
-    shuffled = module.losses(images, mask, goal, kept.flip(1))
+    same = module(Batch(images), mask, pairs=kept)
+    shuffled = module(Batch(images), mask, pairs=kept.flip(1))
     assert torch.equal(usual.total, same.total)
     assert torch.equal(usual.terms["masked"], shuffled.terms["masked"])
     assert not torch.equal(usual.terms["visible"], shuffled.terms["visible"])

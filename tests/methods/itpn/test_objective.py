@@ -61,12 +61,12 @@ def test_features_of_all_patches_are_scored_unless_asked_otherwise():
     module, images = on_features().eval(), make_images(2)
     mask, goal = module.masking((4, 4), SampleRNG([0, 1])), module.target(make_images(2))
     output = module.heads(module.encoder.pyramid(images, mask, layers=(module.layer,)))
-    found = module.losses(images, mask.masked, goal)
+    found = module(Batch(images), mask)
     torch.testing.assert_close(found.terms["features"], F.smooth_l1_loss(output.main, goal))
     torch.testing.assert_close(found.terms["auxiliary"], F.smooth_l1_loss(output.auxiliary, goal))
     torch.testing.assert_close(found.total, sum(found.terms.values()))
     module.masked_only, masked = True, mask.masked
-    part = module.losses(images, masked, goal).terms["features"]
+    part = module(Batch(images), mask).terms["features"]
     torch.testing.assert_close(part, F.smooth_l1_loss(output.main[masked], goal[masked]))
 
 

@@ -1,5 +1,6 @@
 """LatentMIM: who sees what, closed forms of the losses, the slow copy, schedules, and collapse without it."""
 
+import dataclasses
 import math
 
 import pytest
@@ -95,13 +96,10 @@ def test_squared_error_and_mean_cosine():
 
 
 def test_similarity_falls_and_is_weighed():
-    module = objective(steps=10, similarity=(0.75, 0.25), similarity_weight=0.5)
-    assert module.target_similarity() == pytest.approx(0.75)
-    module.after_step(5)
-    assert module.target_similarity() == pytest.approx(0.5)
-    module.after_step(10)
-    assert module.target_similarity() == pytest.approx(0.25)
-    losses = module(batch())
+    module = objective(similarity=(0.75, 0.25), similarity_weight=0.5)
+    for progress, expected in ((0.0, 0.75), (0.5, 0.5), (1.0, 0.25)):
+        assert module.target_similarity(progress) == pytest.approx(expected)
+    losses = module(dataclasses.replace(batch(), step=11, steps=10))
     visible = losses.metrics["similarity_visible"]
     torch.testing.assert_close(losses.terms["similar_visible"].detach(), (visible - 0.25) ** 2)
     expected = losses.terms["latent"] + 0.5 * (losses.terms["similar_visible"] + losses.terms["similar_predictions"])

@@ -66,7 +66,7 @@ def test_a_tap_trains_the_blocks_below_it_and_no_other(block):
 def test_the_loss_is_the_paper_s_and_partly_hidden_cells_weigh_by_their_share():
     module, images = objective().eval(), make_images(2)
     mask = Random(0.5)((4, 4), SampleRNG([0, 1]))
-    terms = module.losses(images, mask).terms
+    terms = module(Batch(images), mask).terms
     for position, tokens in enumerate(tap(module.encoder, images, mask, TAPS)):
         error = (module.decoders[position](tokens, mask) - module.targets[position](images)).square().mean(-1)
         side = round(4 * SCALES[position])
@@ -74,7 +74,7 @@ def test_the_loss_is_the_paper_s_and_partly_hidden_cells_weigh_by_their_share():
         expected = (weight.flatten(1) * error).sum() / weight.sum()
         torch.testing.assert_close(terms[f"layer_{position}"], expected)
     one = Mask(torch.arange(16)[None] == 0)
-    coarse = module.losses(images[:1], one).terms["layer_3"]
+    coarse = module(Batch(images[:1]), one).terms["layer_3"]
     (_, _, _, tokens) = tap(module.encoder, images[:1], one, TAPS)
     alone = (module.decoders[3](tokens, one) - module.targets[3](images[:1])).square().mean(-1)[0, 0]
     torch.testing.assert_close(coarse, alone)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from mimgen.checkpoints.convert import convert
-from mimgen.decoders.cross_attention import SubsetDecoder
 from mimgen.encoders.vit import VitEncoder, mae_vit
 from mimgen.methods.selectivemae.adapter import ADAPTER
+from mimgen.methods.selectivemae.decoder import SubsetDecoder
 from mimgen.types import Mask
 
 SIZES = {"image_size": 16, "patch": 4, "width": 64, "depth": 2, "heads": 1}

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mimgen.decoders.cross_attention import SubsetDecoder
 from mimgen.encoders.vit import mae_vit
 from mimgen.errors import UserError
+from mimgen.methods.selectivemae.decoder import SubsetDecoder
 from mimgen.methods.selectivemae.masking import Selective
 from mimgen.methods.selectivemae.objective import SelectiveMAE, descriptors, edge_strength
 from mimgen.targets import PixelTarget

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from mimgen.checkpoints.official import OfficialModel
-from mimgen.decoders.cross_attention import CrossViewDecoder
 from mimgen.methods.croco.adapter import ADAPTER, arguments
+from mimgen.methods.croco.decoder import CrossViewDecoder
 from mimgen.methods.croco.encoder import CrossViewVit
 from mimgen.methods.croco.objective import CroCo
 from mimgen.targets import PixelTarget
-from mimgen.types import Mask
+from mimgen.types import Batch, Mask
 from tests.parity.cases import Case, Replay
 from tests.parity.helpers import eps_of, load_official, official_gradients, plain
 
@@ -43,12 +43,12 @@ def replay_croco(case: Case) -> dict[str, Tensor]:
     target = PixelTarget(encoder.patch, normalise=bool(normalise), last=True)
     mask = recorded_mask(case.inputs["noise"], float(config.get("mask_ratio", 0.9)))
     objective = CroCo(encoder, decoder, target, lambda grid, rng: mask, everywhere=not masked).train()
-    loss = objective.losses(first, second, mask).total
+    loss = objective(Batch(first, extras={"second": second}), mask).total
     return {
         "feat1": encoder(first, mask).patches,
         "feat2": encoder(second).patches,
         "mask": mask.masked.to(torch.uint8),
-        "pred": objective.predict(first, second, mask),
+        "pred": objective.complete(first, second, mask),
         "loss": loss,
         **official_gradients(loss, model, case, ADAPTER.our_key),
     }

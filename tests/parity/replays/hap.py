@@ -21,6 +21,7 @@ from mimgen.methods.hap.masking import Parts, by_priority, part_patches, visible
 from mimgen.methods.hap.objective import HAP
 from mimgen.methods.mae.adapter import ADAPTER
 from mimgen.targets import PixelTarget
+from mimgen.types import Batch
 from tests.parity.cases import Case, Replay
 from tests.parity.helpers import (
     in_order,
@@ -169,7 +170,7 @@ def replay_hap(case: Case) -> dict[str, Tensor]:
     streams = Streams.of(case)
     priorities = [recorded_priorities(case, view, guide, encoder.grid, streams) for view in (1, 2)]
     masks = [by_priority(priority, case.config.get("mask_ratio", 0.5)) for priority in priorities]
-    losses = objective.losses(images, *masks)
+    losses = objective(Batch(images), *masks)
     tokens = [encoder(images, mask) for mask in masks]
     outputs = {
         "loss": losses.total,

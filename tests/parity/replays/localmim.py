@@ -14,6 +14,7 @@ from mimgen.methods.localmim.decoders import SCALES, LocalDecoder, at_scale
 from mimgen.methods.localmim.objective import LocalMIM
 from mimgen.methods.localmim.target import SobelTarget
 from mimgen.pretrained import load_strictly
+from mimgen.types import Batch
 from tests.parity.cases import Case, Replay
 from tests.parity.helpers import in_order, mask_ratio, official_gradients, recorded_mask, vit_arguments
 
@@ -68,7 +69,7 @@ def replay_localmim(case: Case) -> dict[str, Tensor]:
     encoder = objective.encoder
     mask, order = recorded_mask(case.inputs["noise"], mask_ratio(case))
     levels = tap(encoder, images, mask, objective.taps)
-    loss = objective.losses(images, mask).total
+    loss = objective(Batch(images), mask).total
     outputs = {
         "mask": mask.masked.float(),
         "loss": loss,

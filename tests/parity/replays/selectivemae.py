@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from mimgen.checkpoints.official import OfficialModel
-from mimgen.decoders.cross_attention import SubsetDecoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD, VitEncoder
 from mimgen.methods.selectivemae.adapter import ADAPTER, arguments
+from mimgen.methods.selectivemae.decoder import SubsetDecoder
 from mimgen.methods.selectivemae.masking import Chosen, RandomNumbers, Selective
 from mimgen.methods.selectivemae.objective import SelectiveMAE, descriptors
 from mimgen.pretrained import load_strictly

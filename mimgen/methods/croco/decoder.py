@@ -1,4 +1,4 @@
-"""Decoders that read a memory by cross-attention: of a second view (CroCo), of a few visible patches (SelectiveMAE)."""
+"""CroCo's decoder: cross-attention to the tokens of the second view."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from mimgen.errors import UserError
 from mimgen.layers.blocks.cross import CrossBlock
-from mimgen.layers.init import init_sincos_pos_embed, init_weights
+from mimgen.layers.init import init_weights
 from mimgen.layers.position import resize_position_table, sincos_2d
 from mimgen.layers.rotary_grid import grid_positions, grid_rotation
 from mimgen.methods.croco.encoder import Positions, checked_grid
+from mimgen.ops.positions import gather_tokens
 from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
 
@@ -100,71 +101,4 @@ class CrossViewDecoder(PretrainedModule):
                 f"the mask leaves {mask.keep.shape[1]} patches and the encoder gave {x.shape[1]}: pass the mask to both"
             )
         mask_tokens = self.mask_token.to(x.dtype).expand(len(x), mask.drop.shape[1], -1)
-        restore = mask.restore.to(x.device)[..., None].expand(-1, -1, x.shape[-1])
-        return torch.cat([x, mask_tokens], dim=1).gather(1, restore)
-
-
-class SubsetDecoder(PretrainedModule):
-    """SelectiveMAE's decoder: only the scored patches ask, and they read the encoder's tokens (arXiv 2406.11933).
-
-    Neither time nor memory is spent on patches that are masked and not scored.
-
-    Args:
-        image_size: side in pixels, or (rows, columns), of the images that the position table is made for.
-        patch: side of a patch in pixels.
-        encoder_width: width of the encoder's tokens, which are read as they are.
-        width: of the queries.
-        depth: blocks.
-        heads: attention heads.
-        output: numbers predicted for each patch; those of its pixels by default.
-        self_attention: whether scored patches see each other.
-        mlp_ratio: hidden width of the MLPs over `width`.
-        eps: of the layer norms.
-    """
-
-    def __init__(
-        self,
-        image_size: int | tuple[int, int] = 224,
-        patch: int = 16,
-        encoder_width: int = 768,
-        width: int = 512,
-        depth: int = 8,
-        heads: int = 16,
-        output: int | None = None,
-        self_attention: bool = False,
-        mlp_ratio: float = 4.0,
-        eps: float = 1e-6,
-    ) -> None:
-        super().__init__()
-        self.grid = checked_grid(image_size, patch, "fixed")
-        self.dim = output or 3 * patch * patch
-        self.mask_token = nn.Parameter(torch.empty(1, 1, width))
-        # the first entry belongs to the class token, which never asks; the released table has it
-        self.pos_embed = nn.Parameter(torch.empty(1, 1 + self.grid[0] * self.grid[1], width))
-        self.blocks = nn.ModuleList(
-            CrossBlock(
-                width, heads, encoder_width, mlp_ratio=mlp_ratio, eps=eps, self_attention=self_attention,
-                norm_memory=False, joint=True,
-            )
-            for _ in range(depth)
-        )  # fmt: skip
-        self.norm = nn.LayerNorm(width, eps)
-        self.pred = nn.Linear(width, self.dim)
-        init_weights(self)
-        init_sincos_pos_embed(self.pos_embed, self.grid)
-
-    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
-        """Predictions [B, N, output] for the scored patches of `mask`, 0 for the others."""
-        wanted = Mask(mask.predict).drop.to(tokens.patches.device)[..., None]
-        predicted_patches = self.predict_patches(tokens, wanted)
-        predicted = predicted_patches.new_zeros(len(predicted_patches), mask.masked.shape[1], self.dim)
-        return predicted.scatter(1, wanted.expand_as(predicted_patches), predicted_patches)
-
-    def predict_patches(self, tokens: Tokens, positions: Tensor) -> Tensor:
-        """Predictions [B, M, output] for the patches at `positions` [B, M, 1]."""
-        table = resize_position_table(self.pos_embed, self.grid, tokens.grid)[:, 1:]
-        x = self.mask_token + table.expand(len(positions), -1, -1).gather(1, positions.expand(-1, -1, table.shape[-1]))
-        memory = torch.cat([tokens.prefix, tokens.patches], dim=1)
-        for block in self.blocks:
-            x = block(x, memory)
-        return self.pred(self.norm(x))
+        return gather_tokens(torch.cat([x, mask_tokens], dim=1), mask.restore.to(x.device))

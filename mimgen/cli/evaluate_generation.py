@@ -44,7 +44,7 @@ class Arguments:
         extractor_pixels: side at which an encoder sees the images; by default its own.
         n: images that the model makes; by default one per caption, at most 1000. Of a folder: measure so many.
         references: measure at most so many true images, spread over the set.
-        prompts: data whose captions the model generates; by default the reference, else emoji.
+        prompts: data whose captions or classes the model generates; by default the reference, else emoji.
         split: of the reference and of the prompts; by default everything.
         pixels: bring images to this side first; by default folders stay as they are and data takes the model's.
         seed: of the generated images.
@@ -183,11 +183,11 @@ def _samples(options: Arguments) -> tuple[ImageSource | None, int | None, dict[s
     spec = options.prompts or options.reference or "emoji"
     if sets.is_statistics(spec):
         spec = "emoji"
-    captions = [text for text in sets.data_of(spec, options.split, side).captions if text]
+    requests = sets.requests_of(pipeline, sets.data_of(spec, options.split, side))
     options_given: dict[str, Any] = {"steps": options.steps, "guidance_scale": options.guidance}
     changes = {name: value for name, value in options_given.items() if value is not None}
-    count = options.n or min(len(captions), 1000)
-    generated = sets.generated(pipeline, options.model, captions, count, seed=options.seed, changes=changes)
+    count = options.n or min(len(requests), 1000)
+    generated = sets.generated(pipeline, options.model, requests, count, seed=options.seed, changes=changes)
     return generated.source, side, {"sampled": {**generated.facts, "prompts": spec, "prompts_split": options.split}}
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mimgen.evaluation.scenes import SceneCheck
-    from mimgen.pipelines import TextToImage
+    from mimgen.pipelines import TextToImagePipeline
     from mimgen.report.page import Gallery, Scores
 
 __all__ = ["main"]
@@ -108,7 +108,7 @@ def _generate(options: Arguments) -> _Made:
     from mimgen.evaluation.measure import size_of, through
     from mimgen.types import mix_seed
 
-    pipeline: TextToImage = open_pipeline(options.model)
+    pipeline: TextToImagePipeline = open_pipeline(options.model)
     data = open_scenes(size_of(pipeline), options.split)
     numbers = list(range(len(data))[: options.limit])  # the first: kinds of caption take turns in the set
     captions = [data.captions[number] for number in numbers]

@@ -60,7 +60,12 @@ def _check_flags(kind: type, arguments: Sequence[str], program: str) -> None:
 
     hints = get_type_hints(kind, include_extras=True)
     markers = getattr(Positional[int], "__metadata__", ())
-    named = [name for name, hint in hints.items() if getattr(hint, "__metadata__", None) != markers]
+    named = [
+        # a flag may have another name than the field, such as --class
+        next((each.name for each in getattr(hint, "__metadata__", ()) if getattr(each, "name", None)), name)
+        for name, hint in hints.items()
+        if getattr(hint, "__metadata__", None) != markers
+    ]
     names = [name.replace("_", "-") for name in named]
     known = {f"--{name}" for name in names} | {f"--no-{name}" for name in names}
     for word in arguments:

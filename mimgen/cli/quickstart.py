@@ -16,7 +16,7 @@ from mimgen.recipes.planning import steps_that_fit
 from mimgen.report.run_folder import check_same_settings, prepare_folder
 
 if TYPE_CHECKING:
-    from mimgen.pipelines import TextToImage
+    from mimgen.pipelines import TextToImagePipeline
     from mimgen.recipes import TrainingRun
 
 __all__ = ["main"]
@@ -155,13 +155,13 @@ def _train(run: TrainingRun, out: Path, minutes: float) -> dict[str, Any]:
     return {"steps": result.step, "batch_size": settings.batch_size, "losses": result.losses}
 
 
-def _watcher(run: TrainingRun, out: Path) -> Callable[[TextToImage, int], None]:
+def _watcher(run: TrainingRun, out: Path) -> Callable[[TextToImagePipeline, int], None]:
     """Scores a few prompts while training resumes, one line a time in quality.jsonl."""
     path = out / "quality.jsonl"
     before = json.loads(path.read_text("utf-8").splitlines()[-1])["seconds"] if path.is_file() else 0.0
     start = time.monotonic() - before
 
-    def watch(pipeline: TextToImage, step: int) -> None:
+    def watch(pipeline: TextToImagePipeline, step: int) -> None:
         from mimgen.evaluation import measure
 
         scored = measure.composition(pipeline, run.data_config.spec, limit=WATCHED, steps=8).result["generated"]

@@ -24,7 +24,7 @@ POSITIVE = ("pixels", "batch_size", "base_lr", "patch", "codes", "keep", "iterat
 NOT_NEGATIVE = ("adversarial", "entropy", "replaced", "code_weight", "pixel_weight", "guidance")
 HEADINGS = {
     "tokenizer": "Tokenizers: images to codes, and back",
-    "generate": "Generators: captions to images, on the codes of a tokenizer",
+    "generate": "Generators: captions or classes to images, on the codes of a tokenizer",
     "pretrain": "Encoders: images to features, learned without labels",
 }
 
@@ -82,12 +82,13 @@ def _train_tokenizer(run: TrainGenerator, out: Path, values: dict[str, Any]) -> 
 
     shared = {key: values[key] for key in ("size", "data", "pixels", "precision", "tracker", "seed")}
     shared["size"] = run.tokenizer_size or shared["size"]
-    first = configs.experiment("vqgan")(**shared)
+    config = run.tokenizer_config
+    first = configs.experiment(config)(**shared)
     done = (out / "tokenizer" / "config.json").is_file()
     if not done:
-        print(f"no --tokenizer given: training one first (vqgan, {first.size}), into {out}/")
+        print(f"no --tokenizer given: training one first ({config}, {first.size}), into {out}/")
         flags = [f"--{key}={value}" for key, value in shared.items() if value is not None]
-        with run_folder(out, ["train", "vqgan", *flags], configs.source("vqgan")):
+        with run_folder(out, ["train", config, *flags], configs.source(config)):
             result = first.run(out)
         if result.interrupted:
             raise KeyboardInterrupt
@@ -118,6 +119,12 @@ def _closing(run: Run, result: Result, out: Path, arguments: list[str]) -> str:
     if result.interrupted:
         command = shlex.join(["mimgen", "train", *arguments])
         return f"stopped at step {result.step} with a checkpoint; the same command resumes from there:\n  {command}"
+    if isinstance(run, TrainGenerator) and run.name != "meissonic":
+        asked = "" if run.name == "mage" else "--class 0 "
+        return (
+            f"done. Images from it:\n  mimgen generate {asked}--model {out} --out image.png\n"
+            f"Its score:\n  mimgen evaluate generation --model {out} --reference {run.data_config.spec}"
+        )
     if isinstance(run, TrainGenerator):
         return (
             f"done. Images from it:\n  mimgen generate \"a caption\" --model {out} --out image.png\n"

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
     from mimgen.data import Dataset
     from mimgen.evaluation.generation import Extractor, ImageSource
-    from mimgen.pipelines import TextToImage
+    from mimgen.pipelines import Pipeline
 
-__all__ = ["EXTRACTORS", "Generated", "data_of", "extractor_of", "generated", "images_of", "is_statistics"]
+__all__ = ["EXTRACTORS", "Generated", "data_of", "extractor_of", "generated", "images_of", "is_statistics",
+    "requests_of",
+]
 
 EXTRACTORS = (
     "lab-hog (no weights), inception-v3-compat (with --weights), hf:FOLDER (DINOv2 or CLIP of transformers), "
@@ -123,38 +125,55 @@ def data_of(spec: str, split: str | None, pixels: int) -> Dataset:
 
 
 def generated(
-    pipeline: TextToImage, name: str, captions: Sequence[str], count: int, *, seed: int, changes: dict[str, Any]
+    pipeline: Pipeline, name: str, requests: Sequence[Any], count: int, *, seed: int, changes: dict[str, Any]
 ) -> Generated:
-    """Images of a model for captions, image i with its own seed whatever the batch or the process.
+    """Images of a model for captions or classes, image i with its own seed whatever the batch or the process.
 
     Args:
         pipeline: the model.
         name: what the user calls it.
-        captions: image i has caption i * len // count, or round and round where they are too few.
+        requests: image i has request i * len // count, or round and round where they are too few.
         count: images.
         seed: seeds are mixed from this and i.
         changes: of the pipeline's preset.
 
     Raises:
-        UserError: no captions.
+        UserError: no requests.
     """
     from dataclasses import asdict, replace
 
     from mimgen.evaluation.generation import ImageSource, eight_bit
     from mimgen.types import mix_seed
 
-    if not captions:
+    if not requests:
         raise UserError("there are no captions to generate images for; pass --prompts with data that has some")
-    few = count > len(captions)
-    prompts = [captions[index % len(captions) if few else index * len(captions) // count] for index in range(count)]
+    few = count > len(requests)
+    prompts = [requests[index % len(requests) if few else index * len(requests) // count] for index in range(count)]
 
     def read(start: int, stop: int) -> Tensor:
         seeds = [mix_seed(seed, index) for index in range(start, stop)]
         return eight_bit(pipeline(prompts[start:stop], seed=seeds, **changes).images)
 
     sampling = asdict(replace(pipeline.preset, **changes))
-    facts = {"seed": seed, "captions": len(captions), "sampling": sampling, "ema": True}
+    facts = {"seed": seed, "captions": len(requests), "sampling": sampling, "ema": True}
     return Generated(ImageSource(name, f"seed {seed}", count, read), facts)
+
+
+def requests_of(pipeline: Pipeline, dataset: Dataset) -> list[Any]:
+    """What a model is asked for so that its images are like those of a data set: captions, classes or nothing.
+
+    Raises:
+        UserError: the data have not the labels that the model was trained on.
+    """
+    if pipeline.conditioning == "text":
+        return [text for text in dataset.captions if text]
+    if pipeline.conditioning == "none":
+        return [None] * len(dataset)
+    label = pipeline.label  # type: ignore[attr-defined]
+    if label not in dataset.labels:
+        known = ", ".join(dataset.labels) or "none"
+        raise UserError(f'this model generates classes of "{label}", and {dataset.name} has the labels {known}')
+    return dataset.labels[label].tolist()
 
 
 def _is_teacher(folder: Path) -> bool:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mimgen.data import Dataset
-    from mimgen.pipelines import TextToImage
+    from mimgen.pipelines import TextToImagePipeline
     from mimgen.tokenizers import Tokenizer
 
 __all__ = ["ScoredSamples", "Split", "composition", "frechet", "images", "probe", "reconstruction", "split_of"]
@@ -96,7 +96,7 @@ def reconstruction(
 
 
 def composition(
-    pipeline: TextToImage,
+    pipeline: TextToImagePipeline,
     spec: str,
     *,
     seed: int = 0,
@@ -149,7 +149,7 @@ def frechet(made: Tensor, true: Tensor, extractor: str = "lab-hog", weights: str
     return fid(made, true, extractor, weights)
 
 
-def probe(pipeline: TextToImage, spec: str, *, seed: int = 0) -> dict[str, Any]:
+def probe(pipeline: TextToImagePipeline, spec: str, *, seed: int = 0) -> dict[str, Any]:
     """How well labels are read off the generator's blocks and off raw pixels, on `val`.
 
     Returns:
@@ -179,12 +179,12 @@ def probe(pipeline: TextToImage, spec: str, *, seed: int = 0) -> dict[str, Any]:
     return {**outcome, "features": "all blocks, mean over patches", "reference_set": spec, "split": "val"}
 
 
-def size_of(pipeline: TextToImage) -> int:
+def size_of(pipeline: TextToImagePipeline) -> int:
     """Side of the pipeline's images in pixels."""
     return pipeline.preset.resolution[0]
 
 
-def through(pipeline: TextToImage, true: Tensor) -> Tensor:
+def through(pipeline: TextToImagePipeline, true: Tensor) -> Tensor:
     """Images [n, 3, S, S] through the pipeline's tokenizer and back, on the CPU."""
     tokenizer = pipeline.vqvae
     return tokenizer.decode(tokenizer.encode(true.to(pipeline.transformer.device))).cpu()

@@ -10,11 +10,12 @@ from torch import Tensor
 from mimgen.sampling import Sampled, unmask
 from mimgen.types import SampleRNG
 
+__all__ = ["ClassConditional", "ClassPredictor", "sample_classes"]
+
 
 class ClassConditional(Protocol):
-    """Any generator of flat token ids given a class."""
+    """Any generator of flat token ids given a class; `dropped` is the label that stands for none."""
 
-    codebook_size: int
     mask_id: int
     dropped: int
 
@@ -40,6 +41,7 @@ class ClassPredictor:
         """Logits [B, M, K], with those of the dropped class besides if `guided`."""
         if not guided:
             return self.transformer(tokens, self.labels, positions=positions)
+        # both branches in one batch: [2 B, N], the dropped class behind
         labels = torch.cat([self.labels, torch.full_like(self.labels, self.transformer.dropped)])
         both = self.transformer(tokens.repeat(2, 1), labels, positions=positions.repeat(2, 1))
         conditional, unconditional = both.chunk(2)

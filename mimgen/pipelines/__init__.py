@@ -1,32 +1,37 @@
-"""Pipelines: prompt in, images out.
+"""Pipelines: a prompt, a class or nothing in, images out.
 
-`TextToImage` is the core, with `edit`, `inpaint` and `outpaint` beside it for images that are there already;
-`MeissonicPipeline` is the same as a diffusers pipeline. The latter is
-imported when asked for, because importing diffusers takes longer than generating an image.
+`Pipeline` is the core of `TextToImagePipeline`, `ClassToImagePipeline` and `UnconditionalPipeline`; `load_pipeline`
+opens a folder of any of them. `edit`, `inpaint` and `outpaint` change images that are there already.
+`MeissonicPipeline` is the face that diffusers knows. It is imported when asked for, because importing diffusers
+takes longer than generating an image.
 """
 
 from typing import TYPE_CHECKING, Any
 
+from mimgen.pipelines.base import Pipeline
+from mimgen.pipelines.class_to_image import ClassToImagePipeline, UnconditionalPipeline
 from mimgen.pipelines.editing import edit, inpaint, outpaint
 from mimgen.pipelines.jobs import ImageGenerator, image_generator, write_grid, write_images
+from mimgen.pipelines.load import load_pipeline
 from mimgen.pipelines.memory import Memory, memory_preset
+from mimgen.pipelines.output import GenerationOutput
 from mimgen.pipelines.presets import Preset
 from mimgen.pipelines.previews import Preview
 from mimgen.pipelines.request import GenerationJob, GenerationRequest, InputImages
-from mimgen.pipelines.text_to_image import GenerationOutput, TextToImage
+from mimgen.pipelines.text_to_image import TextToImagePipeline
 
 if TYPE_CHECKING:
-    from mimgen.pipelines.meissonic import MeissonicOutput, MeissonicPipeline
+    from mimgen.pipelines.meissonic import MeissonicPipeline
 
 __all__ = [
-    "GenerationJob", "GenerationOutput", "GenerationRequest", "ImageGenerator", "InputImages", "MeissonicOutput",
-    "MeissonicPipeline", "Memory", "Preset", "Preview", "TextToImage", "edit", "image_generator", "inpaint",
-    "memory_preset", "outpaint", "write_grid", "write_images",
+    "ClassToImagePipeline", "GenerationJob", "GenerationOutput", "GenerationRequest", "ImageGenerator", "InputImages",
+    "MeissonicPipeline", "Memory", "Pipeline", "Preset", "Preview", "TextToImagePipeline", "UnconditionalPipeline",
+    "edit", "image_generator", "inpaint", "load_pipeline", "memory_preset", "outpaint", "write_grid", "write_images",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("MeissonicOutput", "MeissonicPipeline"):
+    if name == "MeissonicPipeline":
         from mimgen.pipelines import meissonic
 
         return getattr(meissonic, name)

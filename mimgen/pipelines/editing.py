@@ -1,4 +1,4 @@
-"""Editing of images by a text-to-image model, without training for it: what is masked is generated anew.
+"""Editing of images by a masked generator, without training for it: what is masked is generated anew.
 
 `edit` masks a share of the tokens everywhere, `inpaint` those under a mask, `outpaint` those of a larger canvas
 around the image. Tokens that are not masked stay bit for bit as they are. (Meissonic, section 4; MaskGIT,
@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.pipelines.prompts import image_seeds
+from mimgen.pipelines.base import Pipeline
+from mimgen.pipelines.output import GenerationOutput
+from mimgen.pipelines.prompts import Request, image_seeds
 from mimgen.pipelines.strength import masked_share
-from mimgen.pipelines.text_to_image import GenerationOutput, TextToImage
 from mimgen.types import SampleRNG, mix_seed
 
 __all__ = ["blended", "edit", "feathered", "inpaint", "outpaint", "tokens_under"]
@@ -28,8 +29,8 @@ ROUNDING = 1e-3  # by which an image that was generated or blended, at worst in 
 
 @torch.no_grad()
 def edit(
-    pipeline: TextToImage,
-    prompts: Sequence[str],
+    pipeline: Pipeline,
+    prompts: Sequence[Request],
     images: Tensor,
     *,
     strength: float = 0.6,
@@ -44,13 +45,13 @@ def edit(
 
     Args:
         pipeline: the model.
-        prompts: captions.
+        prompts: captions, or what else the pipeline takes.
         images: [3, H, W] or [1, 3, H, W] for all images, or [P, 3, H, W], one per prompt; in [0, 1]. Their size is
             that of the result and divides into tokens.
         strength: part of the steps that are run, in (0, 1].
-        seed: as for `TextToImage`.
-        images_per_prompt: as for `TextToImage`.
-        options: further arguments of `TextToImage`, fields of its preset included.
+        seed: as for `Pipeline`.
+        images_per_prompt: as for `Pipeline`.
+        options: further arguments of `Pipeline`, fields of its preset included.
 
     Raises:
         UserError: images that do not fit, are bytes or leave [0, 1], or a strength outside (0, 1].
@@ -74,8 +75,8 @@ def edit(
 
 @torch.no_grad()
 def inpaint(
-    pipeline: TextToImage,
-    prompts: Sequence[str],
+    pipeline: Pipeline,
+    prompts: Sequence[Request],
     images: Tensor,
     masks: Tensor,
     *,
@@ -99,9 +100,9 @@ def inpaint(
         feather: pixels outside the mask over which the new image fades into the given one, whose pixels stay
             bit for bit beyond; one token's side when None. 0 cuts at the mask's edge, -1 leaves the image
             as the tokenizer gives it back everywhere.
-        seed: as for `TextToImage`.
-        images_per_prompt: as for `TextToImage`.
-        options: further arguments of `TextToImage`, fields of its preset included.
+        seed: as for `Pipeline`.
+        images_per_prompt: as for `Pipeline`.
+        options: further arguments of `Pipeline`, fields of its preset included.
 
     Raises:
         UserError: as `edit`, masks that do not fit, a mask that covers nothing or everything, or a tokenizer whose
@@ -134,8 +135,8 @@ def inpaint(
 
 @torch.no_grad()
 def outpaint(
-    pipeline: TextToImage,
-    prompts: Sequence[str],
+    pipeline: Pipeline,
+    prompts: Sequence[Request],
     images: Tensor,
     margins: tuple[int, int, int, int],
     **options: Any,
@@ -207,7 +208,7 @@ def blended(images: Tensor, originals: Tensor, weight: Tensor) -> Tensor:
     return torch.lerp(originals.to(images.device, images.dtype), images, weight)
 
 
-def _side(pipeline: TextToImage) -> int:
+def _side(pipeline: Pipeline) -> int:
     """Pixels of a token."""
     if getattr(pipeline.vqvae, "grid", None) is not None:
         raise UserError(
@@ -217,7 +218,7 @@ def _side(pipeline: TextToImage) -> int:
     return pipeline.vqvae.downsample
 
 
-def _sized(pipeline: TextToImage, images: Tensor, options: dict[str, Any]) -> TextToImage:
+def _sized(pipeline: Pipeline, images: Tensor, options: dict[str, Any]) -> Pipeline:
     """The pipeline at the size of the images, with the options that are of its preset, which are taken out."""
     height, width = images.shape[-2:]
     resolution = options.pop("resolution", (height, width))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from mimgen.bundled import BUNDLED, pipeline_folder
 from mimgen.errors import UserError
 
-__all__ = ["find_pipeline"]
+__all__ = ["find_pipeline", "read_index"]
 
 
 def find_pipeline(model: str, flag: str = "--model") -> Path:
@@ -37,3 +39,19 @@ def find_pipeline(model: str, flag: str = "--model") -> Path:
         f"{root} holds no pipeline (no model_index.json there or in {root / 'pipeline'}); "
         "a run of `mimgen train meissonic` writes one when it ends"
     )
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The contents of model_index.json of a pipeline folder.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    path = folder / "model_index.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no model_index.json: pass a pipeline folder, such as <run>/pipeline")
+    try:
+        index: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): copy or train the pipeline again") from error
+    return index

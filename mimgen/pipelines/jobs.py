@@ -16,7 +16,7 @@ from mimgen.pipelines.saving import Folder, save_image
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mimgen.pipelines import GenerationOutput, Preset, Preview, TextToImage
+    from mimgen.pipelines import GenerationOutput, Pipeline, Preset, Preview
 
 __all__ = ["ImageGenerator", "image_generator", "write_grid", "write_images"]
 
@@ -71,7 +71,7 @@ class ImageGenerator:
             save_image(image, self.preview / f"{jobs[number].name}-step-{preview_images.step + 1:03d}.png")
 
 
-def image_generator(pipeline: TextToImage, inputs: InputImages, options: GenerationRequest) -> ImageGenerator:
+def image_generator(pipeline: Pipeline, inputs: InputImages, options: GenerationRequest) -> ImageGenerator:
     """What generates with these flags; prints to which size per image is brought.
 
     Raises:
@@ -138,7 +138,7 @@ def _calls(preset: Preset, inputs: InputImages, options: GenerationRequest) -> d
     return {name: value for name, value in calls.items() if value is not None}
 
 
-def _function(pipeline: TextToImage, inputs: InputImages) -> Callable[..., GenerationOutput]:
+def _function(pipeline: Pipeline, inputs: InputImages) -> Callable[..., GenerationOutput]:
     """What generates without an image, over one, in it or around it."""
     from mimgen.pipelines import edit, inpaint, outpaint
 
@@ -150,7 +150,7 @@ def _function(pipeline: TextToImage, inputs: InputImages) -> Callable[..., Gener
 
 
 def _images(
-    pipeline: TextToImage, inputs: InputImages, options: GenerationRequest
+    pipeline: Pipeline, inputs: InputImages, options: GenerationRequest
 ) -> tuple[tuple[Any, ...], str | None]:
     """Image, and mask or margins, as the functions of mimgen.pipelines take them, and a note where they were scaled."""
     from mimgen.pipelines.images import fitted, to_mask, to_tensor

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
@@ -19,9 +18,10 @@ from mimgen.generators import MeissonicTransformer
 from mimgen.pipelines.editing import edit, inpaint, outpaint
 from mimgen.pipelines.images import to_mask, to_pil, to_tensor
 from mimgen.pipelines.memory import UNBOUNDED, Memory, apply_memory, move_parts
+from mimgen.pipelines.output import GenerationOutput
 from mimgen.pipelines.presets import Preset
 from mimgen.pipelines.previews import OnPreview
-from mimgen.pipelines.text_to_image import GenerationOutput, TextEncoder, TextToImage
+from mimgen.pipelines.text_to_image import TextEncoder, TextToImagePipeline
 from mimgen.sampling.sampler import OnStep
 from mimgen.tokenizers import Tokenizer
 
@@ -33,23 +33,6 @@ CORE_NAMES: Mapping[str, str] = {
     "callback_on_step_end": "on_step",
     "callback_on_preview": "on_preview",
 }
-
-
-@dataclass
-class MeissonicOutput(BaseOutput):
-    """What a call returns.
-
-    Attributes:
-        images: B PIL images, or [B, 3, H, W] in [0, 1] for output_type "pt".
-        tokens: [B, h, w] int64 ids.
-        log_probs: [B, h, w] log probability of each generated token (for preference tuning).
-        unmasked_at: [B, h, w] int64 step in which a token was generated, from 0; -1 where it was known or is masked.
-    """
-
-    images: list[Image.Image] | Tensor
-    tokens: Tensor
-    log_probs: Tensor
-    unmasked_at: Tensor
 
 
 class MeissonicPipeline(DiffusionPipeline):
@@ -76,9 +59,9 @@ class MeissonicPipeline(DiffusionPipeline):
         self.register_to_config(preset=asdict(self.preset))
 
     @property
-    def core(self) -> TextToImage:
+    def core(self) -> TextToImagePipeline:
         """The same parts without diffusers around them."""
-        return TextToImage(self.transformer, self.vqvae, self.text_encoder, self.preset, self.memory)
+        return TextToImagePipeline(self.transformer, self.vqvae, self.text_encoder, self.preset, self.memory)
 
     @classmethod
     def from_pretrained(
@@ -105,7 +88,7 @@ class MeissonicPipeline(DiffusionPipeline):
         Raises:
             UserError: not a folder of this pipeline, or a part is missing or does not fit.
         """
-        core = TextToImage.load(folder, variant=variant, **parts)
+        core = TextToImagePipeline.load(folder, variant=variant, **parts)
         made = cls(core.transformer, core.vqvae, core.text_encoder, core.preset)  # type: ignore[arg-type]
         made = made if torch_dtype is None else made.to(torch_dtype)
         made.memory = Memory.of(memory)
@@ -176,7 +159,7 @@ class MeissonicPipeline(DiffusionPipeline):
         callback_on_preview: OnPreview | None = None,
         preview_every: int = 1,
         **changes: Any,
-    ) -> MeissonicOutput:
+    ) -> GenerationOutput:
         """Generate images for each prompt.
 
         Args:
@@ -222,7 +205,7 @@ class MeissonicPipeline(DiffusionPipeline):
 
     def edit(
         self, prompt: str | Sequence[str], image: Images, *, strength: float = 0.6, **options: Any
-    ) -> MeissonicOutput:
+    ) -> GenerationOutput:
         """Generate an image again after a prompt (image to image); see `mimgen.pipelines.edit`.
 
         Args:
@@ -235,7 +218,7 @@ class MeissonicPipeline(DiffusionPipeline):
 
     def inpaint(
         self, prompt: str | Sequence[str], image: Images, mask: Images, **options: Any
-    ) -> MeissonicOutput:
+    ) -> GenerationOutput:
         """Generate anew what is white in a mask; see `mimgen.pipelines.inpaint`.
 
         Args:
@@ -248,7 +231,7 @@ class MeissonicPipeline(DiffusionPipeline):
 
     def outpaint(
         self, prompt: str | Sequence[str], image: Images, margins: tuple[int, int, int, int], **options: Any
-    ) -> MeissonicOutput:
+    ) -> GenerationOutput:
         """Generate what lies around an image; see `mimgen.pipelines.outpaint`.
 
         Args:
@@ -267,7 +250,7 @@ class MeissonicPipeline(DiffusionPipeline):
         *arguments: Any,
         output_type: OutputType = "pil",
         **options: Any,
-    ) -> MeissonicOutput:
+    ) -> GenerationOutput:
         """Call `generate` with the options under the names of the core."""
         if output_type not in ("pil", "pt"):
             raise UserError(f'output_type must be "pil" or "pt", got "{output_type}"')
@@ -279,7 +262,4 @@ class MeissonicPipeline(DiffusionPipeline):
             rows=self.progress_bar,
             **{CORE_NAMES.get(name, name): value for name, value in options.items() if value is not None},
         )
-        images = output.images if output_type == "pt" else to_pil(output.images)
-        return MeissonicOutput(
-            images=images, tokens=output.tokens, log_probs=output.log_probs, unmasked_at=output.unmasked_at
-        )
+        return output if output_type == "pt" else replace(output, images=to_pil(output.images))

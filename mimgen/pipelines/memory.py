@@ -116,13 +116,15 @@ def move_parts(parts: tuple[Any, ...], text_encoder: Any, memory: Memory, *where
 
     Args:
         parts: transformer and tokenizer.
-        text_encoder: of the same pipeline.
+        text_encoder: of the same pipeline; None where it has none.
         memory: whether the text encoder is one that visits (`offload`).
         where: device, number format or both, as for `torch.nn.Module.to`.
         named: the same by name.
     """
     for part in parts:
         part.to(*where, **named)
+    if text_encoder is None:
+        return
     if not memory.offload:
         text_encoder.to(*where, **named)
         return

@@ -10,10 +10,10 @@ from mimgen.bundled import BUNDLED, pipeline_folder
 from mimgen.errors import UserError
 
 if TYPE_CHECKING:
-    from mimgen.pipelines import TextToImage
+    from mimgen.pipelines import Pipeline
     from mimgen.tokenizers import Tokenizer
 
-__all__ = ["BUNDLED", "find_pipeline", "open_pipeline", "open_tokenizer"]
+__all__ = ["BUNDLED", "find_pipeline", "open_pipeline", "open_tokenizer", "pipeline_conditioning"]
 
 
 def find_pipeline(model: str, flag: str = "--model") -> Path:
@@ -23,7 +23,14 @@ def find_pipeline(model: str, flag: str = "--model") -> Path:
     return folders.find_pipeline(model, flag)
 
 
-def open_pipeline(model: str, memory: float | None = None) -> TextToImage:
+def pipeline_conditioning(model: str) -> str:
+    """What the pipeline meant by `model` is conditioned on, "text", "class" or "none", without loading it."""
+    from mimgen.pipelines import load
+
+    return load.conditioning_in(find_pipeline(model))
+
+
+def open_pipeline(model: str, memory: float | None = None) -> Pipeline:
     """Load the pipeline meant by `model` onto the best device.
 
     Args:
@@ -34,15 +41,17 @@ def open_pipeline(model: str, memory: float | None = None) -> TextToImage:
 
     import torch
 
-    from mimgen.pipelines import TextToImage
+    from mimgen.pipelines.load import load_pipeline
     from mimgen.pipelines.memory import Memory, apply_memory, move_parts
 
     bounds = Memory.of(memory)
-    pipeline = TextToImage.load(folder)
+    pipeline = load_pipeline(folder)
     pipeline.memory = bounds
-    apply_memory(pipeline.transformer, (pipeline.vqvae, pipeline.text_encoder), bounds)
+    text_encoder = getattr(pipeline, "text_encoder", None)
+    others = (pipeline.vqvae,) if text_encoder is None else (pipeline.vqvae, text_encoder)
+    apply_memory(pipeline.transformer, others, bounds)
     if torch.cuda.is_available():
-        move_parts((pipeline.transformer, pipeline.vqvae), pipeline.text_encoder, bounds, "cuda")
+        move_parts((pipeline.transformer, pipeline.vqvae), text_encoder, bounds, "cuda")
     return pipeline
 
 

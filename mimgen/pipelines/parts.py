@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,12 @@ import torch
 
 from mimgen.encoders import ByteTextEncoder, ClipTextEncoder
 from mimgen.errors import UserError
-from mimgen.generators import MeissonicTransformer
+from mimgen.generators import Generator
 from mimgen.pretrained import PretrainedModule, load_pretrained, loadable
 from mimgen.tokenizers import Tokenizer
 from mimgen.tokenizers.open import load_tokenizer
 
-__all__ = ["PART_NAMES", "check_grid", "load_part", "save_part", "token_grid"]
-
-PART_NAMES = ("transformer", "vqvae", "text_encoder")
+__all__ = ["load_part", "save_part", "token_grid"]
 
 
 def load_part(name: str, folder: Path, variant: str | None = None) -> Any:
@@ -42,7 +39,7 @@ def load_part(name: str, folder: Path, variant: str | None = None) -> Any:
 def _wanted(name: str) -> Any:
     """What the part `name` has to be."""
     text = (ByteTextEncoder, ClipTextEncoder)
-    return {"transformer": MeissonicTransformer, "vqvae": Tokenizer, "text_encoder": text}[name]
+    return {"transformer": Generator, "vqvae": Tokenizer, "text_encoder": text}[name]
 
 
 def _only_variant(folder: Path) -> str | None:
@@ -87,26 +84,3 @@ def token_grid(tokenizer: Any, height: int, width: int) -> tuple[int, int]:
             f"images of {width} x {height} px do not divide into tokens of {side} px: choose multiples of {side}"
         )
     return height // side, width // side
-
-
-def check_grid(transformer: Any, grid: tuple[int, int]) -> None:
-    """Warn of a grid of tokens on which a generator works, but not as it was trained.
-
-    Args:
-        transformer: the generator.
-        grid: rows and columns of tokens.
-    """
-    rows, columns = grid
-    if transformer.compression == 2 and (rows % 2 or columns % 2):
-        warnings.warn(
-            f"the model halves its grid of tokens, and {rows} x {columns} does not halve: a row of zeros is added. "
-            "A height and a width of an even number of tokens look better",
-            stacklevel=4,
-        )
-    learned = None if transformer.places is None else tuple(transformer.places.shape[2:])
-    if learned is not None and learned != grid:
-        warnings.warn(
-            f"the model learned the positions of {learned[0]} x {learned[1]} tokens; they are stretched to {rows} x "
-            f"{columns}",
-            stacklevel=4,
-        )

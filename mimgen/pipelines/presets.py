@@ -6,11 +6,24 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, Literal
 
 from mimgen.errors import UserError
 from mimgen.generators.meissonic.speed import EXACT, Speed
-from mimgen.sampling import Arccos, Confidence, Cosine, Halton, Linear, Order, Random, Raster, Schedule
+from mimgen.sampling import (
+    Arccos,
+    Confidence,
+    Cosine,
+    Guidance,
+    Halton,
+    Linear,
+    Order,
+    Random,
+    Raster,
+    Schedule,
+    TokenSampler,
+)
+from mimgen.sampling.guidance import Rule
 
 ORDERS: Mapping[str, Order] = {
     "confidence": Confidence(),
@@ -39,7 +52,13 @@ class Preset:
         schedule: "cosine", "linear" or "arccos".
         choice_temperature: Gumbel noise on the confidence at the first and at the last step; a single number
             falls to 0.01.
-        token_temperature: divides the logits before a token is generated; 0 takes the likeliest.
+        token_temperature: divides the logits before a token is generated; 0 takes the likeliest. Always, or from the
+            first to the last step.
+        logit_temperature: divides the guided logits before anything else, so that it changes the confidence, too;
+            always, or from the first to the last step.
+        guidance_rule: course of the guidance over the steps, see `mimgen.sampling.Guidance`.
+        guidance_power: of the rule "power-cosine".
+        confidence: by what tokens compete for staying: the "probability" of the sampled token, or its "logit" (TiTok).
         timestep_mode: what the model is told of the progress: "rate", the share still masked, as in training;
             or "steps", the number of steps left, as the release of Meissonic samples.
         crop: (left, top) corner in pixels that the model is told, as of an image cut out of a larger one.
@@ -55,7 +74,11 @@ class Preset:
     order: str = "halton"
     schedule: str = "cosine"
     choice_temperature: float | tuple[float, float] = (2.0, 0.0)
-    token_temperature: float = 1.0
+    token_temperature: float | tuple[float, float] = 1.0
+    logit_temperature: float | tuple[float, float] = 1.0
+    guidance_rule: Rule = "constant"
+    guidance_power: float = 3.0
+    confidence: Literal["probability", "logit"] = "probability"
     timestep_mode: str = "rate"
     crop: tuple[int, int] = (0, 0)
     original_size: tuple[int, int] | None = None
@@ -74,6 +97,18 @@ class Preset:
             _check_pair(name, getattr(self, name), what)
         if not math.isfinite(self.guidance_scale):
             raise UserError(f"guidance_scale={self.guidance_scale}: give a finite number; 1 is no guidance")
+
+    def sampling(self) -> dict[str, Any]:
+        """Arguments of `mimgen.sampling.unmask`, all but the schedule, of which a strength leaves a part."""
+        return {
+            "steps": self.steps,
+            "order": ORDERS[self.order],
+            "choice_temperature": self.choice_temperature,
+            "token_temperature": self.token_temperature,
+            "logit_temperature": self.logit_temperature,
+            "guidance": Guidance(self.guidance_scale, self.guidance_interval, self.guidance_rule, self.guidance_power),
+            "token_sampler": TokenSampler(self.confidence),
+        }
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Preset:

@@ -12,7 +12,9 @@ from typing import Any
 from mimgen.errors import UserError
 from mimgen.types import mix_seed
 
-__all__ = ["PromptBatch", "PromptLine", "expand_prompts", "image_seeds", "read_prompts"]
+__all__ = ["PromptBatch", "PromptLine", "Request", "expand_prompts", "image_seeds", "read_prompts"]
+
+Request = str | int | None  # a caption, a class by name or number, or nothing
 
 FIELDS = ("prompt", "seed", "negative", "name")
 
@@ -22,12 +24,12 @@ class PromptBatch:
     """One entry per image in each of the lists.
 
     Attributes:
-        prompts: captions.
+        prompts: captions, class numbers or None.
         negatives: what the unconditional branch of the guidance reads.
         seeds: of the random streams.
     """
 
-    prompts: list[str]
+    prompts: list[Any]
     negatives: list[str]
     seeds: list[int]
 
@@ -40,12 +42,12 @@ class PromptBatch:
 
 
 def expand_prompts(
-    prompts: Sequence[str], negative: str | Sequence[str], seed: int | Sequence[int], images_per_prompt: int
+    prompts: Sequence[Request], negative: str | Sequence[str], seed: int | Sequence[int], images_per_prompt: int
 ) -> PromptBatch:
     """From the arguments of a pipeline.
 
     Args:
-        prompts: captions.
+        prompts: captions, classes or None, one each.
         negative: one for all or one per prompt.
         seed: one per image, or one number from which each image's is derived by its place.
         images_per_prompt: how often each prompt is generated; its images follow each other.

@@ -8,7 +8,7 @@ from typing import Any
 
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
-from mimgen.generators.meissonic.text_sampling import check_scheduler, released_preset
+from mimgen.generators.meissonic.predictor import check_scheduler, released_preset
 from mimgen.pipelines.presets import Preset
 from mimgen.pretrained import class_name
 

@@ -22,14 +22,14 @@ class GenerationJob:
     """One image that is asked for.
 
     Attributes:
-        prompt: its caption.
+        prompt: its caption, its class, or None for an unconditional model.
         seed: of its random numbers.
         negative: what the guidance leads away from.
         path: of the file.
         name: of its previews.
     """
 
-    prompt: str
+    prompt: str | None
     seed: int
     negative: str
     path: Path
@@ -61,6 +61,8 @@ class GenerationRequest:
         prompt: one or more prompts, each in quotes.
         prompts: a file instead: a prompt a line, or in a .jsonl file objects with "prompt" and, if wanted, "seed",
             "negative" and "name". Images go to the folder --out; what is there already is not made again.
+        classes: classes instead of prompts, by number or name, for models that generate classes; unconditional models
+            take neither.
         model: "bundled", the folder of a run, or a pipeline folder.
         out: file to write; several images are written as NAME-0.png, NAME-1.png, ... With --prompts a folder. By
             default mimgen.png or images.
@@ -95,6 +97,7 @@ class GenerationRequest:
 
     prompt: tuple[str, ...] = ()
     prompts: Path | None = None
+    classes: tuple[str, ...] = ()
     model: str = "bundled"
     out: Path | None = None
     n: int = 1
@@ -120,8 +123,8 @@ class GenerationRequest:
     preview_every: int = 4
 
     def __post_init__(self) -> None:
-        if not self.prompt and self.prompts is None:
-            raise UserError('give a prompt in quotes, for example: mimgen generate "red heart" --out heart.png')
+        if self.classes and (self.prompt or self.prompts is not None):
+            raise UserError("give either prompts or --class: a model reads one of them")
         if self.prompt and self.prompts is not None:
             raise UserError("give either prompts in quotes or a file with --prompts")
         for flag, minimum in (("n", 1), ("grid", 0), ("batch", 1), ("preview_every", 1)):
@@ -136,6 +139,30 @@ class GenerationRequest:
             raise UserError(f"--out {self.out}: end the name in one of {' '.join(FORMATS)}")
         self._check_inputs()
 
+    def check_asked(self, conditioning: str) -> None:
+        """Refuse what a model that is conditioned on "text", "class" or "none" cannot be asked for.
+
+        Raises:
+            UserError: a prompt where classes are generated, a class where prompts are read, or nothing at all.
+        """
+        prompted = bool(self.prompt) or self.prompts is not None
+        if conditioning == "text":
+            if self.classes:
+                raise UserError(f"{self.model} reads captions: give a prompt in quotes instead of --class")
+            if not prompted:
+                raise UserError('give a prompt in quotes, for example: mimgen generate "red heart" --out heart.png')
+            return
+        if prompted:
+            instead = "give --class, by number or name" if conditioning == "class" else "leave the prompt out"
+            raise UserError(f"{self.model} reads no captions: {instead}")
+        if conditioning == "class" and not self.classes:
+            raise UserError(f"{self.model} generates classes: say which with --class, by number or name")
+        if conditioning == "none" and self.classes:
+            raise UserError(f"{self.model} is unconditional: leave out --class")
+        flags = {"negative": self.negative, "score": self.score, "cache": self.cache}
+        if given := [f"--{flag}" for flag, value in flags.items() if value not in ("", None)]:
+            raise UserError(f"{', '.join(given)} belongs to models that read captions: leave it out")
+
     def jobs(self) -> Sequence[GenerationJob]:
         """One job per image.
 
@@ -144,7 +171,8 @@ class GenerationRequest:
         """
         if self.prompts is not None:
             return self._jobs_of_file(self.prompts)
-        prompts = [prompt for prompt in self.prompt for _ in range(self.n)]
+        asked: Sequence[str | None] = self.prompt or self.classes or (None,)
+        prompts = [prompt for prompt in asked for _ in range(self.n)]
         out = self.out or Path("mimgen.png")
         jobs = []
         for number, prompt in enumerate(prompts):

@@ -27,6 +27,14 @@ def masked_share(preset: Preset, strength: float) -> float:
     return 1.0 if strength == 1 else SCHEDULES[preset.schedule](1 - strength)
 
 
+def _from(temperature: float | tuple[float, float], risen: float) -> float | tuple[float, float]:
+    """What is left of a temperature's way when a share `risen` of it is done; constants stay."""
+    if not isinstance(temperature, tuple):
+        return temperature
+    start, end = temperature
+    return start + (end - start) * risen, end
+
+
 def continued(preset: Preset, strength: float) -> tuple[Preset, Schedule]:
     """The last part of a preset's steps: int(S * strength) of them, at least one.
 
@@ -44,7 +52,7 @@ def continued(preset: Preset, strength: float) -> tuple[Preset, Schedule]:
         return preset, schedule
     steps = max(1, int(preset.steps * strength + 1e-6))  # 100 * 0.29 is 28.999999999999996
     skipped = preset.steps - steps
-    initial, end = preset.choice_temperature if isinstance(preset.choice_temperature, tuple) else (
+    choice = preset.choice_temperature if isinstance(preset.choice_temperature, tuple) else (
         preset.choice_temperature, 0.01)  # fmt: skip
     risen = skipped / max(1, preset.steps - 1)
     done = skipped / preset.steps
@@ -52,7 +60,9 @@ def continued(preset: Preset, strength: float) -> tuple[Preset, Schedule]:
     left = replace(
         preset,
         steps=steps,
-        choice_temperature=(initial + (end - initial) * risen, end),
+        choice_temperature=_from(choice, risen),
+        token_temperature=_from(preset.token_temperature, risen),
+        logit_temperature=_from(preset.logit_temperature, risen),
         guidance_interval=(max(0.0, low), max(0.0, high)),
         guidance_scale=preset.guidance_scale if high >= 0 else 1.0,
     )

@@ -5,10 +5,12 @@ are sampled after the run's seed is set.
 """
 
 from mimgen.recipes.build import Build
+from mimgen.recipes.class_names import class_names
 from mimgen.recipes.common import DEFAULT_FLAGS, TrainFlags
 from mimgen.recipes.data_config import DataConfig, choose_size, value_or
 from mimgen.recipes.generation_fid import FidWatch
 from mimgen.recipes.generator import TrainGenerator
+from mimgen.recipes.generator_data import square_grid
 from mimgen.recipes.init_from import InitFrom, open_text_encoder
 from mimgen.recipes.pretrain import Pretrain
 from mimgen.recipes.tokenizer import TrainTokenizer
@@ -33,10 +35,12 @@ __all__ = [
     "TrainingRun",
     "Volumes",
     "choose_size",
+    "class_names",
     "encoder_of",
     "load_image_quantizer",
     "load_tokenizer",
     "open_text_encoder",
+    "square_grid",
     "tokenize",
     "value_or",
 ]

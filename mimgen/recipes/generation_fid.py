@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # at run time these would import torch-fidelity's neighbours 
     from torch import Tensor
 
     from mimgen.evaluation.generation import Extractor, FeatureSet
-    from mimgen.pipelines import TextToImage
+    from mimgen.pipelines import Pipeline
 
 HISTORY = "fid.jsonl"
 REFERENCE = "fid-reference.safetensors"
@@ -55,6 +55,12 @@ class FidWatch:
         if min(self.images, self.references) < 2 or self.batch_size < 1:
             raise UserError("FID in training needs at least 2 images and 2 references, and a batch of at least 1")
 
+    @classmethod
+    def of_flags(cls, every: int, images: int, weights: str | None) -> FidWatch | None:
+        """From a config's `fid_every`, `fid_images` and `fid_weights`; None where it is never measured."""
+        extractor = "inception-v3-compat" if weights else "lab-hog"
+        return cls(every, images, extractor=extractor, weights=weights) if every else None
+
     def start(self, dataset: Dataset | StreamedDataset, out: Path) -> Measure:
         """Ready the measurement of a run, so that what is missing is said before the training.
 
@@ -88,7 +94,7 @@ class Measure:
     out: Path
     extractor: Extractor
 
-    def __call__(self, pipeline: TextToImage, step: int) -> dict[str, Any]:
+    def __call__(self, pipeline: Pipeline, step: int) -> dict[str, Any]:
         """Measure and add a line to `fid.jsonl`; on every process, which share the images.
 
         Returns:
@@ -150,8 +156,8 @@ def add_line(path: Path, line: dict[str, Any]) -> None:
     write_atomically(path, "".join(json.dumps(each) + "\n" for each in [*kept, line]))
 
 
-def _made(pipeline: TextToImage, dataset: Dataset, indices: tuple[int, ...], rows: range, seed: int) -> Tensor:
+def _made(pipeline: Pipeline, dataset: Dataset, indices: tuple[int, ...], rows: range, seed: int) -> Tensor:
     from mimgen.evaluation.generation import eight_bit
 
-    captions = [dataset.captions[indices[row]] for row in rows]
-    return eight_bit(pipeline(captions, seed=[mix_seed(seed, row) for row in rows], batch_size=len(rows)).images)
+    requests = [pipeline.request_of(dataset[indices[row]]) for row in rows]
+    return eight_bit(pipeline(requests, seed=[mix_seed(seed, row) for row in rows], batch_size=len(rows)).images)

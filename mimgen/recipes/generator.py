@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,30 +14,30 @@ from torch import Tensor, nn
 from mimgen.encoders import CachedText
 from mimgen.encoders.text_cache import encoder_hash
 from mimgen.errors import UserError
-from mimgen.generators.meissonic.objective import MaskedTokens
+from mimgen.generators import GeneratorObjective
 from mimgen.layers.recompute import recompute
 from mimgen.ops.launch import is_main_process
-from mimgen.pipelines import Preset, TextToImage
+from mimgen.pipelines import Pipeline, Preset
+from mimgen.pipelines.load import pipeline_of
 from mimgen.pipelines.parts import token_grid
 from mimgen.recipes.common import Recorded
 from mimgen.recipes.data_config import DataConfig, class_balanced, loader, preview_samples, record
 from mimgen.recipes.generation_fid import FidWatch
 from mimgen.recipes.generator_data import Data, bucketed, check_has_scores, coded
+from mimgen.recipes.generator_text import record_with_text
 from mimgen.recipes.init_from import InitFrom, open_text_encoder
 from mimgen.tokenizers import Tokenizer
 from mimgen.tokenizers.open import load_tokenizer
 from mimgen.training import Result, Settings, fit, load_ema
-from mimgen.training.checkpoint import newest
 from mimgen.training.lora import Lora, add_lora, merge_lora, save_adapter
 from mimgen.training.shard import gathered, is_split
 
-Watch = Callable[[TextToImage, int], None]
-TEXT = "text_encoder."  # in front of its weights' names in a checkpoint
+Watch = Callable[[Pipeline, int], None]
 
 
 @dataclass(frozen=True)
 class TrainGenerator(Recorded):
-    """Train a generator on a tokenizer's ids; leaves `<out>/pipeline`, which `mimgen generate` loads.
+    """Train any generator on a tokenizer's ids; leaves `<out>/pipeline`, which `mimgen generate` loads.
 
     With adapters, they are left in `<out>/adapter`, and added to the weights of the pipeline.
 
@@ -62,6 +61,7 @@ class TrainGenerator(Recorded):
             are trained on, in buckets of equal token count; 0 crops every image to a square.
         needs_scores: the data must tell preference scores.
         tokenizer_size: size of the tokenizer that is trained where none is given; None for this size's name.
+        tokenizer_config: the config of that tokenizer.
         text_encoder: folder of the text encoder that `build` freezes; None where it is trained along.
     """
 
@@ -70,7 +70,7 @@ class TrainGenerator(Recorded):
 
     name: str
     size: str
-    build: Callable[[Tokenizer], MaskedTokens]
+    build: Callable[[Tokenizer], GeneratorObjective]
     tokenizer: str | None
     data_config: DataConfig
     settings: Settings
@@ -86,6 +86,7 @@ class TrainGenerator(Recorded):
     cell: int = 0
     needs_scores: bool = False
     tokenizer_size: str | None = None
+    tokenizer_config: str = "vqgan"
     text_encoder: Path | None = None
 
     def run(self, out: Path, watch: Watch | None = None) -> Result:
@@ -106,26 +107,26 @@ class TrainGenerator(Recorded):
         token_grid(tokenizer, self.data_config.size, self.data_config.size)
         squares = self._open()
         dataset = self._bucketed(squares, tokenizer)
-        prompts = [sample.caption for sample in preview_samples(squares)]
+        shown = preview_samples(squares)
         # squares are generated, whatever shapes are trained on, and so squares are what they are measured against
         measure = self.fid.start(squares, out) if self.fid is not None and self.fid.every else None
 
         def images(objective: nn.Module, step: int) -> dict[str, Tensor]:
-            pipeline = self.pipeline(cast(MaskedTokens, objective))
+            pipeline = self.pipeline(cast(GeneratorObjective, objective))
             if measure is not None and self._due(measure.watch.every, step):
                 measure(pipeline, step)
             if not self._due(self.settings.sample_every, step):
                 return {}
             if watch is not None:
                 watch(pipeline, step)
-            return {"samples": pipeline(prompts).images}
+            return {"samples": pipeline([pipeline.request_of(sample) for sample in shown]).images}
 
         def previews(objective: nn.Module, step: int) -> dict[str, Tensor]:
             with gathered(objective):
                 return images(objective, step)
 
         objective = self.objective(tokenizer)
-        recorded = self._record_of_parts(objective, out)
+        recorded = record_with_text(self.record(), objective.parts().get("text_encoder"), out)
         ids = self._coded(dataset, tokenizer)
         settings = self.settings
         if measure is not None:  # the loop asks for images whenever grids or the FID are due
@@ -136,33 +137,34 @@ class TrainGenerator(Recorded):
             self._leave(self.objective(tokenizer) if is_split(objective) else objective, out)
         return result
 
-    def objective(self, tokenizer: Tokenizer) -> MaskedTokens:
+    def objective(self, tokenizer: Tokenizer) -> GeneratorObjective:
         """What is trained, as it is before the first step; the run's seed generates what is new."""
         torch.manual_seed(self.settings.seed)
         objective = self.build(tokenizer)
         transformer = objective.transformer
         if self.lora is not None:
-            objective.text_encoder.requires_grad_(False).eval()
+            if (text_encoder := objective.parts().get("text_encoder")) is not None:
+                text_encoder.requires_grad_(False).eval()
             add_lora(transformer, self.lora, seed=self.settings.seed)
         if self.recomputed:
-            recompute([*transformer.transformer_blocks, *transformer.single_transformer_blocks])
+            recompute(transformer.recomputable_blocks())
         return objective
 
-    def pipeline(self, objective: MaskedTokens) -> TextToImage:
+    def pipeline(self, objective: GeneratorObjective, **parts: Any) -> Pipeline:
         """The parts of the objective as a pipeline that samples as this run says.
 
         While weights are split over processes it saves only what leaves the tokens as they are, and compiles nothing:
         FSDP2 gathers the weights of a block when it is called, which partial steps and compiled blocks do not do.
+
+        Args:
+            objective: what is trained.
+            parts: that stand in the place of its own.
         """
         speed = self.sampling.speed
         if is_split(objective):
             speed = replace(speed, cache=None, compile=False, guidance_every=1)
-        return TextToImage(
-            objective.transformer,
-            objective.tokenizer,
-            objective.text_encoder,
-            replace(self.sampling, resolution=(self.data_config.size, self.data_config.size), speed=speed),
-        )
+        preset = replace(self.sampling, resolution=(self.data_config.size, self.data_config.size), speed=speed)
+        return pipeline_of(preset, **{**objective.parts(), **parts})
 
     def record(self) -> dict[str, Any]:
         """What the checkpoints say about the run."""
@@ -179,48 +181,20 @@ class TrainGenerator(Recorded):
         """The same run on the tokenizer in `folder`."""
         return replace(self, tokenizer=str(folder))
 
-    def _record_of_parts(self, objective: MaskedTokens, out: Path) -> dict[str, Any]:
-        """`record`, without the text encoder where the run in `out` was started before it was recorded.
-
-        Raises:
-            UserError: that run has another text encoder, or cached text states where this one has none or the reverse.
-        """
-        record, run_folder = self.record(), _resumed_run(out)
-        if run_folder is None:
-            return record
-        now = record.get("text_encoder")
-        if now != run_folder.encoder and (run_folder.encoder is not None or run_folder.trained):
-            raise UserError(
-                f"{out} was started with another text encoder ({run_folder.encoder or 'trained along'}, now "
-                f"{now or 'trained along'}): pass --clip and --init as it was started with, or choose another --out"
-            )
-        if isinstance(objective.text_encoder, CachedText) == run_folder.holds:
-            how, fix = (
-                ("without", "leave it out")
-                if run_folder.holds
-                else ("with", "pass states of the same text encoder")
-            )
-            raise UserError(
-                f"{out} was started {how} --text-states, and a run resumes as it was started, since its "
-                f"checkpoints hold "
-                f"the text encoder or do not: {fix}, or choose another --out"
-            )
-        if run_folder.encoder is None:
-            record.pop("text_encoder", None)
-        return record
-
     def _due(self, every: int, step: int) -> bool:
         return step % every == 0 or step == self.settings.steps
 
-    def _leave(self, objective: MaskedTokens, out: Path) -> None:
+    def _leave(self, objective: GeneratorObjective, out: Path) -> None:
         """Write what the run leaves, with averaged weights."""
         load_ema(out, objective)
         if self.lora is not None:
             save_adapter(objective.transformer, self.lora, out / "adapter")
             merge_lora(objective.transformer)
-        if isinstance(objective.text_encoder, CachedText):
-            objective.text_encoder = open_text_encoder(objective.text_encoder.encoder)
-        self.pipeline(objective).save(out / "pipeline")
+        text_encoder = objective.parts().get("text_encoder")
+        # states that were read from files in training say in which folder their encoder lies
+        cached = isinstance(text_encoder, CachedText)
+        parts = {"text_encoder": open_text_encoder(text_encoder.encoder)} if cached else {}
+        self.pipeline(objective, **parts).save(out / "pipeline")
 
     def _open(self) -> Data:
         """The images; what does not suit the run is refused before anything is computed."""
@@ -244,41 +218,3 @@ class TrainGenerator(Recorded):
         size, spec = self.data_config.size, self.data_config.spec
         ids = coded(dataset, tokenizer, spec=spec, size=size, codes=self.codes, flips=self.flips)
         return ids if self.balance is None else class_balanced(ids, self.balance)
-
-
-@dataclass(frozen=True)
-class _ResumedRun:
-    """What the newest checkpoint of a run says of its text encoder.
-
-    Attributes:
-        encoder: hash of the frozen one; None where it was trained, or not recorded yet.
-        holds: its weights are there, as they are where no cached text states are read.
-        trained: it was trained along.
-    """
-
-    encoder: str | None
-    holds: bool
-    trained: bool
-
-
-def _resumed_run(out: Path) -> _ResumedRun | None:
-    """None without a checkpoint, or with a damaged one, of which the loop says what to do."""
-    from safetensors import SafetensorError
-
-    folder = newest(out)
-    if folder is None:
-        return None
-    try:
-        record = json.loads((folder / "state.json").read_text("utf-8"))["identity"]["record"]
-        model, moments = (_names(folder / f"{part}.safetensors") for part in ("model", "optimizer"))
-    except (OSError, ValueError, KeyError, SafetensorError):
-        return None
-    holds, trained = (any(name.startswith(TEXT) for name in names) for names in (model, moments))
-    return _ResumedRun(record.get("text_encoder"), holds, trained)
-
-
-def _names(file: Path) -> list[str]:
-    from safetensors import safe_open
-
-    with safe_open(file, "pt") as tensors:
-        return list(tensors.keys())

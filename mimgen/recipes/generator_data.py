@@ -12,10 +12,26 @@ from mimgen.data.cache.codes import codes_of, key_of
 from mimgen.data.cache.codes_folder import open_codes
 from mimgen.data.transforms.buckets import BucketedImages, bucket_shapes, bucketed_codes
 from mimgen.errors import UserError
+from mimgen.pipelines.parts import token_grid
 from mimgen.recipes.tokenizers import encoder_of, tokenize
 from mimgen.tokenizers import Tokenizer
 
 Data = Dataset | StreamedDataset
+
+
+def square_grid(tokenizer: Tokenizer, side: int) -> int:
+    """Rows, as many as columns, of the ids of a square image of `side` pixels.
+
+    Raises:
+        UserError: the ids do not lie on a square grid, as those of 1-D tokenizers.
+    """
+    rows, columns = token_grid(tokenizer, side, side)
+    if rows != columns:
+        raise UserError(
+            f"a {type(tokenizer).__name__} gives {rows} x {columns} ids, and this generator needs a square grid: pass "
+            "another --tokenizer, or train titok_maskgit"
+        )
+    return rows
 
 
 def check_has_scores(dataset: Data) -> None:

@@ -11,12 +11,11 @@ from typing import Any
 from mimgen.encoders import ByteTextEncoder, CachedText, ClipTextEncoder
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
-from mimgen.generators.meissonic.text_sampling import RELEASED
+from mimgen.generators.meissonic.predictor import RELEASED
 from mimgen.pipelines import Preset
-from mimgen.pipelines.folders import find_pipeline
+from mimgen.pipelines.folders import find_pipeline, read_index
 from mimgen.pipelines.parts import load_part
 from mimgen.pipelines.released import is_released
-from mimgen.pipelines.text_to_image import read_index
 from mimgen.pretrained import class_of, load_strictly
 from mimgen.training.lora import Layers, Lora
 

@@ -11,7 +11,7 @@ from mimgen.errors import UserError
 
 @dataclass(frozen=True)
 class Sampled:
-    """What `unmask` returns.
+    """What `unmask` returns: [B, N], and behind a pipeline [B, h, w].
 
     Attributes:
         tokens: [B, N] int64; the mask id remains only where `on_step` cancelled before.
@@ -35,5 +35,5 @@ class Sampled:
         if steps <= int(self.unmasked_at.max()):
             raise UserError(f"steps={steps}, but step {int(self.unmasked_at.max())} revealed tokens: give all steps")
         sums = self.log_probs.new_zeros(len(self.log_probs), steps + 1)
-        # tokens that were known at first, at -1, go into a column of their own
-        return sums.scatter_add(1, self.unmasked_at % (steps + 1), self.log_probs)[:, :steps]
+        # tokens that were known at first, at -1, go into the last column, which is cut off
+        return sums.scatter_add(1, self.unmasked_at.flatten(1) % (steps + 1), self.log_probs.flatten(1))[:, :steps]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.evaluation.measure import size_of, split_of
-from mimgen.pipelines import TextToImage
+from mimgen.pipelines import TextToImagePipeline
 from mimgen.pipelines.open import BUNDLED, open_pipeline
 from mimgen.types import mix_seed
 from tests.bench.generate_draw import with_weights
@@ -93,7 +93,7 @@ def _shares(ranks: Sequence[int]) -> dict[str, Any]:
 class _Scorer:
     """Generates the same prompts again and again and ranks the true images."""
 
-    pipeline: TextToImage
+    pipeline: TextToImagePipeline
     numbers: list[int]
     captions: list[str]
     seeds: list[int]
@@ -117,7 +117,7 @@ class _Scorer:
         from mimgen.evaluation import composition_score
 
         bundled = self.pipeline
-        generate = TextToImage(
+        generate = TextToImagePipeline(
             with_weights(bundled.transformer, row), bundled.vqvae, bundled.text_encoder, bundled.preset
         )
         with torch.no_grad():

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mimgen.encoders import TextStates
 from mimgen.generators import MeissonicTransformer
-from mimgen.pipelines import Preset, TextToImage
+from mimgen.pipelines import Preset, TextToImagePipeline
 from mimgen.types import mix_seed
 
 __all__ = ["MICRO_SCORE", "SHAPES", "WORDS", "Shape", "encode", "pipeline", "transformer"]
@@ -144,7 +144,7 @@ class _Codes:
         return torch.full((len(codes), 3, 1, 1), 0.5, device=codes.device)
 
 
-def pipeline(shape: Shape, model: MeissonicTransformer, **preset: Any) -> TextToImage:
+def pipeline(shape: Shape, model: MeissonicTransformer, **preset: Any) -> TextToImagePipeline:
     """The pipeline around `model`, with stand-ins for text encoder and tokenizer.
 
     Args:
@@ -154,4 +154,4 @@ def pipeline(shape: Shape, model: MeissonicTransformer, **preset: Any) -> TextTo
     """
     text = _Text(shape, model.device, model.dtype)
     side = shape.side * _PIXELS
-    return TextToImage(model, cast(Any, _Codes(shape.codes)), cast(Any, text), Preset((side, side), **preset))
+    return TextToImagePipeline(model, cast(Any, _Codes(shape.codes)), cast(Any, text), Preset((side, side), **preset))

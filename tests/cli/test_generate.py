@@ -13,7 +13,7 @@ from PIL import Image
 
 from mimgen.cli import generate
 from mimgen.cli import main as cli
-from mimgen.pipelines import TextToImage, memory, text_to_image
+from mimgen.pipelines import TextToImagePipeline, base, memory
 from mimgen.pipelines import jobs as generate_drawing
 from mimgen.pipelines.open import open_pipeline
 from mimgen.pipelines.saving import save_image
@@ -33,7 +33,7 @@ def _loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @functools.cache
-def loaded(model: str, memory: float | None) -> TextToImage:
+def loaded(model: str, memory: float | None) -> TextToImagePipeline:
     return open_pipeline(model, memory)
 
 
@@ -90,13 +90,13 @@ def test_a_cache_is_the_pipelines_and_of_every_step_changes_nothing(model, tmp_p
 
 
 def test_the_score_reaches_the_model(model, tmp_path, monkeypatch):
-    reported, sample = [], text_to_image.sample_text
+    reported, sample = [], base.unmask
 
     def watched(predict, *args, **options):
-        reported.append(predict.sizes)
+        reported.append(predict.condition.sizes)
         return sample(predict, *args, **options)
 
-    monkeypatch.setattr(text_to_image, "sample_text", watched)
+    monkeypatch.setattr(base, "unmask", watched)
     run(model, "a cat", "--score", "8.5", "--out", tmp_path / "a.png")
     assert reported == [(24, 16, 0, 0, 8.5)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from mimgen.encoders import TextStates
-from mimgen.generators import MeissonicTransformer, Speed, TextPredictor
+from mimgen.generators import MeissonicTransformer, Speed, TextCondition, TextPredictor
 
 GRID, CODES = (5, 7), 40  # odd sides: the compressed grid has cells with fewer tokens
 COUNT = GRID[0] * GRID[1]
@@ -34,7 +34,8 @@ def text(rows: int, seed: int) -> TextStates:
 def predictor(speed: Speed, compress: bool = False, steps: int = 8, rows: slice = slice(0, 3)) -> TextPredictor:
     """Of rows of three captions."""
     texts = (TextStates(t.states[rows], t.pooled[rows]) for t in (text(3, 1), text(3, 2)))
-    return TextPredictor(transformer(compress), GRID, *texts, (56, 40, 0, 0, 6), steps, "rate", speed)
+    condition = TextCondition(*texts, sizes=(56, 40, 0, 0, 6), steps=steps, speed=speed)
+    return TextPredictor(transformer(compress), GRID, condition)
 
 
 def half_known() -> torch.Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mimgen.errors import UserError
-from mimgen.pipelines import TextToImage, edit, inpaint, outpaint
+from mimgen.pipelines import TextToImagePipeline, edit, inpaint, outpaint
 from mimgen.pipelines.editing import blended, feathered, tokens_under
 from tests.pipelines.tiny import CODES, SIDE, tiny_pipeline
 
@@ -14,7 +14,7 @@ PROMPTS = ["red apple", "blue car"]
 
 
 @pytest.fixture(scope="module")
-def pipeline() -> TextToImage:
+def pipeline() -> TextToImagePipeline:
     return tiny_pipeline()
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from mimgen.encoders import ByteTextEncoder
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
-from mimgen.pipelines import MeissonicPipeline, Preset, TextToImage
+from mimgen.pipelines import MeissonicPipeline, Preset, TextToImagePipeline
 from mimgen.tokenizers import ConvTokenizer, DiffusersKL, DiffusersVQ
 
 PROMPTS = ["red apple", "blue car", "green tree"]
@@ -133,9 +133,9 @@ def test_diffusers_vqmodel_serves_as_the_tokenizer(pipeline: MeissonicPipeline, 
         lookup_from_codebook=True,
     )
     preset = Preset(resolution=(16, 16), steps=2)
-    core = TextToImage(pipeline.transformer, DiffusersVQ(model).eval(), pipeline.text_encoder, preset)
+    core = TextToImagePipeline(pipeline.transformer, DiffusersVQ(model).eval(), pipeline.text_encoder, preset)
     core.save(tmp_path)
-    loaded = TextToImage.load(tmp_path)
+    loaded = TextToImagePipeline.load(tmp_path)
     assert isinstance(loaded.vqvae, DiffusersVQ)
     assert torch.equal(loaded(["cat"], seed=1).images, core(["cat"], seed=1).images)
 
@@ -145,9 +145,9 @@ def test_missing_and_foreign_parts_are_named(pipeline: MeissonicPipeline, tmp_pa
     shutil.rmtree(tmp_path / "vqvae")
     DiffusersKL(AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)).save_pretrained(tmp_path / "vqvae")
     with pytest.raises(UserError, match=r"a AutoencoderKL: it is continuous: it has latents and no codes\. As vqvae"):
-        TextToImage.load(tmp_path)
+        TextToImagePipeline.load(tmp_path)
     (tmp_path / "vqvae" / "config.json").unlink()
     with pytest.raises(UserError, match="part vqvae is missing"):
-        TextToImage.load(tmp_path)
+        TextToImagePipeline.load(tmp_path)
     with pytest.raises(UserError, match=r"no model_index\.json"):
-        TextToImage.load(tmp_path / "vqvae")
+        TextToImagePipeline.load(tmp_path / "vqvae")

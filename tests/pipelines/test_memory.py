@@ -8,18 +8,18 @@ import torch
 from mimgen.encoders import ByteTextEncoder
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
-from mimgen.pipelines import MeissonicPipeline, Memory, Preset, TextToImage, memory_preset
+from mimgen.pipelines import MeissonicPipeline, Memory, Preset, TextToImagePipeline, memory_preset
 from mimgen.pipelines.memory import PRESETS, UNBOUNDED, decode_in_slices, move_parts, quantize_weights
 from mimgen.tokenizers import ConvTokenizer
 
 
-def core(memory: Memory | None = None) -> TextToImage:
+def core(memory: Memory | None = None) -> TextToImagePipeline:
     torch.manual_seed(0)
     transformer = MeissonicTransformer(1, 1, 16, 2, 12, 32, pooled_text_dim=12, vocab_size=41, codebook_size=40)
     text = ByteTextEncoder(width=12, depth=1, heads=2, max_words=5, buckets=32)
     tokenizer = ConvTokenizer(channels=8, multipliers=(1,), blocks=1, stem=4, quantizer="fsq", levels=(5, 8))
     parts = transformer.eval(), tokenizer.eval(), text.eval()
-    return TextToImage(*parts, Preset(resolution=(16, 16), steps=3), Memory.of(memory))
+    return TextToImagePipeline(*parts, Preset(resolution=(16, 16), steps=3), Memory.of(memory))
 
 
 def test_a_card_gets_the_settings_of_the_largest_size_it_reaches() -> None:
@@ -106,7 +106,7 @@ def test_a_folder_opens_with_bounds(tmp_path) -> None:
         MeissonicPipeline.from_pretrained(tmp_path, memory=2)
 
 
-def devices(made: MeissonicPipeline | TextToImage) -> list[str]:
+def devices(made: MeissonicPipeline | TextToImagePipeline) -> list[str]:
     return [part.device.type for part in (made.transformer, made.vqvae, made.text_encoder)]
 
 

@@ -7,8 +7,7 @@ import torch
 
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
-from mimgen.pipelines import TextToImage
-from mimgen.pipelines.parts import check_grid
+from mimgen.pipelines import TextToImagePipeline
 from mimgen.pipelines.previews import greyed
 from tests.pipelines.tiny import CODES, tiny_pipeline
 
@@ -16,7 +15,7 @@ PROMPTS = ["red apple", "blue car", "green tree"]
 
 
 @pytest.fixture(scope="module")
-def pipeline() -> TextToImage:
+def pipeline() -> TextToImagePipeline:
     return tiny_pipeline()
 
 
@@ -37,13 +36,11 @@ def test_a_negative_prompt_for_each(pipeline):
 
 def test_micro_conditions_reach_the_model(pipeline, monkeypatch):
     reported = []
-    from mimgen.pipelines import text_to_image
+    from mimgen.pipelines import base
 
-    sample = text_to_image.sample_text
+    unmask = base.unmask
     monkeypatch.setattr(
-        text_to_image,
-        "sample_text",
-        lambda predict, *a, **k: reported.append(predict.sizes) or sample(predict, *a, **k),
+        base, "unmask", lambda predict, *a, **k: reported.append(predict.condition.sizes) or unmask(predict, *a, **k)
     )
     pipeline(["cat"])
     pipeline(["cat"], crop=(3, 5), score=7.5, original_size=(100, 200))
@@ -117,6 +114,6 @@ def test_warnings_of_grids_that_were_not_trained():
         1, 1, 16, 2, 12, 32, vocab_size=41, codebook_size=40, downsample=True, upsample=True, places=(4, 4)
     )
     with pytest.warns(UserWarning, match="stretched to 5"), pytest.warns(UserWarning, match="does not halve"):
-        check_grid(model, (5, 4))
+        model.check_grid((5, 4))
     with pytest.warns(UserWarning, match="4 x 4 tokens; they are stretched to 6 x 4"):
-        check_grid(model, (6, 4))
+        model.check_grid((6, 4))

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from mimgen import configs
-from mimgen.pipelines import TextToImage
+from mimgen.pipelines import TextToImagePipeline
 from mimgen.recipes import TrainGenerator
 from mimgen.tokenizers import ConvTokenizer
 
@@ -42,4 +42,4 @@ def training(folder: Path, size: str, steps: int = 1, **changes: Any) -> TrainGe
 
 def weights(run: Path) -> dict[str, Tensor]:
     """Those of the transformer that a run left."""
-    return dict(TextToImage.load(run / "pipeline").transformer.state_dict())
+    return dict(TextToImagePipeline.load(run / "pipeline").transformer.state_dict())

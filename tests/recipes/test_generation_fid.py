@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 
 from mimgen import configs
+from mimgen.data import Sample
 from mimgen.errors import UserError
 from mimgen.evaluation import fid
-from mimgen.pipelines import TextToImage
+from mimgen.pipelines import TextToImagePipeline
 from mimgen.recipes import DataConfig, TrainGenerator
 from mimgen.recipes.generation_fid import HISTORY, REFERENCE, FidWatch, add_line, evenly_spaced
 from mimgen.tokenizers.conv import ConvTokenizer
@@ -44,13 +45,17 @@ def test_a_line_is_the_fid_of_the_images_it_states(tmp_path: Path) -> None:
     dataset = DataConfig(folder(tmp_path / "data"), 16).open()
     requested: list[str] = []
 
-    def sample(prompts: list[str], seed: list[int], batch_size: int) -> SimpleNamespace:
-        requested.extend(prompts)
-        rows = [torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(each)) for each in seed]
-        return SimpleNamespace(images=torch.stack(rows))
+    class Noise:
+        def request_of(self, sample: Sample) -> str:
+            return sample.caption
+
+        def __call__(self, prompts: list[str], seed: list[int], batch_size: int) -> SimpleNamespace:
+            requested.extend(prompts)
+            rows = [torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(each)) for each in seed]
+            return SimpleNamespace(images=torch.stack(rows))
 
     measure = FidWatch(every=2, images=7, batch_size=3).start(dataset, tmp_path)
-    line = measure(cast(TextToImage, sample), 4)
+    line = measure(cast(TextToImagePipeline, Noise()), 4)
     noise = [torch.Generator().manual_seed(mix_seed(0, position)) for position in range(7)]
     made = torch.stack([torch.rand(3, 16, 16, generator=each) for each in noise])
     true = torch.stack([dataset[i].image for i in range(5)]).float() / 255  # type: ignore[index]
@@ -62,7 +67,7 @@ def test_a_line_is_the_fid_of_the_images_it_states(tmp_path: Path) -> None:
     assert requested == [f"image {i % 5}" for i in range(7)]
     assert (tmp_path / REFERENCE).is_file()
     assert any("biased" in text for text in line["warnings"])
-    again = measure(cast(TextToImage, sample), 4)
+    again = measure(cast(TextToImagePipeline, Noise()), 4)
     assert again == line
     assert lines(tmp_path / HISTORY) == [line]
 
@@ -85,7 +90,7 @@ def test_a_run_measures_when_due_and_at_the_end(tmp_path: Path) -> None:
         grids = sorted(path.name for path in (tmp_path / name / "samples").iterdir())
         assert [grid[5:13] for grid in grids] == ["00000003", "00000005"]
     left, right = (
-        TextToImage.load(tmp_path / name / "pipeline").transformer.state_dict() for name in ("plain", "watched")
+        TextToImagePipeline.load(tmp_path / name / "pipeline").transformer.state_dict() for name in ("plain", "watched")
     )
     assert all(torch.equal(value, right[key]) for key, value in left.items())
     assert not (tmp_path / "plain" / HISTORY).exists()

@@ -15,7 +15,7 @@ from mimgen.encoders import ByteTextEncoder
 from mimgen.encoders.text_cache import cache_text, encoder_hash
 from mimgen.errors import UserError
 from mimgen.generators import FeatureCache, Speed
-from mimgen.pipelines import TextToImage
+from mimgen.pipelines import TextToImagePipeline
 from mimgen.recipes import generator
 from mimgen.tokenizers import ConvTokenizer
 from mimgen.training.checkpoint import newest
@@ -66,7 +66,7 @@ def test_the_clock_of_sampling_is_that_of_training(
 def test_another_text_encoder_is_refused(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     encoded_by(folder, "one").run(out)
-    kept = TextToImage.load(out / "pipeline").text_encoder.state_dict()
+    kept = TextToImagePipeline.load(out / "pipeline").text_encoder.state_dict()
     given = ByteTextEncoder.from_pretrained(folder / "one").state_dict()
     assert all(torch.equal(value, kept[name]) for name, value in given.items()), "it stays as it is"
     assert encoded_by(folder, "one", 2).run(out).step == 2

@@ -16,7 +16,7 @@ from mimgen.data import Dataset
 from mimgen.data.cache.codes import key_of
 from mimgen.data.cache.codes_folder import cache_codes
 from mimgen.errors import UserError
-from mimgen.pipelines import TextToImage
+from mimgen.pipelines import TextToImagePipeline
 from mimgen.pretrained import PretrainedModule
 from mimgen.recipes import (
     Build,
@@ -86,7 +86,7 @@ def test_a_generator_trains_on_every_tokenizer(name: str, tmp_path: Path) -> Non
     folder = saved(name, tmp_path / "tokenizer")
     run = generator(tokenizer=str(folder), data=make_images(tmp_path / "images"))
     run.run(tmp_path / "run")
-    pipeline = TextToImage.load(tmp_path / "run" / "pipeline")
+    pipeline = TextToImagePipeline.load(tmp_path / "run" / "pipeline")
     output = pipeline(["image 1"], steps=2)
     assert type(pipeline.vqvae).__name__ == name
     assert output.images.shape == (1, 3, 16, 16)
@@ -103,7 +103,7 @@ def test_cached_codes_train_to_the_same_weights(tmp_path: Path) -> None:
     states = []
     for name, more in (("plain", {}), ("cached", {"codes": str(tmp_path / "codes")})):
         generator(**chosen, **more).run(tmp_path / name)
-        states.append(TextToImage.load(tmp_path / name / "pipeline").transformer.state_dict())
+        states.append(TextToImagePipeline.load(tmp_path / name / "pipeline").transformer.state_dict())
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
     run = generator(**chosen, codes=str(tmp_path / "codes"), flips=True).run(tmp_path / "flipped")
     assert run.step == 1

@@ -15,7 +15,7 @@ from mimgen.encoders import CachedText
 from mimgen.encoders.text_cache import cache_text, encoder_hash
 from mimgen.errors import UserError
 from mimgen.generators.meissonic.objective import MaskedTokens
-from mimgen.pipelines import TextToImage
+from mimgen.pipelines import TextToImagePipeline
 from mimgen.tokenizers import ConvTokenizer
 from mimgen.training import load_adapter
 from mimgen.training.optim import decay_split
@@ -53,7 +53,7 @@ def test_four_stages_carry_their_weights_on(folder: Path, first: Path, tmp_path:
         training(folder, size, init=str(before)).run(last)
         assert not torch.equal(weights(last)["project_to_hidden.weight"], old["project_to_hidden.weight"])
         before = last
-    pipeline = TextToImage.load(last / "pipeline")
+    pipeline = TextToImagePipeline.load(last / "pipeline")
     assert pipeline.transformer.compression == 2 and pipeline.preset.resolution == (32, 32)
     assert pipeline(["image 1"], steps=2).images.shape == (1, 3, 32, 32)
 
@@ -71,7 +71,7 @@ def test_the_paper_s_stages() -> None:
 
 
 def test_biases_norms_and_embeddings_do_not_decay(folder: Path, first: Path) -> None:
-    transformer = TextToImage.load(first / "pipeline").transformer
+    transformer = TextToImagePipeline.load(first / "pipeline").transformer
     names = {id(parameter): name for name, parameter in transformer.named_parameters()}
     decayed, exempt = ([names[id(p)] for p in part] for part in decay_split(transformer.requires_grad_()))
     assert {name for name in names.values() if name.endswith(".bias") or "norm_" in name} <= set(exempt)
@@ -82,7 +82,7 @@ def test_biases_norms_and_embeddings_do_not_decay(folder: Path, first: Path) -> 
 
 def test_what_the_start_decides(folder: Path, first: Path, tmp_path: Path) -> None:
     run = training(folder, "tiny256", init=str(first), guidance=2.0)
-    kept = TextToImage.load(first / "pipeline").preset
+    kept = TextToImagePipeline.load(first / "pipeline").preset
     assert run.sampling == replace(kept, guidance_scale=2.0)
     assert run.tokenizer == str(first / "pipeline" / "vqvae")
     assert run.record()["init"] == str(first / "pipeline")
@@ -121,11 +121,12 @@ def test_adapters_end_to_end(folder: Path, first: Path, tmp_path: Path) -> None:
     changed = {name for name, value in new.items() if not torch.equal(value, old[name])}
     assert changed and all(".attn." in n or ".ff" in n or ".proj_" in n for n in changed)
     assert old.keys() == new.keys(), "the pipeline is a plain one"
-    transformer = TextToImage.load(first / "pipeline").transformer
+    transformer = TextToImagePipeline.load(first / "pipeline").transformer
     load_adapter(transformer, tmp_path / "straight" / "adapter")
     for name, value in transformer.state_dict().items():
         torch.testing.assert_close(value, new[name], msg=name)
-    text = [TextToImage.load(run / "pipeline").text_encoder.state_dict() for run in (first, tmp_path / "straight")]
+    runs = (first, tmp_path / "straight")
+    text = [TextToImagePipeline.load(run / "pipeline").text_encoder.state_dict() for run in runs]
     assert all(torch.equal(value, text[1][name]) for name, value in text[0].items()), "the text encoder is frozen"
     # stopped after one step and continued it is the same run
     training(folder, "tiny256", steps=3, time_limit=0.0, **changes).run(tmp_path / "parts")
@@ -171,7 +172,7 @@ def test_buckets_train_on_several_shapes(folder: Path, first: Path, tmp_path: Pa
 def text_states(first: Path, tmp_path: Path) -> Path:
     encoder = first / "pipeline" / "text_encoder"
     captions = [f"image {number}" for number in range(8)]
-    loaded = TextToImage.load(first / "pipeline").text_encoder
+    loaded = TextToImagePipeline.load(first / "pipeline").text_encoder
     return cache_text(tmp_path / "text", captions, loaded, encoder_hash(encoder), precision="fp32", batch_size=4)
 
 

@@ -7,18 +7,35 @@ names are those of the official release, whose spare ids and unused tensors are 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.generators.base import Conditioning, Prediction
 from mimgen.layers.attention import attend
 from mimgen.layers.blocks.vit import Mlp, VitBlock, init_linears
 from mimgen.ops.positions import gather_tokens
 from mimgen.pretrained import PretrainedModule
+from mimgen.sampling.sampler import Predict
 
 EPS = 1e-6
 _HEAD_EPS = 1e-5
+
+
+def released_preset(steps: int = 20, *, temperature: float = 4.5) -> dict[str, Any]:
+    """How the authors sample; names as of the pipeline's preset.
+
+    Args:
+        steps: number of steps.
+        temperature: of the noise on the confidence; falls to 0 with the last step.
+    """
+    # the first step has come 1 / steps of the way already
+    noise = (temperature * (steps - 1) / steps, 0.0)
+    return {"steps": steps, "guidance_scale": 1.0, "order": "confidence", "schedule": "cosine",
+            "choice_temperature": noise}  # fmt: skip
 
 
 class Embedding(nn.Module):
@@ -135,6 +152,36 @@ class MageTransformer(PretrainedModule):
         self.mlm_layer = Head(decoder_width, width, codebook_size)
         self.dropout = nn.Dropout(dropout)
         init_linears(self)
+
+    conditioning: Conditioning = "none"
+    prediction: Prediction = "masked_tokens"
+
+    def predictor(self, condition: None, grid: tuple[int, int]) -> Predict:
+        """The sampler's `predict`; there is nothing to be conditioned on, and so no guidance."""
+
+        def predict(tokens: Tensor, positions: Tensor, step: int, guided: bool) -> Tensor:
+            if guided:
+                raise UserError("MAGE is unconditional, and guidance needs a condition: leave out guidance")
+            logits: Tensor = self(tokens, positions=positions)
+            return logits
+
+        return predict
+
+    def check_grid(self, grid: tuple[int, int]) -> None:
+        """Refuse another grid than that of the learned positions.
+
+        Raises:
+            UserError: it is another one.
+        """
+        if grid != (self.side, self.side):
+            raise UserError(
+                f"{grid[0]} x {grid[1]} tokens for a transformer of {self.side} x {self.side}: generate images of the "
+                "size that it was trained on"
+            )
+
+    def recomputable_blocks(self) -> list[nn.Module]:
+        """All blocks of encoder and decoder."""
+        return [*self.blocks, *self.decoder_blocks]
 
     def encode(self, tokens: Tensor, keep: Tensor | None = None, layers: tuple[int, ...] = ()) -> list[Tensor]:
         """The encoder (section 3.1).

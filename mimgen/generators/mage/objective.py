@@ -1,27 +1,24 @@
 """MAGE: one training for generation and for features (Li et al., CVPR 2023, section 3).
 
 Masked: a share of the token ids, sampled anew for each image. In their place: nothing for most of them, which the
-encoder never sees, and the mask id for the rest. Looks: the encoder, then the decoder, to which the class slot's
-output stands for every masked token. Targets: the ids. Loss: smoothed cross-entropy on masked tokens.
+encoder never sees, and the mask id for the rest. Forward: the encoder, then the decoder, which reads the class
+slot's output at every masked position. Targets: the ids. Loss: smoothed cross-entropy on masked tokens.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.generators.base import GeneratorObjective
 from mimgen.generators.mage.masking import TwoLevel
 from mimgen.masking import with_mask_token
 from mimgen.ops.distributed import distributed_mean
-from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask
 
 
-class MAGE(Trainable):
+class MAGE(GeneratorObjective):
     """Objective: predict masked token ids from the few that the encoder sees.
 
     Args:
@@ -34,10 +31,6 @@ class MAGE(Trainable):
         UserError: a share outside [0, 1).
     """
 
-    # nn.Module types its members as Tensor | Module; these are read through the contracts above
-    transformer: Any
-    tokenizer: Any
-
     def __init__(
         self,
         transformer: nn.Module,
@@ -46,17 +39,10 @@ class MAGE(Trainable):
         masking: TwoLevel | None = None,
         label_smoothing: float = 0.1,
     ) -> None:
-        super().__init__()
+        super().__init__(transformer, tokenizer)
         if not 0 <= label_smoothing < 1:
             raise UserError(f"label_smoothing={label_smoothing}: give a share from 0 to below 1")
-        self.transformer, self.tokenizer = transformer, tokenizer.requires_grad_(False).eval()
         self.masking, self.label_smoothing = masking or TwoLevel(), label_smoothing
-
-    def train(self, mode: bool = True) -> MAGE:
-        """As usual, but the tokenizer stays in evaluation mode."""
-        super().train(mode)
-        self.tokenizer.eval()
-        return self
 
     def forward(self, batch: Batch) -> Losses:
         """Losses with the term "cross_entropy" (nats a masked token) and the metric "accuracy"."""
@@ -80,10 +66,3 @@ class MAGE(Trainable):
         shown = with_mask_token(tokens, masked, self.transformer.mask_id)
         latent = self.transformer.encode(shown, dropped.keep)[-1]
         return self.transformer.decode(latent, masked.masked, dropped.keep)
-
-    def tokens(self, batch: Batch) -> Tensor:
-        """[B, h, w] ids: the cached ones, or those of the tokenizer."""
-        if batch.codes is not None:
-            return batch.codes
-        with torch.no_grad():
-            return self.tokenizer.encode(batch.images).indices

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.generators.base import Conditioning, Prediction
+from mimgen.generators.class_sampling import ClassPredictor
 from mimgen.layers.attention import attend
 from mimgen.layers.norm import RMSNorm
 from mimgen.ops.positions import gather_tokens
@@ -44,7 +46,7 @@ class GatedMlp(nn.Module):
 
     Args:
         width: D.
-        masked: width of a plain MLP; here 2/3 of it, rounded up to a multiple of 256.
+        hidden: width of a plain MLP; here 2/3 of it, rounded up to a multiple of 256.
         dropout: probability of dropping an output.
     """
 
@@ -121,7 +123,7 @@ class ClassTransformer(PretrainedModule):
         width: D.
         depth: blocks.
         heads: attention heads.
-        masked: width of a plain MLP, see `GatedMlp`.
+        hidden: width of a plain MLP, see `GatedMlp`.
         registers: learned tokens behind the image tokens, whose outputs are dropped.
         dropout: on the embedded tokens and on every branch, while training.
         mask_logit: score the mask id too, as the release does, whose samplers may generate it.
@@ -162,6 +164,29 @@ class ClassTransformer(PretrainedModule):
         for table in (self.tok_emb, self.cls_emb, self.pos_emb, self.reg_tokens):
             if table is not None:
                 nn.init.normal_(table.weight, std=0.02)
+
+    conditioning: Conditioning = "class"
+    prediction: Prediction = "masked_tokens"
+
+    def predictor(self, condition: Tensor, grid: tuple[int, int]) -> ClassPredictor:
+        """The sampler's `predict` for labels [B]."""
+        return ClassPredictor(self, condition)
+
+    def check_grid(self, grid: tuple[int, int]) -> None:
+        """Refuse another grid than that of the learned positions.
+
+        Raises:
+            UserError: it is another one.
+        """
+        if grid != (self.side, self.side):
+            raise UserError(
+                f"{grid[0]} x {grid[1]} tokens for a transformer of {self.side} x {self.side}: generate images of the "
+                "size that it was trained on"
+            )
+
+    def recomputable_blocks(self) -> list[nn.Module]:
+        """All blocks."""
+        return list(self.transformer["layers"])  # type: ignore[arg-type]
 
     def states(self, tokens: Tensor, labels: Tensor) -> Tensor:
         """What the head reads, [B, N, D]. Arguments as for `forward`.

@@ -19,7 +19,7 @@ from mimgen.encoders import ClipTextEncoder
 from mimgen.errors import UserError
 from mimgen.files import write_atomically
 from mimgen.generators import MeissonicTransformer
-from mimgen.generators.meissonic.text_sampling import check_scheduler, released_preset
+from mimgen.generators.meissonic.predictor import check_scheduler, released_preset
 from mimgen.pretrained import load_strictly
 from mimgen.tokenizers import DiffusersVQ
 

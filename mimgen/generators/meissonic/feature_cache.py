@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from mimgen.generators.meissonic.blocks import JointBlock, SingleBlock
 from mimgen.generators.meissonic.cells import Cells, marked
 from mimgen.generators.meissonic.condition_cache import ConditionCache
 from mimgen.generators.meissonic.kv_layout import Layout
-from mimgen.generators.meissonic.model import MeissonicTransformer
+from mimgen.generators.meissonic.network import MeissonicNetwork
 from mimgen.generators.meissonic.speed import FeatureCache, Speed
 from mimgen.layers.kv_cache import KeyValues
 
@@ -39,7 +40,7 @@ class FeatureMemory:
         bytes: largest size of the kept keys and values so far.
     """
 
-    def __init__(self, transformer: MeissonicTransformer, speed: Speed) -> None:
+    def __init__(self, transformer: MeissonicNetwork, speed: Speed) -> None:
         self.transformer, self.speed = transformer, speed
         self.settings = speed.cache or FeatureCache(every=1)
         self.bytes = 0
@@ -55,7 +56,7 @@ class FeatureMemory:
         *,
         rows: int | None = None,
     ) -> Tensor:
-        """As `MeissonicTransformer.states_at`, from the cache where that may be.
+        """As `MeissonicNetwork.states_at`, from the cache where that may be.
 
         Args:
             tokens: [B, h, w] int64 ids.
@@ -68,6 +69,11 @@ class FeatureMemory:
         if rows is None and self._partial(tokens, step):
             return self._some(tokens, prepared, timestep, positions)
         return self._all(tokens, prepared, timestep, positions, step, rows)
+
+    @property
+    def _blocks(self) -> list[JointBlock | SingleBlock]:
+        joint, single = self.transformer.transformer_blocks, self.transformer.single_transformer_blocks
+        return [*joint, *single]  # type: ignore[list-item]
 
     def forget(self) -> None:
         """The next step is a full one."""
@@ -89,7 +95,7 @@ class FeatureMemory:
         rows: int | None,
     ) -> Tensor:
         keep = self.settings.every > 1
-        stores = [KeyValues() for _ in range(len(self.transformer.blocks()))] if keep else None
+        stores = [KeyValues() for _ in self._blocks] if keep else None
         states = self.transformer.states_at(
             tokens, prepared, timestep, positions, speed=self.speed, stores=stores
         )
@@ -123,13 +129,11 @@ class FeatureMemory:
         active = Cells.where(changed | marked(cells, grid.count))
         slots = kept.layout.slot_of(active.index, active.valid)
         cosines, sines = (part[text + active.index] for part in prepared.table)
-        x = self.transformer.blocks(self.speed.compile).partial(
-            self.transformer.embed_tokens(tokens, prepared, active.index),
-            self.transformer.timestep_embedding(prepared, timestep),
-            (cosines, sines),
-            kept.stores,
-            slots,
-        )
+        x = self.transformer.embed_tokens(tokens, prepared, active.index)
+        condition = self.transformer.timestep_embedding(prepared, timestep)
+        for block, store in zip(self._blocks, kept.stores, strict=True):
+            # never compiled: another number of cells in every step
+            x = block.partial(x, condition, (cosines, sines), store, slots)
         kept.tokens = tokens.clone()
         self.bytes = max(self.bytes, _bytes(kept.stores))
         return self.transformer.output_features(x, active.positions(cells, grid.count), grid.corners(positions))

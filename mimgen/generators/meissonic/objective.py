@@ -1,7 +1,7 @@
 """Masked-token training of a text-to-image generator (MaskGIT; Meissonic section 3).
 
-Masked: a cosine-distributed share of the token ids. In their place: the mask id. Looks: the
-generator, with text. Target: the masked ids. Loss: cross-entropy on masked positions only.
+Masked: a cosine-distributed share of the token ids. In their place: the mask id. Forward: the
+generator reads all tokens and the text. Target: the masked ids. Loss: cross-entropy on masked positions only.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mimgen.generators.base import GeneratorObjective
 from mimgen.masking import CosineRate, with_mask_token
 from mimgen.ops.distributed import distributed_mean
-from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask
 
 
@@ -62,7 +62,7 @@ def chunked_cross_entropy(
     return torch.stack([loss for loss, _ in pairs]).sum(), torch.stack([right for _, right in pairs]).sum()
 
 
-class MaskedTokens(Trainable):
+class MaskedTokens(GeneratorObjective):
     """Objective: predict masked token ids from the visible ones and the caption.
 
     Args:
@@ -80,10 +80,7 @@ class MaskedTokens(Trainable):
         ValueError: `drop_condition` outside [0, 1).
     """
 
-    # nn.Module types its members as Tensor | Module; these are read through the contracts above
-    transformer: Any
     text_encoder: Any
-    tokenizer: Any
 
     def __init__(
         self,
@@ -96,19 +93,16 @@ class MaskedTokens(Trainable):
         chunk: int = 8192,
         timestep_scale: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(transformer, tokenizer)
         if not 0 <= drop_condition < 1:
             raise ValueError(f"drop_condition must lie in [0, 1), got {drop_condition}")
-        self.transformer, self.text_encoder = transformer, text_encoder
-        self.tokenizer = tokenizer.requires_grad_(False).eval()
+        self.text_encoder = text_encoder
         self.drop_condition, self.chunk, self.timestep_scale = drop_condition, chunk, timestep_scale
         self.masking = masking or CosineRate()
 
-    def train(self, mode: bool = True) -> MaskedTokens:
-        """As usual, but the tokenizer stays in evaluation mode."""
-        super().train(mode)
-        self.tokenizer.eval()
-        return self
+    def parts(self) -> dict[str, Any]:
+        """What a pipeline is made of."""
+        return {**super().parts(), "text_encoder": self.text_encoder}
 
     def forward(self, batch: Batch) -> Losses:
         """Losses with the term "cross_entropy" (nats a masked token) and the metric "accuracy"."""
@@ -139,13 +133,6 @@ class MaskedTokens(Trainable):
             {"cross_entropy": distributed_mean(total, count)},
             metrics={"accuracy": distributed_mean(right.float(), count).detach()},
         )
-
-    def tokens(self, batch: Batch) -> Tensor:
-        """[B, h, w] ids: the cached ones, or those of the tokenizer."""
-        if batch.codes is not None:
-            return batch.codes
-        with torch.no_grad():
-            return self.tokenizer.encode(batch.images).indices
 
     def captions(self, batch: Batch) -> list[str]:
         """The captions, some replaced by the empty one with probability `drop_condition`."""

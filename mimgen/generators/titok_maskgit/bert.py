@@ -58,7 +58,7 @@ class BertBlock(nn.Module):
     Args:
         width: D.
         heads: attention heads H, a divisor of `width`.
-        masked: width of the MLP.
+        hidden: width of the MLP.
         dropout: on both branches.
 
     Raises:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.generators.base import Conditioning, Prediction
+from mimgen.generators.class_sampling import ClassPredictor
 from mimgen.generators.titok_maskgit.bert import BertBlock, BertEmbeddings, init_bert
 from mimgen.layers.blocks.vit import VitBlock
 from mimgen.ops.positions import gather_tokens
@@ -60,7 +62,7 @@ class TiTokMaskGit(PretrainedModule):
         width: D.
         depth: blocks; of "uvit" depth // 2 on each side of a middle one.
         heads: attention heads, a divisor of `width`.
-        masked: width of the MLPs.
+        hidden: width of the MLPs.
         dropout: on the outputs of attention and MLP while training.
 
     Attributes:
@@ -104,6 +106,31 @@ class TiTokMaskGit(PretrainedModule):
         self.out_blocks = nn.ModuleList([_UVitBlock(width, heads, hidden, dropout, skip=True) for _ in range(half)])
         self.norm = nn.LayerNorm(width)
         self.lm_head = nn.Linear(width, self.codebook_size)
+
+    conditioning: Conditioning = "class"
+    prediction: Prediction = "masked_tokens"
+
+    def predictor(self, condition: Tensor, grid: tuple[int, int]) -> ClassPredictor:
+        """The sampler's `predict` for labels [B]."""
+        return ClassPredictor(self, condition)
+
+    def check_grid(self, grid: tuple[int, int]) -> None:
+        """Refuse another number of tokens than the generator has positions for.
+
+        Raises:
+            UserError: the tokenizer gives another number.
+        """
+        if grid[0] * grid[1] != self.length:
+            raise UserError(
+                f"{grid[0] * grid[1]} tokens per image; this generator was made for {self.length}: pass the tokenizer "
+                "that it was trained with"
+            )
+
+    def recomputable_blocks(self) -> list[nn.Module]:
+        """All blocks."""
+        if self.config["body"] == "bert":
+            return list(self.model.encoder["layer"])  # type: ignore[arg-type]
+        return [*self.in_blocks, self.mid_block, *self.out_blocks]
 
     def states(self, tokens: Tensor, labels: Tensor) -> Tensor:
         """What the head reads: [B, N, D]. Arguments as for `forward`."""
@@ -161,6 +188,22 @@ class _UVitBlock(VitBlock):
             x = self.skip_linear(torch.cat([x, earlier], dim=-1))
         x = x + self.dropout(self.attn(self.norm1(x)))
         return x + self.dropout(self.mlp(self.norm2(x)))
+
+
+def released_preset(
+    steps: int = 8, *, guidance_scale: float = 4.0, temperature: float = 4.5
+) -> dict[str, Any]:
+    """How the authors sample with constant guidance; names as of the pipeline's preset.
+
+    Args:
+        steps: number of steps.
+        guidance_scale: w of u + w (c - u); the release writes one less.
+        temperature: of the noise on logits and on confidence; falls to 0 with the last step.
+    """
+    # the first step has come 1 / steps of the way already
+    noise = (temperature * (steps - 1) / steps, 0.0)
+    return {"steps": steps, "guidance_scale": guidance_scale, "order": "confidence", "schedule": "arccos",
+            "choice_temperature": noise, "token_temperature": noise, "confidence": "logit"}  # fmt: skip
 
 
 def released_sampling(

@@ -14,7 +14,7 @@ from mimgen.checkpoints.convert import convert
 from mimgen.errors import UserError
 from mimgen.generators import MeissonicTransformer
 from mimgen.generators.meissonic.adapter import ADAPTER
-from mimgen.pipelines import MeissonicPipeline, TextToImage
+from mimgen.pipelines import MeissonicPipeline, TextToImagePipeline
 
 WORDS = ["<|startoftext|>", "<|endoftext|>", "red</w>", "car</w>", *"redca", "r</w>", "d</w>", "re", "ca"]
 CONFIG: dict[str, Any] = {
@@ -68,7 +68,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
 def test_folder_becomes_a_pipeline(tmp_path: Path, variant: str) -> None:
     source = release(tmp_path / "source", variant)
     target = convert(ADAPTER, source, tmp_path / "target")
-    pipeline = TextToImage.load(target)
+    pipeline = TextToImagePipeline.load(target)
     assert (pipeline.preset.resolution, pipeline.preset.timestep_mode) == ((1024, 1024), "steps")
     assert pipeline.transformer.mask_id == 44
     kept = load_file(source / "transformer" / f"diffusion_pytorch_model{variant}.safetensors")
@@ -83,7 +83,7 @@ def test_folder_becomes_a_pipeline(tmp_path: Path, variant: str) -> None:
 @pytest.mark.parametrize("variant", ["", ".fp16"])
 def test_release_opens_without_conversion(tmp_path: Path, variant: str) -> None:
     source = release(tmp_path / "source", variant)
-    converted = TextToImage.load(convert(ADAPTER, source, tmp_path / "target"))
+    converted = TextToImagePipeline.load(convert(ADAPTER, source, tmp_path / "target"))
     direct = MeissonicPipeline.from_pretrained(source)
     direct.set_progress_bar_config(disable=True)
     assert direct.preset == converted.preset
@@ -98,7 +98,7 @@ def test_release_opens_without_conversion(tmp_path: Path, variant: str) -> None:
 
 def test_another_text_encoder_and_another_schedule(tmp_path: Path) -> None:
     source = release(tmp_path / "source")
-    other = TextToImage.load(source).text_encoder
+    other = TextToImagePipeline.load(source).text_encoder
     write(source / "scheduler" / "scheduler_config.json", {"mask_token_id": 44, "masking_schedule": "linear"})
     given = MeissonicPipeline.from_pretrained(source, text_encoder=other)
     assert given.text_encoder is other
@@ -107,7 +107,7 @@ def test_another_text_encoder_and_another_schedule(tmp_path: Path) -> None:
         MeissonicPipeline.from_pretrained(source, safety_checker=None)
     write(source / "scheduler" / "scheduler_config.json", {"mask_token_id": 7})
     with pytest.raises(UserError, match="masks with id 7"):
-        TextToImage.load(source)
+        TextToImagePipeline.load(source)
 
 
 def test_transformer_alone_with_and_without_config(tmp_path: Path) -> None:

@@ -73,13 +73,13 @@ def test_a_token_known_early_keeps_its_entry() -> None:
         predict(tokens, positions, 0, False)
         tokens[:, 20] = 5
         predict(tokens, positions, 1, False)  # now the entry of cell 20 knows its token
-        store = predict.run.memory._kept.stores[1]
+        store = predict.cache._kept.stores[1]
         entry = store.keys[:, 5 + 20].clone()
         seen = watched(predict)
         tokens[:, 21] = 6
         predict(tokens, positions, 2, False)
     assert seen == [(3, 2)]  # cell 21, and the one asked for
-    assert torch.equal(predict.run.memory._kept.stores[1].keys[:, 5 + 20], entry)
+    assert torch.equal(predict.cache._kept.stores[1].keys[:, 5 + 20], entry)
 
 
 @pytest.mark.parametrize("order", [Confidence(), Halton()], ids=["confidence", "halton"])
@@ -103,7 +103,7 @@ def test_compression_takes_less_memory_and_the_size_is_reported() -> None:
         predict = predictor(Speed(cache=FeatureCache(2, how, keep=0.25)))
         with torch.no_grad():
             predict(torch.full((3, COUNT), CODES), torch.zeros(3, 1, dtype=torch.int64), 0, False)
-        sizes[how] = sum(store.bytes for store in predict.run.memory._kept.stores)
+        sizes[how] = sum(store.bytes for store in predict.cache._kept.stores)
         assert predict.cache_bytes >= sizes[how]
     assert sizes[None] == 3 * 3 * 2 * (5 + 35) * 32 * 4  # rows, blocks, keys and values, entries, width, float32
     assert sizes["drop"] == sizes["merge"] == 3 * 3 * 2 * (5 + 9) * 32 * 4

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.encoders import TextStates
-from mimgen.generators import MeissonicTransformer
+from mimgen.generators import MeissonicTransformer, TextCondition
 from mimgen.generators.meissonic.objective import MaskedTokens
-from mimgen.generators.meissonic.text_sampling import RELEASED, TextPredictor, check_scheduler, sample_text
+from mimgen.generators.meissonic.predictor import RELEASED, TextPredictor, check_scheduler, sample_text
 from mimgen.layers.rope import grid_ids
 from mimgen.masking import with_mask_token
 from mimgen.pretrained import load_strictly
@@ -82,16 +82,15 @@ def _predictor(case: Case) -> tuple[TextPredictor, DiffusersVQ]:
     tokenizer = DiffusersVQ(vqvae.eval())
     height, width = call["height"], call["width"]
     left, top = call.get("crop", RELEASED["crop"])
-    predict = TextPredictor(
-        transformer.eval(),
-        (height // tokenizer.downsample, width // tokenizer.downsample),
-        TextStates(recorded["encoder_hidden_states"], recorded["prompt_embeds"]),
-        TextStates(recorded["negative_encoder_hidden_states"], recorded["negative_prompt_embeds"]),
-        (width, height, left, top, call.get("aesthetic", RELEASED["score"])),
-        call.get("num_inference_steps", STEPS),
-        "steps",
+    condition = TextCondition(
+        text=TextStates(recorded["encoder_hidden_states"], recorded["prompt_embeds"]),
+        negative=TextStates(recorded["negative_encoder_hidden_states"], recorded["negative_prompt_embeds"]),
+        sizes=(width, height, left, top, call.get("aesthetic", RELEASED["score"])),
+        steps=call.get("num_inference_steps", STEPS),
+        timestep_mode="steps",
     )
-    return predict, tokenizer
+    grid = (height // tokenizer.downsample, width // tokenizer.downsample)
+    return transformer.eval().predictor(condition, grid), tokenizer
 
 
 def _within(weights: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
@@ -123,9 +122,9 @@ def replay_t2i(case: Case) -> dict[str, Tensor]:
         **{f"tokens_{step}": tokens for step, tokens in enumerate(maps[:-1])},
         "final_tokens": maps[-1],
         "timesteps_given": torch.stack(
-            [predict.progress(seen[0], s)[0] for s in range(predict.steps)]
+            [predict.progress(seen[0], step)[0] for step in range(predict.condition.steps)]
         ).long(),
-        "micro_conds": predict.conditions(len(seen[0]) * (2 if scale != 1 else 1)),
+        "micro_conds": predict.micro_conditions(len(seen[0]) * (2 if scale != 1 else 1)),
         "img_ids": grid_ids(*predict.transformer.trunk_grid(*predict.grid)).long(),
     }
     with torch.no_grad():

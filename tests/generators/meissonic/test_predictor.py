@@ -5,8 +5,8 @@ import torch
 
 from mimgen.encoders import TextStates
 from mimgen.errors import UserError
-from mimgen.generators import MeissonicTransformer
-from mimgen.generators.meissonic.text_sampling import (
+from mimgen.generators import MeissonicTransformer, TextCondition
+from mimgen.generators.meissonic.predictor import (
     RELEASED,
     TextPredictor,
     check_scheduler,
@@ -22,14 +22,15 @@ def predictor(timestep_mode: str = "rate", rows: int = 2) -> TextPredictor:
     transformer = MeissonicTransformer(0, 1, 16, 1, 6, 16, vocab_size=11, codebook_size=10).eval()
     torch.nn.init.normal_(transformer.mlm_layer.conv2.weight)  # logits that differ
     text, negative = (TextStates(torch.randn(rows, 3, 6), torch.randn(rows, 16)) for _ in range(2))
-    return TextPredictor(transformer, (2, 3), text, negative, (24, 16, 1, 2, 5), 4, timestep_mode)
+    condition = TextCondition(text, negative, sizes=(24, 16, 1, 2, 5), steps=4, timestep_mode=timestep_mode)
+    return transformer.predictor(condition, (2, 3))
 
 
 def test_what_the_model_is_reported() -> None:
     tokens = torch.tensor([[10, 10, 10, 1, 2, 3], [10, 1, 2, 3, 4, 5]])
     torch.testing.assert_close(predictor().progress(tokens, 1), torch.tensor([1 / 2, 1 / 6]))
     assert predictor("steps").progress(tokens, 1).tolist() == [2.0, 2.0]
-    assert predictor().conditions(2).tolist() == [[24.0, 16, 1, 2, 5]] * 2
+    assert predictor().micro_conditions(2).tolist() == [[24.0, 16, 1, 2, 5]] * 2
 
 
 def test_branches() -> None:

@@ -50,7 +50,7 @@ def parse_config(name: str, arguments: Sequence[str], program: str) -> dict[str,
         UserError: no such config, or as of `parse`.
     """
     kind = configs.arguments_of(configs.experiment(name))
-    options = parse(kind, arguments, program)
+    options: Any = parse(kind, arguments, program)
     return {field.name: getattr(options, field.name) for field in fields(kind)}
 
 

@@ -109,6 +109,7 @@ class Recorded:
         Args:
             arguments: of the config's `experiment`, those that differ from the defaults of its signature.
         """
-        run = replace(self, options={})  # type: ignore[type-var]
-        known = {each.name for each in fields(Settings)} | run.record().keys() | self.MAY_CHANGE  # type: ignore[attr-defined]
-        return replace(run, options={name: value for name, value in arguments.items() if name not in known})
+        run: Any = replace(self, options={})  # type: ignore[type-var]
+        known = {each.name for each in fields(Settings)} | run.record().keys() | self.MAY_CHANGE
+        changed: Self = replace(run, options={name: value for name, value in arguments.items() if name not in known})
+        return changed

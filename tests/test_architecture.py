@@ -1,4 +1,4 @@
-"""The house's rules, read from the syntax trees: floors, walls, sizes, annotations."""
+"""The house's rules, read from the syntax trees: floors, circles, walls, sizes, annotations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.module_graph import ROOT, ModuleGraph, circles
+
 SOURCES = sorted((ROOT / "mimgen").rglob("*.py"))
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 APPS = sorted((ROOT / "apps").rglob("*.py"))
@@ -49,6 +50,28 @@ WALLS = {
 # Files whose imports still go up; each leaves this list when its logic has found its floor.
 PENDING = {
 }  # fmt: skip
+
+
+# Floors on which everybody builds: what a single paper uses does not lie there but with the paper.
+SHARED = ("ops", "layers", "masking", "sampling", "data", "encoders", "decoders", "targets")
+# Parts whose second user is on its way.
+ONE_USER = {
+    "mimgen.layers.kv_cache": "autoregressive generators append to the cache",
+    "mimgen.layers.rope": "autoregressive generators rotate their queries, too",
+    "mimgen.decoders.pyramid": "moves to its method together with the method's other parts",
+    "mimgen.encoders.resnet": "moves to its method together with the method's other parts",
+    "mimgen.encoders.swin_v2": "moves to its method together with the method's other parts",
+    "mimgen.targets.features": "moves to its method together with the method's other parts",
+}
+LARGE_FOLDERS = {"tests/parity/replays"}  # one replay for each system
+# Size tables and constructors that are still rows of bare numbers.
+BARE_NUMBERS = (
+    "configs/tokenizer/", "configs/generate/", "configs/pretrain/dmjd.py", "mimgen/generators/titok_maskgit/",
+    "mimgen/tokenizers/vqkd/", "mimgen/methods/localmim/", "mimgen/methods/hpm/", "mimgen/methods/beitv2",
+    "mimgen/encoders/swin",
+)  # fmt: skip
+LISTS = ("nn.Sequential", "KeyMap")  # take a list of like things, not of settings
+GRAPH = ModuleGraph(ROOT / "mimgen")
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
@@ -107,6 +130,72 @@ def test_imports_go_down() -> None:
         if path.relative_to(ROOT).as_posix() not in PENDING
         for line, module in imports(path)
         if upward(package_of(path), module)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    found = circles(GRAPH.edges())
+    assert not found, "\n".join(" and ".join(component) for component in found)
+
+
+def test_a_part_with_one_user_lives_with_its_user() -> None:
+    users = GRAPH.users()
+    lonely = {
+        module: next(iter(systems))
+        for module in users
+        if module.split(".")[1:2] and module.split(".")[1] in SHARED and module not in GRAPH.packages
+        if len(systems := {_system(user) for user in users[module]}) == 1 and None not in systems
+    }
+    wrong = {module: user for module, user in lonely.items() if module not in ONE_USER}
+    assert not wrong, f"these parts have one user and should lie with it: {wrong}"
+    found_a_second = set(ONE_USER) - set(lonely)
+    assert not found_a_second, f"no exceptions any more, take them off the list: {found_a_second}"
+
+
+def _system(module: str) -> str | None:
+    """ "methods.hpm" for a module of that system, None for what belongs to none."""
+    parts = module.split(".")[1:3]
+    return ".".join(parts) if parts[0] in ("methods", "generators", "tokenizers") else None
+
+
+def test_the_graph_sees_circles_and_users(tmp_path: Path) -> None:
+    files = {
+        "p/__init__.py": "from p.a import A\n",
+        "p/a.py": "def f():\n    from p.b import B\n",
+        "p/b.py": "from p import c\n",
+        "p/c.py": "from p.a import A\n",
+        "p/d.py": "",
+        "p/q/__init__.py": "from p.d import D as E\n",
+        "p/q/x.py": "from p import A\nfrom p.d import D\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    graph = ModuleGraph(tmp_path / "p")
+    assert circles(graph.edges()) == [["p.a", "p.b", "p.c"]]
+    users = graph.users()
+    assert users["p.a"] == {"p.c", "p.q.x"} and users["p.d"] == {"p.q.x"} and users["p.c"] == {"p.b"}
+
+
+def test_folders_stay_small() -> None:
+    found = {}
+    for top in ("mimgen", "configs", "apps", "tests"):
+        for folder in {path.parent for path in (ROOT / top).rglob("*.py")}:
+            count = sum(path.name != "__init__.py" for path in folder.glob("*.py"))
+            found[folder.relative_to(ROOT).as_posix()] = count
+    wrong = {folder: count for folder, count in found.items() if count > 25 and folder not in LARGE_FOLDERS}
+    assert not wrong, "more than 25 files in a folder"
+
+
+def test_long_calls_name_their_arguments() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node.func)}({len(node.args)} positional arguments)"
+        for path in SOURCES + CONFIGS + APPS
+        if not path.relative_to(ROOT).as_posix().startswith(BARE_NUMBERS)
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and sum(not isinstance(each, ast.Starred) for each in node.args) >= 8
+        and ast.unparse(node.func) not in LISTS
     ]
     assert not wrong, "\n".join(wrong)
 

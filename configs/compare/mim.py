@@ -129,7 +129,7 @@ class System:
 def system(name: str, config: str, *, data: str | None = None, size: str | None = None, own_side: bool = False,
            trained: bool = True, change: Callable[[DataConfig], DataConfig] | None = None, **options: Any) -> System:
     """A `System` whose options are keywords."""
-    return System(name, config, tuple(options.items()), data, size, own_side, trained, change)  # fmt: skip
+    return System(name, config, tuple(options.items()), data, size, own_side=own_side, trained=trained, change=change)
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,8 @@ def experiment(
     arms = [Arm(cell.name, {"cell": partial(pretrain_cell, protocol=protocol, cell=cell)}) for cell in grid]
     hypotheses = [Hypothesis(text, partial(contrasts, cells=grid)) for text, contrasts in HYPOTHESES.items()]
     return Compare("scaling", f"Data scaling: {method} on {data}, {pixels} px", arms, parse_integers(seeds, "seeds"),
-                   asdict(protocol), partial(tables, cells=grid), hypotheses, partial(curves, cells=grid))  # fmt: skip
+                   asdict(protocol), partial(tables, cells=grid), hypotheses,
+                   curves=partial(curves, cells=grid))  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import tyro
 from mimgen.cli.options import parse
 from mimgen.pipelines.jobs import ImageGenerator, image_generator, write_grid, write_images
 from mimgen.pipelines.open import find_pipeline, open_pipeline, pipeline_conditioning
-from mimgen.pipelines.request import GenerationJob, GenerationRequest
-from mimgen.pipelines.saving import Folder
+from mimgen.pipelines.request import GenerationRequest
+from mimgen.pipelines.saving import Folder, GenerationJob
 from mimgen.report.run_folder import writable
 
 __all__ = ["main"]

@@ -17,7 +17,8 @@ from mimgen.pipelines.memory import Memory, memory_preset
 from mimgen.pipelines.output import GenerationOutput
 from mimgen.pipelines.presets import Preset
 from mimgen.pipelines.previews import Preview
-from mimgen.pipelines.request import GenerationJob, GenerationRequest, InputImages
+from mimgen.pipelines.request import GenerationRequest, InputImages
+from mimgen.pipelines.saving import GenerationJob
 from mimgen.pipelines.text_to_image import TextToImagePipeline
 
 if TYPE_CHECKING:

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from mimgen.errors import UserError
 from mimgen.pipelines.open import find_pipeline
-from mimgen.pipelines.request import GenerationJob, GenerationRequest, InputImages
-from mimgen.pipelines.saving import Folder, save_image
+from mimgen.pipelines.request import GenerationRequest, InputImages
+from mimgen.pipelines.saving import Folder, GenerationJob, save_image
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mimgen.pipelines import GenerationOutput, Pipeline, Preset, Preview
+    from mimgen.pipelines.base import Pipeline
+    from mimgen.pipelines.output import GenerationOutput
+    from mimgen.pipelines.presets import Preset
+    from mimgen.pipelines.previews import Preview
 
 __all__ = ["ImageGenerator", "image_generator", "write_grid", "write_images"]
 
@@ -140,7 +143,7 @@ def _calls(preset: Preset, inputs: InputImages, options: GenerationRequest) -> d
 
 def _function(pipeline: Pipeline, inputs: InputImages) -> Callable[..., GenerationOutput]:
     """What generates without an image, over one, in it or around it."""
-    from mimgen.pipelines import edit, inpaint, outpaint
+    from mimgen.pipelines.editing import edit, inpaint, outpaint
 
     if inputs.image is None:
         return pipeline

@@ -10,7 +10,7 @@ from mimgen.bundled import BUNDLED, pipeline_folder
 from mimgen.errors import UserError
 
 if TYPE_CHECKING:
-    from mimgen.pipelines import Pipeline
+    from mimgen.pipelines.base import Pipeline
     from mimgen.tokenizers import Tokenizer
 
 __all__ = ["BUNDLED", "find_pipeline", "open_pipeline", "open_tokenizer", "pipeline_conditioning"]

@@ -9,31 +9,12 @@ from typing import TYPE_CHECKING
 
 from mimgen.errors import UserError
 from mimgen.pipelines.prompts import read_prompts
-from mimgen.pipelines.saving import FORMATS
+from mimgen.pipelines.saving import FORMATS, GenerationJob
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["GenerationJob", "GenerationRequest", "InputImages"]
-
-
-@dataclass(frozen=True)
-class GenerationJob:
-    """One image that is asked for.
-
-    Attributes:
-        prompt: its caption, its class, or None for an unconditional model.
-        seed: of its random numbers.
-        negative: what the guidance leads away from.
-        path: of the file.
-        name: of its previews.
-    """
-
-    prompt: str | None
-    seed: int
-    negative: str
-    path: Path
-    name: str
+__all__ = ["GenerationRequest", "InputImages"]
 
 
 @dataclass(frozen=True)

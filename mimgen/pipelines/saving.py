@@ -14,12 +14,29 @@ from mimgen.files import write_atomically
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mimgen.pipelines.request import GenerationJob
-
-__all__ = ["FORMATS", "Folder", "save_image"]
+__all__ = ["FORMATS", "Folder", "GenerationJob", "save_image"]
 
 FORMATS = (".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tiff")
 SETTINGS, RECORDS = "settings.json", "images.jsonl"
+
+
+@dataclass(frozen=True)
+class GenerationJob:
+    """One image that is asked for.
+
+    Attributes:
+        prompt: its caption, its class, or None for an unconditional model.
+        seed: of its random numbers.
+        negative: what the guidance leads away from.
+        path: of the file.
+        name: of its previews.
+    """
+
+    prompt: str | None
+    seed: int
+    negative: str
+    path: Path
+    name: str
 
 
 def save_image(image: Tensor, path: Path) -> None:

@@ -117,7 +117,16 @@ def key_of(
         check_fixed(images)
         contents, name, pixels = images.fingerprint, data or images.name, int(images[0].image.shape[-1])
     return FeatureKey(
-        model, weights, name, contents, split or "all", pixels, tuple(layers), pooling, precision, len(images)
+        model=model,
+        weights=weights,
+        data=name,
+        contents=contents,
+        split=split or "all",
+        pixels=pixels,
+        layers=tuple(layers),
+        pooling=pooling,
+        precision=precision,
+        count=len(images),
     )
 
 

@@ -88,7 +88,7 @@ def fill(
     if workers > 1 and world == 1:
         _in_processes(folder, key, encoder, image_set, batch_size, workers, on_block)
     else:
-        _share(rank, world, folder, key, encoder, image_set, batch_size, on_block)
+        _share(rank, world, folder, key, encoder, image_set, batch_size=batch_size, on_block=on_block)
 
 
 def _share(
@@ -258,7 +258,9 @@ def _work(
 ) -> None:
     """What each process of `_in_processes` does."""
     torch.set_num_threads(threads)
-    _share(rank, world, folder, key, encoder, image_set, batch_size, lambda done, total: None)
+    _share(
+        rank, world, folder, key, encoder, image_set, batch_size=batch_size, on_block=lambda done, total: None
+    )
 
 
 def _images_done(arrays: _Arrays) -> int:

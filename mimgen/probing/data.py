@@ -96,7 +96,16 @@ def probe_data(
     }  # fmt: skip
     assert label is not None
     names = parts[0].dataset.label_names[label]
-    return ProbeData(parts[0], parts[1], label, names, labels[0], labels[1], facts, tuple(notes))
+    return ProbeData(
+        train=parts[0],
+        test=parts[1],
+        label=label,
+        names=names,
+        train_y=labels[0],
+        test_y=labels[1],
+        facts=facts,
+        notes=tuple(notes),
+    )
 
 
 def own_masks(part: SplitPart, spec: str) -> Tensor:

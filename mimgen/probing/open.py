@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mimgen.data import Dataset
-    from mimgen.probing import Encoder, Pooling
     from mimgen.probing.cache import CachedFeatures
+    from mimgen.probing.features import Encoder, Pooling
 
 __all__ = ["ENCODER_SPECS", "LoadedEncoder", "default_cache", "features_of", "open_encoder"]
 

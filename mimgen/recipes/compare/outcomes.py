@@ -151,7 +151,9 @@ def outcome_of(
     if len(values) < 2 or not all(math.isfinite(value) for value in values):
         mean = _mean(values) if values else None
         note = "one seed gives no interval" if values else "not measured yet"
-        return Outcome(hypothesis, name, "open", mean, None, None, values, threshold, note)
+        return Outcome(
+            hypothesis, name, "open", mean, low=None, high=None, values=values, threshold=threshold, note=note
+        )
     interval = over_seeds(values)
     low, high = interval.low, interval.high
     items = [each for each in contrasts if isinstance(each, Sequence)]
@@ -165,7 +167,9 @@ def outcome_of(
         outcome = "open" if note else "supported"
     else:
         note = ""
-    return Outcome(hypothesis, name, outcome, interval.mean, low, high, values, threshold, note)
+    return Outcome(
+        hypothesis, name, outcome, interval.mean, low=low, high=high, values=values, threshold=threshold, note=note
+    )
 
 
 def by_seed(results: Results) -> list[dict[str, Row]]:

@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [
     README, ROOT / "CONTRIBUTING.md", ROOT / "mimgen" / "README.md", ROOT / "tests" / "bench" / "README.md",
-    ROOT / "configs" / "README.md", *sorted((ROOT / "configs").glob("*/README.md")),
+    ROOT / "mimgen" / "assets" / "emoji-64" / "README.md", ROOT / "configs" / "README.md",
+    *sorted((ROOT / "configs").glob("*/README.md")),
 ]  # fmt: skip
 
 

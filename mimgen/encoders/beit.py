@@ -102,7 +102,13 @@ class BeitEncoder(PretrainedModule):
         initialise(self)
 
     def forward(
-        self, images: Tensor, mask: Mask | None = None, *, layers: Sequence[int] = (), attention: Sequence[int] = ()
+        self,
+        images: Tensor,
+        mask: Mask | None = None,
+        *,
+        layers: Sequence[int] = (),
+        attention: Sequence[int] = (),
+        mix: Tensor | None = None,
     ) -> Tokens:
         """Encode images.
 
@@ -111,6 +117,7 @@ class BeitEncoder(PretrainedModule):
             mask: masked patches [B, N] are shown as the mask token.
             layers: blocks, counted from 0 or negative from the end, whose patch tokens [B, N, D] are put into `levels`.
             attention: blocks, counted alike, whose maps [B, H, 1 + N, 1 + N] are returned as `attention`.
+            mix: [B, N, N], multiplies the patch embeddings from the left, before class token and positions (ROPIM).
 
         Raises:
             UserError: sides that are no multiples of `patch`, or another grid than a relative bias has.
@@ -118,7 +125,7 @@ class BeitEncoder(PretrainedModule):
         wanted, masked = self._layers(attention), None if mask is None else mask.masked
         looking: AbstractContextManager[list[Tensor]] = attention_maps() if wanted else nullcontext([])
         with looking as maps:
-            x, levels = self.states(self.normalised(images), masked, layers)
+            x, levels = self.states(self.normalised(images), masked, layers, mix)
         x = self.closed(x)
         grid = (images.shape[-2] // self.patch, images.shape[-1] // self.patch)
         shown = tuple(maps[layer] for layer in wanted)
@@ -140,7 +147,7 @@ class BeitEncoder(PretrainedModule):
         return x if norm is None else norm(x)
 
     def states(
-        self, maps: Tensor, masked: Tensor | None = None, layers: Sequence[int] = ()
+        self, maps: Tensor, masked: Tensor | None = None, layers: Sequence[int] = (), mix: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Maps [B, C, H, W], already normalised, to tokens before the closing norm.
 
@@ -148,6 +155,7 @@ class BeitEncoder(PretrainedModule):
             maps: what the patch embedding reads.
             masked: [B, N] boolean, patches shown as the mask token.
             layers: blocks whose outputs are returned too, counted as above.
+            mix: [B, N, N] or None, as above.
 
         Returns:
             [B, 1 + N, D], class token first, and one such tensor for each of `layers` in its order.
@@ -155,7 +163,7 @@ class BeitEncoder(PretrainedModule):
         Raises:
             UserError: sides or a grid that do not fit, or a layer that does not exist.
         """
-        wanted, x = self._layers(layers), self._embedded(maps, masked)
+        wanted, x = self._layers(layers), self._embedded(maps, masked, mix)
         bias, found = self.shared_bias(), {}
         for number, block in enumerate(self.blocks):
             x = block(x, bias)
@@ -173,7 +181,7 @@ class BeitEncoder(PretrainedModule):
         """[H, 1 + N, 1 + N] of the table that all blocks share, where there is one."""
         return None if self.rel_pos_bias is None else self.rel_pos_bias.bias()
 
-    def _embedded(self, maps: Tensor, masked: Tensor | None) -> Tensor:
+    def _embedded(self, maps: Tensor, masked: Tensor | None, mix: Tensor | None = None) -> Tensor:
         """Patch embeddings with class token and positions, [B, 1 + N, D]."""
         grid = self._grid_of(maps)
         projection = self.patch_embed.proj
@@ -185,6 +193,7 @@ class BeitEncoder(PretrainedModule):
                 raise UserError("this encoder has no mask token: build it with mask_token=True, or pass no mask")
             check_mask(masked, *x.shape[:2])
             x = torch.where(masked[..., None], self.mask_token.to(x.dtype), x)
+        x = x if mix is None else mix.to(x.dtype) @ x  # [B, N, D]
         x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
         if self.pos_embed is not None:
             x = x + resize_position_table(self.pos_embed, self.grid, grid)

@@ -21,10 +21,12 @@ from mimgen.methods.mim import MIM
 from mimgen.methods.moving_average import Momentum, MovingAverage
 from mimgen.methods.proxy_codes import ProxyCodes
 from mimgen.methods.reconstruction import Reconstruction
+from mimgen.methods.ropim import ROPIM
 from mimgen.methods.selectivemae.objective import SelectiveMAE
 from mimgen.methods.vqkd import FeatureReconstruction
 
 __all__ = [
+    "ROPIM",
     "A2MIM",
     "CAE",
     "DMJD",

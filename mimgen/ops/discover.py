@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
@@ -39,4 +40,5 @@ def classes_below(*packages: str, wanted: Callable[[type], bool]) -> dict[str, t
 def is_masking(kind: type) -> bool:
     """Whether a class is a masking strategy: a call that is annotated to return masks."""
     annotation = str(getattr(kind.__call__, "__annotations__", {}).get("return", ""))
-    return "Mask" in annotation and not inspect.isabstract(kind)
+    # "Mask" as a word: a `ProjectionMask` covers every patch in part, and has no masked ones to count
+    return re.search(r"\bMask\b", annotation) is not None and not inspect.isabstract(kind)

@@ -39,12 +39,6 @@ PLANNED: tuple[Paper, ...] = (
         kind="align",
     ),
     Paper(
-        slug="ropim",
-        title="Pre-training with Random Orthogonal Projection Image Modeling",
-        arxiv="2310.18737",
-        kind="reconstruct",
-    ),
-    Paper(
         slug="mom_distformer",
         title="Monocular Per-Object Distance Estimation with Masked Object Modeling",
         arxiv="2401.03191",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mimgen.methods.attmask.masking import AttentionMasking
-from mimgen.methods.attmask.objective import AttMask
+from mimgen.methods.attmask import AttentionMasking, AttMask
 from mimgen.methods.ibot.masking import VariedBlock
 from mimgen.methods.ibot.objective import IBOT
 from mimgen.methods.ibot.prototypes import Temperature

@@ -1,7 +1,7 @@
 """Objectives: batch in, losses out."""
 
 from mimgen.methods.a2mim.objective import A2MIM
-from mimgen.methods.attmask.objective import AttMask
+from mimgen.methods.attmask import AttMask
 from mimgen.methods.beitv2 import BEiTv2
 from mimgen.methods.cae.objective import CAE
 from mimgen.methods.ccvit import CCViT

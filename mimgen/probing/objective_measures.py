@@ -86,9 +86,7 @@ def foreground(objective: nn.Module, samples: HeldOut) -> dict[str, float]:
     images = batch.images
     if isinstance(objective, IBOT):
         images = F.interpolate(images, objective.views.size, mode="bilinear", antialias=True, align_corners=False)
-        mask: Mask = objective.mask(images[None], objective.teach(images[None]), batch.rng)
-    else:
-        mask = cast(Any, objective).mask(batch)
+    mask: Mask = cast(Any, objective).mask(replace(batch, images=images))
     return {"foreground masked": lift(foreground_share(images, mask.masked.shape[1]), mask.masked)}
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mimgen.analysis import attention_heatmap, has_attention, overlay, resting
 from mimgen.analysis.encoder import level_grid
 from mimgen.analysis.mask_images import masked_images, predicted_pixels, reconstructed
-from mimgen.methods.attmask.masking import class_attention
+from mimgen.methods.attmask import class_attention
 from mimgen.methods.base import Objective
 from mimgen.methods.hpm.objective import HPM
 from mimgen.report.page import Gallery, Item

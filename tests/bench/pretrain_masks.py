@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mimgen.masking.block import Block
 from mimgen.masking.random import Random
-from mimgen.methods.attmask.masking import AttentionMasking
+from mimgen.methods.attmask import AttentionMasking
 from mimgen.methods.hpm.masking import Hard
 from mimgen.types import Mask, SampleRNG
 from tests.bench.tokenizer import fastest

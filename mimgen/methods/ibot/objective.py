@@ -1,10 +1,4 @@
-"""iBOT: the teacher's prototypes are an online tokenizer for masked patches (arXiv 2111.07832).
-
-Masked: blocks of patches of the large crops, and nothing of half of them. In their place: a learned embedding.
-Looks: a student at crops with masked patches and at small crops, its moving average at the intact large crops.
-Targets: the teacher's distribution over prototypes, of each masked patch and of the class token of another
-crop. Loss: two cross-entropies.
-"""
+"""iBOT: the teacher's prototypes are an online tokenizer for masked patches (arXiv 2111.07832)."""
 
 from __future__ import annotations
 
@@ -14,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mimgen.data.transforms.views import MultiCrop, Views
+from mimgen.data.transforms.views import MultiCrop
 from mimgen.encoders.vit import VitEncoder
 from mimgen.errors import UserError
+from mimgen.methods.base import Objective, grid_of
 from mimgen.methods.ibot.head import PrototypeHead
 from mimgen.methods.ibot.prototypes import Centre, Temperature, across_views, entropy_metrics
 from mimgen.methods.moving_average import Momentum, MovingAverage
 from mimgen.ops.distributed import distributed_mean
-from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, Mask, SampleRNG, mix_seed
 
 
@@ -54,8 +48,13 @@ class IBOTNetwork(nn.Module):
         return IBOTOutput(features[:, 0], features[:, 1:], tokens.attention[0] if attention else None)
 
 
-class IBOT(Trainable):
-    """Objective: cross-entropy across views + cross-entropy of masked patches (iBOT, equations 2 and 3).
+class IBOT(Objective):
+    """Cross-entropy across views + cross-entropy of masked patches (iBOT, equations 2 and 3).
+
+    Masked: blocks of patches of the large crops, none in half of these; they are shown as a learned embedding. A
+    student sees crops with masked patches and small crops; the teacher, its moving average, sees the large crops
+    intact. Targets: the teacher's distribution over prototypes, of each masked patch and of the class token of
+    another crop. Loss: two cross-entropies.
 
     The centres move after the loss of the same step, the teacher after the optimiser's.
 
@@ -77,7 +76,7 @@ class IBOT(Trainable):
         UserError: a head of another width, or crops that do not divide into patches.
     """
 
-    step: Tensor
+    target = None  # the teacher makes the targets
     asks_attention = False
 
     def __init__(
@@ -114,10 +113,9 @@ class IBOT(Trainable):
         self.patch_temperature = patch_temperature or Temperature()
         self.student_temperature = student_temperature
         self.weights = {"class": class_weight, "patch": patch_weight}
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     @property
-    def encoder(self) -> VitEncoder:
+    def encoder(self) -> VitEncoder:  # type: ignore[override]
         """The teacher's encoder, which is what iBOT evaluates."""
         return self._teacher.encoder
 
@@ -130,58 +128,52 @@ class IBOT(Trainable):
     def forward(self, batch: Batch) -> Losses:
         """Terms "class" and "patch" in nats.
 
-        Metrics `marginal_entropy` and `teacher_entropy`, shares of log K, show a collapse.
+        Metrics `marginal_entropy` and `teacher_entropy`, shares of log K, show a collapse. In training mode the centres move.
         """
-        views = self.views(batch.images, batch.rng)
-        teacher_output = self.teach(views.large)
-        return self.losses(views, teacher_output, self.mask(views.large, teacher_output, batch.rng))
-
-    def teach(self, large: Tensor) -> IBOTOutput:
-        """What the teacher makes of large crops [G, B, 3, S, S], as G B rows, crop after crop."""
-        return self.teacher(large.flatten(0, 1), attention=self.asks_attention)
-
-    def mask(self, large: Tensor, teacher_output: IBOTOutput, rng: SampleRNG) -> Mask:
-        """The mask of G B large crops [G, B, 3, S, S], in the order of `teach`."""
-        mask = self.masking(self._grid(large), crop_rng(rng, len(large)))
-        return Mask(mask.masked.to(large.device))
-
-    def losses(self, views: Views, teacher_output: IBOTOutput, mask: Mask) -> Losses:
-        """The losses for chosen crops and masks; in training mode the centres move.
-
-        Args:
-            views: large crops [G, B, 3, S, S] and small ones [L, B, 3, s, s] in [0, 1].
-            teacher_output: what the teacher makes of the large ones.
-            mask: [G B, N], which patches of them are masked from the student.
-        """
-        crops, images = views.large.shape[:2]
-        student_output, head = self.student(views.large.flatten(0, 1), mask), self.student.head
-        classes = [student_output.classes]
+        views = self.views(batch.images, batch.rng)  # large crops [G, B, 3, S, S] and small ones [L, B, 3, s, s]
+        large, (crops, images) = views.large.flatten(0, 1), views.large.shape[:2]  # [G B, 3, S, S]
+        teacher, teacher_head = self.teacher(large, attention=self.asks_attention), self._teacher.head
+        mask = self.mask_crops(large, teacher, crop_rng(batch.rng, crops))  # [G B, N], rows may differ in number
+        student, head = self.student(large, mask), self.student.head
+        classes = [student.classes]
         if len(views.small):
-            classes.append(self.student(views.small.flatten(0, 1)).classes)
-        frozen, step = int(self.step) < self.freeze, int(self.step)
-        with torch.autocast(views.large.device.type, enabled=False):
-            logs = self._logs(head.classes(torch.cat(classes), frozen=frozen)).unflatten(0, (-1, images))
-            scores = self._teacher.head.classes(teacher_output.classes)
-            goal = self.class_centre.probabilities(scores, self.class_temperature(step))
+            classes.append(self.student(views.small.flatten(0, 1)).classes)  # [L B, F]
+        done, frozen = batch.step - 1, batch.step <= self.freeze
+        with torch.autocast(large.device.type, enabled=False):
+            class_scores = teacher_head.classes(teacher.classes)  # [G B, K]
+            class_target = self.class_centre.probabilities(class_scores, self.class_temperature(done))
+            class_logs = self._logs(head.classes(torch.cat(classes), frozen=frozen)).unflatten(0, (-1, images))
             # only masked patches are compared, so only theirs are multiplied with all prototypes
-            masked = mask.masked
-            student_logits = self._logs(head.patches(student_output.patches[masked], frozen=frozen))
-            patch_scores = self._teacher.head.patches(teacher_output.patches[masked])
-            patch_goal = self.patch_centre.probabilities(patch_scores, self.patch_temperature(step))
+            patch_logs = self._logs(head.patches(student.patches[mask.masked], frozen=frozen))  # [M, K]
+            patch_scores = teacher_head.patches(teacher.patches[mask.masked])  # [M, K]
+            patch_target = self.patch_centre.probabilities(patch_scores, self.patch_temperature(done))
             terms = {
-                "class": across_views(goal.unflatten(0, (crops, images)), logs),
-                "patch": mean_over_masked(-(patch_goal * student_logits).sum(-1), masked),
+                "class": across_views(class_target.unflatten(0, (crops, images)), class_logs),
+                "patch": mean_over_masked(-(patch_target * patch_logs).sum(-1), mask.masked),
             }
             if self.training:
-                self.class_centre.update(scores)
+                self.class_centre.update(class_scores)
                 # scores are linear in the features, so their mean is the score of the mean
-                self.patch_centre.update(self._teacher.head.patches(teacher_output.patches.mean(1)))
-        return Losses(terms, self.weights, entropy_metrics(goal))
+                self.patch_centre.update(teacher_head.patches(teacher.patches.mean(1)))
+        return Losses(terms, self.weights, entropy_metrics(class_target))
+
+    def mask_crops(self, crops: Tensor, teacher: IBOTOutput, rng: SampleRNG) -> Mask:
+        """The mask [B, N] of crops [B, 3, S, S], which may depend on what the teacher makes of them."""
+        mask: Mask = self.masking(grid_of(crops, self.student.encoder.patch), rng)
+        return mask.to(crops.device)
+
+    def mask(self, batch: Batch) -> Mask:
+        """The mask [B, N] of images that stand for large crops; rows may differ in number."""
+        teacher = self.teacher(batch.images, attention=self.asks_attention)
+        return self.mask_crops(batch.images, teacher, batch.rng)
+
+    def predict(self, batch: Batch, mask: Mask) -> Tensor:
+        """[B, N, K], the student's logits of the prototypes at every patch."""
+        return self.student.head.patches(self.student(batch.images, mask).patches) / self.student_temperature
 
     def after_step(self, step: int) -> None:
         """The teacher follows the student after optimiser step `step`, counted from 1."""
         self.teacher.update(self.student, step)
-        self.step.fill_(step)
 
     def clip_groups(self) -> list[list[nn.Parameter]]:
         """Every parameter by itself, as in the official code."""
@@ -189,10 +181,6 @@ class IBOT(Trainable):
 
     def _logs(self, scores: Tensor) -> Tensor:
         return (scores / self.student_temperature).log_softmax(-1)
-
-    def _grid(self, large: Tensor) -> tuple[int, int]:
-        patch = self.student.encoder.patch
-        return large.shape[-2] // patch, large.shape[-1] // patch
 
 
 def mean_over_masked(distance: Tensor, masked: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mimgen.methods.attmask.masking import AttentionMasking, Mode, class_attention
+from mimgen.methods.attmask import AttentionMasking, Mode, class_attention
 from tests.parity.cases import Case, Replay
 
 MODES: dict[str, Mode] = {"attmask_high": "high", "attmask_low": "low", "attmask_hint": "hints"}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mimgen.errors import UserError
-from mimgen.methods.attmask.masking import AttentionMasking, class_attention
+from mimgen.methods.attmask import AttentionMasking, class_attention
 from mimgen.types import SampleRNG
 
 GRID = (6, 6)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,11 +9,9 @@ from torch import Tensor
 from mimgen.errors import UserError
 from mimgen.ops.hog import hog_cells
 from mimgen.ops.tiling import paste
-from mimgen.targets import PixelTarget
-from mimgen.targets.pixels import EPSILON
 from mimgen.types import Mask
 
-__all__ = ["centredness", "edge_energy", "masked_images", "predicted_pixels", "reconstructed"]
+__all__ = ["centredness", "edge_energy", "masked_images", "reconstructed"]
 
 SCORED, IGNORED = 0.5, 0.15  # grey of masked patches that are scored, and of those that are not
 
@@ -38,27 +34,6 @@ def masked_images(images: Tensor, mask: Mask, patch: int) -> Tensor:
     masked, scored = mask.masked.cpu(), mask.predict.cpu()
     shown = paste(images, torch.full_like(images, IGNORED), masked, patch)
     return paste(shown, torch.full_like(images, SCORED), masked & scored, patch)
-
-
-def predicted_pixels(target: PixelTarget, predicted: Tensor, images: Tensor) -> Tensor:
-    """Predictions as images [B, 3, H, W] in [0, 1].
-
-    Where the target is normalised by patch, the mean and the variance of the true patch are put back: these a
-    prediction does not predict, so colours and contrast of the image are borrowed.
-
-    Args:
-        target: what was to be predicted.
-        predicted: [B, N, D].
-        images: [B, 3, H, W] in [0, 1], the true images.
-    """
-    pixels = predicted.float()
-    if target.normalise:
-        plain = copy.copy(target)
-        plain.normalise = False
-        variance, mean = torch.var_mean(plain(images), dim=-1, keepdim=True)
-        pixels = pixels * (variance + EPSILON).sqrt() + mean
-    grid = (images.shape[-2] // target.patch, images.shape[-1] // target.patch)
-    return target.images(pixels, grid).clamp(0, 1)
 
 
 def reconstructed(images: Tensor, predicted: Tensor, mask: Mask, patch: int) -> Tensor:

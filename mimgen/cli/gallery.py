@@ -101,7 +101,7 @@ def _run(options: Arguments) -> tuple[list[Gallery], str, str]:
     own = run.data_config
     images, captions = _images(options.data or own.spec, options.split, own.size, options.n)
     lead = f"{folder}: {run.name} ({run.size}), trained on {own.spec}, averaged weights."
-    finished = FinishedRun(run.name, objective, step)
+    finished = FinishedRun(run.name, objective, step, run.settings.steps)
     return [gallery(finished, images, captions, options.seed)], f"What {run.name} learned", lead
 
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimgen.analysis import attention_heatmap, has_attention, overlay, resting
 from mimgen.analysis.encoder import level_grid
-from mimgen.analysis.mask_images import masked_images, predicted_pixels, reconstructed
-from mimgen.methods.attmask import class_attention
+from mimgen.analysis.mask_images import masked_images, reconstructed
+from mimgen.errors import UserError
 from mimgen.methods.base import Objective
-from mimgen.methods.hpm.objective import HPM
 from mimgen.report.page import Gallery, Item
 from mimgen.targets import PixelTarget
-from mimgen.types import Batch, Mask, SampleRNG
+from mimgen.types import Batch, SampleRNG
 
-__all__ = ["FinishedRun", "attention_maps", "gallery", "mask_of", "predicted_images"]
+__all__ = ["FinishedRun", "attention_maps", "gallery"]
 
 NOT_PIXELS = "it predicts no pixels of a single image, so only masks and attention are shown"
 
@@ -33,33 +31,33 @@ class FinishedRun:
         name: of the config that made it.
         objective: with the weights of the newest checkpoint.
         step: that of the checkpoint.
+        steps: of the run.
     """
 
     name: str
-    objective: nn.Module
+    objective: Objective
     step: int
+    steps: int = 0
 
 
 @torch.no_grad()
 def gallery(finished: FinishedRun, images: Tensor, captions: Sequence[str], seed: int = 0) -> Gallery:
     """Each of the images [B, 3, H, W] in [0, 1] beside its mask, its prediction and the encoder's attention."""
-    objective: Any = finished.objective
-    mask = mask_of(objective, images, SampleRNG([seed + row for row in range(len(images))]))
-    columns = {"image": images}
-    notes = []
-    if mask is None:
-        notes.append("its masks cannot be sampled for single images")
-    else:
-        patch = _side_of(mask, images)
+    objective, columns = finished.objective, {"image": images}
+    notes: list[str] = []
+    rng = SampleRNG([seed + row for row in range(len(images))])
+    batch = Batch(images, rng=rng, step=finished.step, steps=finished.steps)
+    try:
+        mask = objective.mask(batch)
+        patch = round((images.shape[-2] * images.shape[-1] / mask.masked.shape[1]) ** 0.5)  # side in pixels
         columns["masked"] = masked_images(images, mask, patch)
-        reconstructed_images = predicted_images(objective, images, mask)
-        if reconstructed_images is None:
+        predicted = objective.reconstruct(batch, mask)
+        if predicted is None:
             notes.append(NOT_PIXELS)
         else:
-            columns |= {
-                "reconstruction": reconstructed(images, reconstructed_images, mask, patch),
-                "all predictions": reconstructed_images,
-            }
+            columns |= {"reconstruction": reconstructed(images, predicted, mask, patch), "all predictions": predicted}
+    except UserError as error:  # it needs more than images: another view, keypoints
+        notes.append(f"not all can be shown, as {error}")
     attention = attention_maps(objective.encoder, images)
     if attention is None:
         notes.append("its encoder shows no attention")
@@ -73,55 +71,17 @@ def gallery(finished: FinishedRun, images: Tensor, captions: Sequence[str], seed
                    width=150 * len(columns))  # fmt: skip
 
 
-def _reading(objective: Any, columns: dict[str, Tensor], notes: list[str]) -> str:
+def _reading(objective: Objective, columns: dict[str, Tensor], notes: list[str]) -> str:
     notes_shown = ["Grey: masked; nearly black: masked and not scored."] if "masked" in columns else []
     if "reconstruction" in columns:
         notes_shown.append("Reconstruction: visible patches are pasted; all predictions: they are not.")
-        if getattr(getattr(objective, "target", None), "normalise", False):
+        if isinstance(objective.target, PixelTarget) and objective.target.normalise:
             notes_shown.append("The target is normalised by patch: mean and variance are those of the true patch.")
     if "attention" in columns:
         notes_shown.append(
             "Attention: bright is what the class token, or without one all patches, look at in the last block."
         )
     return " ".join([*notes_shown, *(f"Note: {note}." for note in notes)])
-
-
-def mask_of(objective: Any, images: Tensor, rng: SampleRNG) -> Mask | None:
-    """The objective's mask of images; of two views the first; None where it wants more than images."""
-    if isinstance(objective, Objective):
-        return objective.mask(Batch(images, rng=rng))
-    masking: Any = getattr(objective, "masking", None)
-    encoder: Any = objective.encoder
-    names = set(inspect.signature(masking).parameters) if callable(masking) else set()
-    target: Any = getattr(objective, "target", None)
-    own: int = encoder.mask_patch if hasattr(encoder, "mask_patch") else encoder.patch
-    patch: int = target.patch if hasattr(target, "patch") else own
-    grid = (images.shape[-2] // patch, images.shape[-1] // patch)
-    if names == {"grid", "rng"}:
-        found = masking(grid, rng)
-    elif names == {"grid", "rng", "guide"} and has_attention(encoder) and bool(getattr(encoder, "prefix", 0)):
-        # the kept encoder stands for the teacher, which it is or which it resembles
-        found = masking(grid, rng, class_attention(encoder(images, attention=(encoder.depth - 1,)).attention[0]))
-    else:
-        return None
-    return found[0] if isinstance(found, tuple) else found
-
-
-def predicted_images(objective: Any, images: Tensor, mask: Mask) -> Tensor | None:
-    """What an objective tells of images [B, 3, H, W], as images in [0, 1]; None where it predicts no pixels."""
-    if isinstance(objective, Objective):
-        return objective.reconstruct(Batch(images), mask)
-    target = getattr(objective, "target", None)
-    if not isinstance(target, PixelTarget):
-        return None
-    if isinstance(objective, HPM):
-        return predicted_pixels(target, objective.student(images, mask).patches, images)
-    decoder = getattr(objective, "decoder", None)
-    if decoder is None or [*inspect.signature(decoder.forward).parameters] != ["tokens", "mask"]:
-        return None
-    predicted = decoder(objective.encoder(images, mask), mask)
-    complete = isinstance(predicted, Tensor) and predicted.shape == (*mask.masked.shape, target.dim)
-    return predicted_pixels(target, predicted, images) if complete else None
 
 
 def attention_maps(encoder: Any, images: Tensor) -> Tensor | None:
@@ -138,8 +98,3 @@ def attention_maps(encoder: Any, images: Tensor) -> Tensor | None:
         return None
     pairs = zip(images, maps, strict=True)
     return torch.stack([overlay(image, attention_heatmap(each, prefix), grid) for image, each in pairs])
-
-
-def _side_of(mask: Mask, images: Tensor) -> int:
-    """Side in pixels of the patches of a mask."""
-    return round((images.shape[-2] * images.shape[-1] / mask.masked.shape[1]) ** 0.5)

@@ -10,7 +10,6 @@ from mimgen.analysis.mask_images import (
     edge_energy,
     guide_image,
     masked_images,
-    predicted_pixels,
     reconstructed,
 )
 from mimgen.errors import UserError
@@ -39,13 +38,13 @@ def test_visible_patches_are_pasted_and_nothing_is_reported_of_unscored_ones():
 def test_a_perfect_prediction_gives_the_image(normalise, last):
     images = torch.rand(2, 3, 8, 12)
     target = PixelTarget(4, normalise=normalise, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), last=last)
-    assert (predicted_pixels(target, target(images), images) - images).abs().max() < 1e-5
+    assert (target.unnormalised(target(images), images) - images).abs().max() < 1e-5
     assert target.normalise is normalise
 
 
 def test_predicting_nothing_gives_the_mean_of_each_normalised_patch():
     images, target = torch.rand(1, 3, 4, 4), PixelTarget(2)
-    reported = predicted_pixels(target, torch.zeros(1, 4, 12), images)
+    reported = target.unnormalised(torch.zeros(1, 4, 12), images)
     torch.testing.assert_close(reported[0, :, :2, 2:], images[0, :, :2, 2:].mean().expand(3, 2, 2))
 
 

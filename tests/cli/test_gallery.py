@@ -23,12 +23,10 @@ from mimgen.report.gallery_run import (
     FinishedRun,
     attention_maps,
     gallery,
-    mask_of,
-    predicted_images,
 )
 from mimgen.report.page import Gallery, Item, contact_sheet
 from mimgen.targets import HogTarget, PixelTarget
-from mimgen.types import Mask, SampleRNG
+from mimgen.types import Batch, Mask, SampleRNG
 
 VIT = {"image_size": 16, "patch": 4, "width": 8, "depth": 2, "heads": 2}
 GRID = (4, 4)
@@ -79,7 +77,7 @@ def test_visible_patches_are_pasted(normalise):
     images = torch.rand(2, 3, 16, 16)
     done = finished(PixelTarget(4, normalise=normalise))
     shown_ = gallery(done, images, ("a", ""), seed=5)
-    mask = mask_of(done.objective, images, SampleRNG([5, 6]))
+    mask = done.objective.mask(Batch(images, rng=SampleRNG([5, 6])))
     for row, item in enumerate(shown_.items):
         assert list(item.images) == ["image", "masked", "reconstruction", "all predictions", "attention"]
         masked = mask.masked[row].unflatten(0, GRID).repeat_interleave(4, 0).repeat_interleave(4, 1)
@@ -97,7 +95,18 @@ def test_a_perfect_decoder_tells_the_image():
     images, objective = torch.rand(1, 3, 16, 16), mae(PixelTarget(4))
     objective.predict = lambda batch, mask: objective.target(batch.images)
     mask = Mask(torch.tensor([[True, False] * 8]))
-    assert (predicted_images(objective, images, mask) - images).abs().max() < 1e-5
+    assert (objective.reconstruct(Batch(images), mask) - images).abs().max() < 1e-5
+
+
+def test_what_needs_more_than_images_is_said():
+    objective = mae(PixelTarget(4))
+
+    def mask(batch):
+        raise UserError("these data have no keypoints")
+
+    objective.mask = mask
+    shown = gallery(FinishedRun("hap", objective, 1), torch.rand(1, 3, 16, 16), ("a",))
+    assert list(shown.items[0].images) == ["image", "attention"] and "no keypoints" in shown.text
 
 
 def test_encoders_without_maps_show_none():

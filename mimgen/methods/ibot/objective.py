@@ -128,7 +128,8 @@ class IBOT(Objective):
     def forward(self, batch: Batch) -> Losses:
         """Terms "class" and "patch" in nats.
 
-        Metrics `marginal_entropy` and `teacher_entropy`, shares of log K, show a collapse. In training mode the centres move.
+        Metrics `marginal_entropy` and `teacher_entropy`, shares of log K, show a collapse. In training
+        mode the centres move.
         """
         views = self.views(batch.images, batch.rng)  # large crops [G, B, 3, S, S] and small ones [L, B, 3, s, s]
         large, (crops, images) = views.large.flatten(0, 1), views.large.shape[:2]  # [G B, 3, S, S]

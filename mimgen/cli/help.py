@@ -17,7 +17,7 @@ COMMANDS = {
     "data": "look at a dataset, check a tokenizer on it, keep its codes on disk, build the emoji set",
     "convert": "turn an official release into a folder that mimgen loads",
     "systems": "list the published systems and what exists of each",
-    "compare": "run a study: systems trained with equal budgets, side by side",
+    "compare": "compare systems trained with equal budgets, and test the hypotheses of their papers",
     "bench": "time training steps of a config on this machine",
 }
 

@@ -119,7 +119,7 @@ def _recovery(inner: KeptTokens, images: Tensor, learned: bool) -> dict[str, Any
 def _recovered(inner: KeptTokens, images: Tensor, learned: bool) -> Recovered:
     """Decode kept codes with the model's own recovery, or with each code at its place in a square.
 
-    The square is the container in which kept tokens travel: a decoder that is not told the source
+    The square is the container in which kept tokens travel: a decoder without the source
     can do no better without learning.
     """
     import torch

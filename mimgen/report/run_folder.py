@@ -80,7 +80,7 @@ def check_same_settings(out: Path, requested: Mapping[str, Any], what: str) -> N
     Args:
         out: the folder; it is made.
         requested: the options that decide the outcome.
-        what: "study" or "quickstart".
+        what: "comparison" or "quickstart".
 
     Raises:
         UserError: the folder holds one that was asked otherwise.

@@ -74,7 +74,7 @@ class Compare:
     """Arms compared over seeds with the same budget; hypotheses tested.
 
     Attributes:
-        name: of the study.
+        name: of the comparison.
         title: heading of the result.
         arms: what is compared, controls among them.
         seeds: of weights, data order and probes; every seed is a row of every arm.
@@ -106,13 +106,13 @@ class Compare:
 
         Args:
             out: the folder; the same comparison in the same folder resumes where it stopped.
-            progress: is told each arm and seed before it is computed.
+            progress: called with a line for each arm and seed before it is computed.
 
         Raises:
             UserError: the folder holds a comparison with another protocol.
             KeyboardInterrupt: a row was interrupted; a rerun resumes.
         """
-        check_same_settings(out, {"study": self.name, **self.protocol}, "study")
+        check_same_settings(out, {"compare": self.name, **self.protocol}, "comparison")
         places = [(arm, seed) for place, seed in enumerate(self.seeds) for arm in self.arms if arm.seeded or not place]
         found: dict[str, list[Row]] = {arm.name: [] for arm in self.arms}
         for number, (arm, seed) in enumerate(places):

@@ -116,13 +116,12 @@ class Paired:
         found: list[Contrast] = []
         for rows in by_seed(results):
             pair = [rows.get(arm, {}) for arm in (self.arm, other)]
-            hits = [read(row, self.hits[name]) if name in self.hits else "" for row in pair]
             values = [read(row, self.scores[name]) for row in pair]
             if None in values:
                 continue
-            a, b = (each or "" for each in hits)
-            if a and len(a) == len(b):
-                found.append([int(a) - int(b) for a, b in zip(a, b, strict=True)])
+            ours, theirs = (read(row, self.hits.get(name, "")) or "" for row in pair)
+            if ours and len(ours) == len(theirs):
+                found.append([int(a) - int(b) for a, b in zip(ours, theirs, strict=True)])
             else:
                 found.append(values[0] - values[1])
         return found

@@ -31,6 +31,10 @@ def start_accelerate() -> Accelerator:
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.utils import DistributedType
 
+    # DDP imports it, and its defaults keep the process group that exists then; a group that is kept cannot be left
+    # (see below). So it is imported while there is none.
+    from torch.distributed.nn import functional  # noqa: F401
+
     # Buffers keep themselves equal (codebooks reduce their own statistics), and an opponent that
     # sits out its warm-up leaves parameters unused. bf16 is our own autocast, so none is asked here.
     wrapping = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)

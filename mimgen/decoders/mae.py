@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mimgen.errors import UserError
 from mimgen.layers.blocks.vit import VitBlock
 from mimgen.layers.init import init_sincos_pos_embed, init_weights
+from mimgen.layers.patch_embed import patch_grid
 from mimgen.layers.position import resize_position_table
 from mimgen.ops.positions import gather_tokens
 from mimgen.pretrained import PretrainedModule
@@ -47,8 +48,7 @@ class MaeDecoder(PretrainedModule):
         eps: float = 1e-6,
     ) -> None:
         super().__init__()
-        height, across = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self.grid, self.prefix = (height // patch, across // patch), prefix
+        self.grid, self.prefix = patch_grid(image_size, patch), prefix
         self.dim = output or 3 * patch * patch
         self.embed = nn.Linear(encoder_width, width)
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))

@@ -14,7 +14,9 @@ from mimgen.layers.blocks.beit import relative_index
 from mimgen.layers.blocks.hivit import UnitBlock
 from mimgen.layers.blocks.vit import VitBlock, init_linears
 from mimgen.layers.init import init_sincos_pos_embed
+from mimgen.layers.patch_embed import patch_grid
 from mimgen.layers.position import resize_position_table
+from mimgen.ops.positions import gather_tokens
 from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask
 
@@ -78,8 +80,7 @@ class PyramidDecoder(PretrainedModule):
         eps: float = 1e-6,
     ) -> None:
         super().__init__()
-        rows, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self.grid, self.dim = (rows // patch, columns // patch), output or 3 * patch * patch
+        self.grid, self.dim = patch_grid(image_size, patch), output or 3 * patch * patch
         self.embed = JoinedLevels(pyramid_width, width, levels, eps)
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(torch.empty(1, self.grid[0] * self.grid[1], width))
@@ -110,8 +111,7 @@ class PyramidDecoder(PretrainedModule):
         x = self.embed(tokens.pyramid)
         # each level brings a mask token of its own to the sum
         mask_tokens = len(self.embed) * self.mask_token.to(x.dtype).expand(len(x), mask.drop.shape[1], -1)
-        restore = mask.restore.to(x.device)[..., None].expand(-1, -1, x.shape[-1])
-        x = torch.cat([x, mask_tokens], dim=1).gather(1, restore)
+        x = gather_tokens(torch.cat([x, mask_tokens], dim=1), mask.restore.to(x.device))  # [B, N, D]
         x = x + resize_position_table(self.pos_embed, self.grid, tokens.grid)
         for block in self.blocks:
             x = block(x)
@@ -171,8 +171,7 @@ class FeatureHeads(PretrainedModule):
         block_eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        rows, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
-        grid = (rows // patch, columns // patch)
+        grid = patch_grid(image_size, patch)
         self.dim, self.relative = output, relative
         self.embed = JoinedLevels(pyramid_width, width, levels, eps)
         self.norm, self.head = nn.LayerNorm(width, eps), nn.Linear(width, output)

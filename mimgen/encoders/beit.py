@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimgen.encoders.contract import block_numbers
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
-from mimgen.layers.attention import attention_maps
+from mimgen.layers.attention import attention_maps, check_heads
 from mimgen.layers.blocks.beit import BeitBlock, RelativePositionBias, initialise
 from mimgen.layers.masks import check_mask
+from mimgen.layers.patch_embed import image_grid, patch_grid
 from mimgen.layers.position import resize_position_table
 from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
@@ -78,18 +80,15 @@ class BeitEncoder(PretrainedModule):
         eps: float = 1e-6,
     ) -> None:
         super().__init__()
-        if pixels % patch or width % heads:
-            raise UserError(
-                f"{pixels} pixels must divide into patches of {patch}, and width {width} into {heads} heads"
-            )
-        side = pixels // patch
-        self.dim, self.depth, self.patch, self.grid = width, depth, patch, (side, side)
+        check_heads(width, heads)
+        self.grid = patch_grid(pixels, patch)
+        self.dim, self.depth, self.patch = width, depth, patch
         self.mean, self.std = mean, std
         self.patch_embed = _PatchEmbed(channels, width, patch)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width)) if mask_token else None
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + side * side, width)) if absolute else None
-        self.rel_pos_bias = RelativePositionBias(side, side, heads) if relative == "shared" else None
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.grid[0] * self.grid[1], width)) if absolute else None
+        self.rel_pos_bias = RelativePositionBias(*self.grid, heads) if relative == "shared" else None
         self.fixed_grid = relative != "none"
         own = self.grid if relative == "block" else None
         self.blocks = nn.ModuleList(
@@ -122,7 +121,7 @@ class BeitEncoder(PretrainedModule):
         Raises:
             UserError: sides that are no multiples of `patch`, or another grid than a relative bias has.
         """
-        wanted, masked = self._layers(attention), None if mask is None else mask.masked
+        wanted, masked = block_numbers(attention, self.depth), None if mask is None else mask.masked
         looking: AbstractContextManager[list[Tensor]] = attention_maps() if wanted else nullcontext([])
         with looking as maps:
             x, levels = self.states(self.normalised(images), masked, layers, mix)
@@ -163,19 +162,13 @@ class BeitEncoder(PretrainedModule):
         Raises:
             UserError: sides or a grid that do not fit, or a layer that does not exist.
         """
-        wanted, x = self._layers(layers), self._embedded(maps, masked, mix)
+        wanted, x = block_numbers(layers, self.depth), self._embedded(maps, masked, mix)
         bias, found = self.shared_bias(), {}
         for number, block in enumerate(self.blocks):
             x = block(x, bias)
             if number in wanted:
                 found[number] = x
         return x, tuple(found[number] for number in wanted)
-
-    def _layers(self, layers: Sequence[int]) -> tuple[int, ...]:
-        for layer in layers:
-            if not -self.depth <= layer < self.depth:
-                raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
-        return tuple(layer % self.depth for layer in layers)
 
     def shared_bias(self) -> Tensor | None:
         """[H, 1 + N, 1 + N] of the table that all blocks share, where there is one."""
@@ -200,13 +193,7 @@ class BeitEncoder(PretrainedModule):
         return x
 
     def _grid_of(self, maps: Tensor) -> tuple[int, int]:
-        height, width = maps.shape[-2:]
-        if height % self.patch or width % self.patch:
-            raise UserError(
-                f"images of {width} x {height} do not divide into patches of {self.patch} pixels: resize or crop to "
-                f"multiples of {self.patch}"
-            )
-        grid = (height // self.patch, width // self.patch)
+        grid = image_grid(maps, self.patch, self.patch_embed.proj.in_channels)
         if self.fixed_grid and grid != self.grid:
             rows, columns = self.grid
             raise UserError(

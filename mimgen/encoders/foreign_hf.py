@@ -12,9 +12,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from mimgen.encoders.contract import block_numbers, register_channel_stats
 from mimgen.encoders.teachers import CLIP_MEAN, CLIP_STD, USUAL_SIDE
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
+from mimgen.layers.patch_embed import image_grid
 from mimgen.types import Tokens
 
 # model_type of config.json
@@ -48,8 +50,7 @@ class ForeignEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.dim, self.depth, self.patch, self.pixels = dim, depth, patch, pixels
-        self.register_buffer("mean", torch.tensor(tuple(mean))[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(tuple(std))[:, None, None], persistent=False)
+        register_channel_stats(self, mean, std, channels=len(mean))
 
     def normalised(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """[B, 3, H, W] in [0, 1] -> (images - mean) / std, and rows and columns of patches.
@@ -57,19 +58,12 @@ class ForeignEncoder(nn.Module):
         Raises:
             UserError: images of another shape, or that do not divide into patches.
         """
-        if images.dim() != 4 or images.shape[1] != len(self.mean):
-            raise UserError(f"images must be [B, {len(self.mean)}, H, W], got {list(images.shape)}: convert them")
-        height, width = images.shape[-2:]
-        if height % self.patch or width % self.patch:
-            raise UserError(f"images of {width} x {height} do not divide into patches of {self.patch} pixels")
-        return (images - self.mean) / self.std, (height // self.patch, width // self.patch)
+        grid = image_grid(images, self.patch, len(self.mean))
+        return (images - self.mean) / self.std, grid
 
     def resolved(self, layers: Sequence[int]) -> tuple[int, ...]:
         """Layers counted from 0; a `UserError` for one that does not exist."""
-        for layer in layers:
-            if not -self.depth <= layer < self.depth:
-                raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
-        return tuple(layer % self.depth for layer in layers)
+        return block_numbers(layers, self.depth)
 
 
 class TransformersEncoder(ForeignEncoder):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimgen.encoders.contract import block_numbers, register_channel_stats
 from mimgen.encoders.neck import Neck
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
@@ -16,6 +17,7 @@ from mimgen.layers.blocks.beit import relative_index
 from mimgen.layers.blocks.hivit import UnitBlock, UnitEmbed, UnitMerge
 from mimgen.layers.blocks.vit import init_linears
 from mimgen.layers.masks import check_mask
+from mimgen.layers.patch_embed import patch_grid
 from mimgen.layers.position import resize_position_table
 from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
@@ -121,14 +123,9 @@ class HiVitEncoder(PretrainedModule):
         std: tuple[float, ...] = IMAGENET_STD,
     ) -> None:
         super().__init__()
-        rows, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
-        if rows % patch or columns % patch or width % 4:
-            raise UserError(
-                f"images of {columns} x {rows} must divide into patches of {patch}, and width {width} by 4"
-            )
-        if len(mean) != channels or len(std) != channels:
-            raise UserError(f"mean {mean} and std {std} need one number for each of {channels} channels")
-        self.grid, self.dim, self.patch, self.relative = (rows // patch, columns // patch), width, patch, relative
+        if width % 4:
+            raise UserError(f"width {width} must be a multiple of 4: units have a quarter of it at first")
+        self.grid, self.dim, self.patch, self.relative = patch_grid(image_size, patch), width, patch, relative
         self.stretched = stretched
         self.patch_embed = UnitEmbed(patch, width // 4, channels, eps)
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], width))
@@ -152,8 +149,7 @@ class HiVitEncoder(PretrainedModule):
         self.neck = Neck(width, neck_width, neck_depth, levels, mlp_ratio, eps) if neck_width else None
         self.fc_norm = nn.LayerNorm(width, eps) if classes else None
         self.head = nn.Linear(width, classes) if classes else None
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+        register_channel_stats(self, mean, std, channels)
         self.register_buffer("offsets", relative_index(*self.grid)[1:, 1:], persistent=False)
         self._init_weights()
 
@@ -176,7 +172,7 @@ class HiVitEncoder(PretrainedModule):
         Raises:
             UserError: images that do not fit, or a layer that does not exist.
         """
-        wanted = self._layers(layers)
+        wanted = block_numbers(layers, self.depth)
         self.patch_embed.grid(images)  # before the means, which would make three channels of one
         x, grid = self.patch_embed((images.to(self.dtype) - self.mean) / self.std)
         if mask is not None:
@@ -229,12 +225,6 @@ class HiVitEncoder(PretrainedModule):
                 f"{grid[1]}: resize the images to {columns * self.patch} x {rows * self.patch}"
             )
         return self.offsets[None] if keep is None else self.offsets[keep[:, :, None], keep[:, None, :]]
-
-    def _layers(self, layers: Sequence[int]) -> tuple[int, ...]:
-        for layer in layers:
-            if not -self.depth <= layer < self.depth:
-                raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
-        return tuple(layer % self.depth for layer in layers)
 
 
 def stretched_table(table: Tensor, grid: tuple[int, int]) -> Tensor:

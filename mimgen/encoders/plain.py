@@ -1,4 +1,4 @@
-"""Encoders without weights: what pixels and gradients alone tell of an image."""
+"""Encoders without weights: pixels and gradient histograms as features."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimgen.errors import UserError
+from mimgen.layers.patch_embed import image_grid
 from mimgen.ops.hog import hog, hog_cells
 from mimgen.types import Tokens
 
@@ -100,10 +101,7 @@ def _check_patch(pixels: int, patch: int | None, multiple: int) -> None:
 def _check(images: Tensor, layers: Sequence[int], patch: int, side: int | None) -> None:
     if layers:
         raise UserError(f"an encoder without weights has its output only, no layers {list(layers)}; leave them out")
-    if images.dim() != 4 or images.shape[1] != 3:
-        raise UserError(f"images must be [B, 3, H, W], got {list(images.shape)}: convert them to RGB")
     height, width = images.shape[-2:]
     if side is not None and (height, width) != (side, side):
         raise UserError(f"this encoder was made for images of {side} x {side} pixels, got {width} x {height}")
-    if height % patch or width % patch:
-        raise UserError(f"images of {width} x {height} do not divide into patches of {patch} pixels")
+    image_grid(images, patch, channels=3)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimgen.encoders.contract import block_numbers, register_channel_stats
 from mimgen.encoders.resnet_blocks import BasicBlock, Bottleneck
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
@@ -87,8 +88,6 @@ class ResNetEncoder(PretrainedModule):
             raise UserError(f"strides {strides} make {len(strides)} stages (1 to 4), which lack number {mask_stage}")
         if token not in ("learned", "batch_mean", "image_mean", "zero", "random"):
             raise UserError(f'token {token!r} is unknown: "learned", "batch_mean", "image_mean", "zero" or "random"')
-        if len(mean) != channels or len(std) != channels:
-            raise UserError(f"mean {mean} and std {std} need one number for each of {channels} channels")
         self.token, self.replace, self.detach, self.mask_stage = token, replace, detach, mask_stage
         self.conv1 = nn.Conv2d(channels, stem, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
@@ -106,8 +105,7 @@ class ResNetEncoder(PretrainedModule):
         # named like a token, so that it is exempt from weight decay
         initial = torch.full((1, widths[mask_stage], 1, 1), float(gain))
         self.token_gain = nn.Parameter(initial) if gain > 0 else None
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+        register_channel_stats(self, mean, std, channels)
         self._init_weights()
 
     def _init_weights(self) -> None:
@@ -130,10 +128,7 @@ class ResNetEncoder(PretrainedModule):
         Raises:
             UserError: images or a mask that do not fit, or a layer that does not exist.
         """
-        for layer in layers:
-            if not -self.depth <= layer < self.depth:
-                raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
-        wanted = tuple(layer % self.depth for layer in layers)
+        wanted = block_numbers(layers, self.depth)
         x, levels, number = self.embed(images), {}, 0
         for stage in range(self.stages):
             if mask is not None and stage == self.mask_stage:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mimgen.encoders.contract import block_numbers, register_channel_stats
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.blocks.swin import PatchMerging, SwinBlock
@@ -51,8 +52,6 @@ class WindowEncoder(PretrainedModule):
         """
         if len(depths) != len(heads) or not depths:
             raise UserError(f"depths {depths} and heads {heads} must name the same stages, at least one")
-        if len(mean) != channels or len(std) != channels:
-            raise UserError(f"mean {mean} and std {std} need one number for each of {channels} channels")
         self.dim, self.depth = width * 2 ** (len(depths) - 1), sum(depths)
         self.patch = embed_patch * 2 ** (len(depths) - 1)
         self.patch_embed = PatchEmbed(embed_patch, width, channels)
@@ -60,8 +59,7 @@ class WindowEncoder(PretrainedModule):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.layers = nn.ModuleList()
         self.norm = nn.LayerNorm(self.dim, eps)
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+        register_channel_stats(self, mean, std, channels)
 
     def _init_weights(self) -> None:
         """Initial weights of Swin: truncated normal 0.02, zero biases."""
@@ -97,10 +95,7 @@ class WindowEncoder(PretrainedModule):
         Raises:
             UserError: images or a mask that do not fit, or a layer that does not exist.
         """
-        for layer in layers:
-            if not -self.depth <= layer < self.depth:
-                raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
-        wanted = tuple(layer % self.depth for layer in layers)
+        wanted = block_numbers(layers, self.depth)
         x, levels, number = self.embed(images, mask), {}, 0
         for stage in self.layers:
             assert isinstance(stage, nn.ModuleDict)

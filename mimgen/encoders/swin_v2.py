@@ -9,6 +9,7 @@ from mimgen.encoders.swin import WindowEncoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.blocks.swin_v2 import PatchMergingV2, SwinV2Block
+from mimgen.layers.patch_embed import patch_grid
 from mimgen.layers.position import resize_position_table
 from mimgen.types import Mask
 
@@ -70,12 +71,9 @@ class SwinV2Encoder(WindowEncoder):
     ) -> None:
         super().__init__()
         self._open(embed_patch, width, depths, heads, eps, mean, std, channels)
-        rows, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
-        if rows % embed_patch or columns % embed_patch:
-            raise UserError(f"image_size {image_size} does not divide into patches of {embed_patch} pixels: change one")
         if len(pretrained_windows) not in (0, len(depths)):
             raise UserError(f"pretrained_windows {pretrained_windows}: give one for each of {len(depths)} stages")
-        self.grid = (rows // embed_patch, columns // embed_patch)
+        self.grid = patch_grid(image_size, embed_patch)
         if not patch_norm:
             self.patch_norm = nn.Identity()
         self.absolute_pos_embed = (

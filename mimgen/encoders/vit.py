@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from mimgen.encoders.contract import block_numbers, register_channel_stats
 from mimgen.encoders.merging import Merging
 from mimgen.errors import UserError
 from mimgen.layers.blocks.vit import VitBlock, init_linears
@@ -123,8 +124,7 @@ class VitEncoder(PretrainedModule):
             self.fc_norm = nn.LayerNorm(width, eps)
         self.mean_pooled = pool == "mean"
         self.head = nn.Linear(width, classes) if classes else None
-        self.register_buffer("mean", _channels(mean, channels, "mean"), persistent=False)
-        self.register_buffer("std", _channels(std, channels, "std"), persistent=False)
+        register_channel_stats(self, mean, std, channels)
         init_linears(self)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         if self.cls_token is not None:
@@ -187,7 +187,7 @@ class VitEncoder(PretrainedModule):
             UserError: images that do not divide into patches, a layer that does not exist, or merging
                 that is impossible or does not pay.
         """
-        wanted, mapped = self._layers(layers), self._layers(attention)
+        wanted, mapped = block_numbers(layers, self.depth), block_numbers(attention, self.depth)
         x, grid = self.embed(images, mask)
         plan = (
             merging.merge_schedule(x.shape[1] - self.prefix, self.depth, self.prefix)
@@ -234,12 +234,6 @@ class VitEncoder(PretrainedModule):
             raise UserError("this encoder has no head: build it with classes=... to classify")
         return self.head(self.pool(self(images, merging=merging)))
 
-    def _layers(self, layers: Sequence[int]) -> tuple[int, ...]:
-        for layer in layers:
-            if not -self.depth <= layer < self.depth:
-                raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
-        return tuple(layer % self.depth for layer in layers)
-
 
 def mae_vit(**options: Any) -> VitEncoder:
     """A fresh `VitEncoder` as MAE starts it: fixed sine-cosine positions, Xavier-uniform weights.
@@ -251,9 +245,3 @@ def mae_vit(**options: Any) -> VitEncoder:
     init_weights(encoder)
     init_sincos_pos_embed(encoder.pos_embed, encoder.grid)
     return encoder
-
-
-def _channels(values: tuple[float, ...], channels: int, name: str) -> Tensor:
-    if len(values) != channels:
-        raise UserError(f"{name} has {len(values)} values for {channels} channels: give one per channel")
-    return torch.tensor(values)[:, None, None]

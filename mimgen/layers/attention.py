@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mimgen.errors import UserError
+
 Backend = Literal["auto", "sdpa", "xformers", "math"]
 
 _override: ContextVar[Backend | None] = ContextVar("attention backend", default=None)
@@ -40,6 +42,12 @@ def attention_maps() -> Iterator[list[Tensor]]:
         yield found
     finally:
         _maps.reset(token)
+
+
+def check_heads(width: int, heads: int) -> None:
+    """Raise a `UserError` unless `width` divides into `heads`."""
+    if heads < 1 or width % heads:
+        raise UserError(f"width {width} does not divide into {heads} heads: change one of them")
 
 
 def attend(

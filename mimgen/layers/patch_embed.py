@@ -30,18 +30,7 @@ class PatchEmbed(nn.Module):
         Raises:
             UserError: another number of channels, or sides that are no multiples of the patch.
         """
-        if images.ndim != 4 or images.shape[1] != self.channels:
-            raise UserError(
-                f"this encoder takes images [B, {self.channels}, H, W], got {list(images.shape)}: "
-                "convert them to as many channels"
-            )
-        height, width = images.shape[-2:]
-        if height % self.patch or width % self.patch:
-            raise UserError(
-                f"images of {width} x {height} do not divide into patches of {self.patch} pixels: "
-                f"resize or crop to multiples of {self.patch}"
-            )
-        return height // self.patch, width // self.patch
+        return image_grid(images, self.patch, self.channels)
 
     def forward(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """Images to tokens.
@@ -73,3 +62,23 @@ def patch_grid(image_size: int | tuple[int, int], patch: int) -> tuple[int, int]
     if rows % patch or columns % patch:
         raise UserError(f"image_size {image_size} does not divide into patches of {patch} pixels: change one")
     return rows // patch, columns // patch
+
+
+def image_grid(images: Tensor, patch: int, channels: int) -> tuple[int, int]:
+    """Rows and columns of patches of images [B, C, H, W].
+
+    Raises:
+        UserError: another number of channels, or sides that are no multiples of the patch.
+    """
+    if images.ndim != 4 or images.shape[1] != channels:
+        raise UserError(
+            f"this encoder takes images [B, {channels}, H, W], got {list(images.shape)}: convert them to "
+            f"{channels} channels"
+        )
+    height, width = images.shape[-2:]
+    if height % patch or width % patch:
+        raise UserError(
+            f"images of {width} x {height} do not divide into patches of {patch} pixels: resize or crop to "
+            f"multiples of {patch}"
+        )
+    return height // patch, width // patch

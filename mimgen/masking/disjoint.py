@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mimgen.errors import UserError
-from mimgen.masking.random import in_units, largest
+from mimgen.masking.random import in_units, largest, unit_grid
 from mimgen.types import Mask, SampleRNG
 
 # Products such as 100 * 0.6 may come out a hair beside the whole number that is meant.
@@ -53,12 +53,7 @@ class Disjoint:
         Raises:
             UserError: the grid does not divide into units, or everything would be masked.
         """
-        rows, columns = grid[0] // self.unit, grid[1] // self.unit
-        if (rows * self.unit, columns * self.unit) != tuple(grid):
-            raise UserError(
-                f"a grid of {grid[0]} x {grid[1]} patches does not divide into units of {self.unit}: choose images "
-                f"with a multiple of {self.unit} patches per side, or another unit"
-            )
+        rows, columns = unit_grid(grid, self.unit)
         units = rows * columns
         kept = math.floor((1 - self.ratio) * units + _SLACK)
         if not kept:

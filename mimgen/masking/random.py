@@ -41,17 +41,27 @@ class Random:
         Raises:
             UserError: the grid does not divide into units, or everything would be masked.
         """
-        rows, columns = grid[0] // self.unit, grid[1] // self.unit
-        if (rows * self.unit, columns * self.unit) != tuple(grid):
-            raise UserError(
-                f"a grid of {grid[0]} x {grid[1]} patches does not divide into units of {self.unit}: choose images "
-                f"with a multiple of {self.unit} patches per side, or another unit"
-            )
+        rows, columns = unit_grid(grid, self.unit)
         units = rows * columns
         count = math.ceil(self.ratio * units - _SLACK)
         if count >= units:
             raise UserError(f"mask ratio {self.ratio} masks all {units} units of an image: choose a smaller one")
         return Mask(in_units(largest(rng.uniform(units), count), (rows, columns), self.unit))
+
+
+def unit_grid(grid: tuple[int, int], unit: int, noun: str = "units") -> tuple[int, int]:
+    """Rows and columns of the squares of `unit` x `unit` patches in a grid of patches.
+
+    Raises:
+        UserError: the grid does not divide into them.
+    """
+    rows, columns = grid[0] // unit, grid[1] // unit
+    if (rows * unit, columns * unit) != tuple(grid):
+        raise UserError(
+            f"a grid of {grid[0]} x {grid[1]} patches does not divide into {noun} of {unit}: choose images with a "
+            f"multiple of {unit} patches per side, or other {noun}"
+        )
+    return rows, columns
 
 
 def largest(noise: Tensor, count: int) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from mimgen.errors import UserError
+from mimgen.masking.random import unit_grid
 from mimgen.types import Mask, SampleRNG
 
 
@@ -38,10 +39,7 @@ class Windows:
         Raises:
             UserError: the grid does not divide into windows.
         """
-        rows, columns = grid[0] // self.side, grid[1] // self.side
-        if (rows * self.side, columns * self.side) != tuple(grid):
-            raise UserError(f"a grid of {grid[0]} x {grid[1]} patches does not divide into windows of {self.side}: "
-                            f"choose images with a multiple of {self.side} patches per side")  # fmt: skip
+        rows, columns = unit_grid(grid, self.side, noun="windows")
         kept = rng.uniform(rows * columns, self.side**2).argmax(-1, keepdim=True)
         masked = torch.ones(len(rng), rows * columns, self.side**2, dtype=torch.bool).scatter_(2, kept, False)
         cells = masked.unflatten(2, (self.side, self.side)).unflatten(1, (rows, columns))

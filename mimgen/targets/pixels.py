@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.layers.patch_embed import image_grid
 from mimgen.types import Mask
 
 EPSILON = 1e-6
@@ -115,9 +116,4 @@ class PixelTarget(nn.Module):
                 f"this target is of images [B, {self.channels}, H, W], got {list(images.shape)}: give mean and std "
                 "one number for each channel"
             )
-        height, width = images.shape[-2:]
-        if height % self.patch or width % self.patch:
-            raise UserError(
-                f"images of {width} x {height} do not divide into patches of {self.patch} pixels: resize or crop to "
-                f"multiples of {self.patch}"
-            )
+        image_grid(images, self.patch, self.channels)

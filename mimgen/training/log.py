@@ -106,7 +106,7 @@ class _Wandb:
         self._run.log({name: self._wandb.Image(image)}, step=step)
 
     def close(self) -> None:
-        self._run.save_result()
+        self._run.finish()
 
 
 class Log:

@@ -155,7 +155,7 @@ class _Run:
             raise UserError(
                 f"the data ended at step {self.step} of {self.settings.steps}; give more images"
             )
-        prepare_folder = time.monotonic()
+        started = time.monotonic()
         settings, step = self.settings, self.step + 1
         lr = learning_rate(
             self.step,
@@ -172,8 +172,8 @@ class _Run:
         outcome = self.stepper(micro, step, lr, self.stop.requested)
         self.step = step
         self._handle_outcome(outcome, micro)
-        self.meter.add_timing(settings.batch_size, time.monotonic() - prepare_folder)
-        self.log.update(outcome.scalars["loss"], settings.batch_size / max(time.monotonic() - prepare_folder, 1e-9))
+        self.meter.add_timing(settings.batch_size, time.monotonic() - started)
+        self.log.update(outcome.scalars["loss"], settings.batch_size / max(time.monotonic() - started, 1e-9))
         if self._due(settings.log_every) and self.meter.sums:
             self._write(lr)
         if images is not None and self._due(settings.sample_every):

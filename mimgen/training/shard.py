@@ -1,4 +1,4 @@
-"""Tensors that FSDP2 has split over ranks: whole for a checkpoint or a part of its own, split again after it."""
+"""Tensors that FSDP2 has split over ranks: full for a checkpoint or for one part, then split again."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def is_split(module: nn.Module) -> bool:
 
 @contextmanager
 def gathered(module: nn.Module) -> Iterator[None]:
-    """Whole weights at the root of a split module, so that its parts may be called without calling it.
+    """Full weights at the root of a split module, so that its parts may be called without calling it.
 
-    FSDP2 gathers weights when the module that holds them is called. Blocks split by themselves resume doing so; what
-    belongs to the root would be met in pieces. A collective call; does nothing where nothing is split.
+    FSDP2 gathers weights when the module that holds them is called. Blocks that are split by themselves do so here
+    too, but weights of the root would be met in pieces. A collective call; does nothing where nothing is split.
     """
     root: Any = module if hasattr(module, "unshard") else None
     if root is not None:

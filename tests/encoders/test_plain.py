@@ -49,7 +49,7 @@ def test_wrong_input_is_named(kind: type[PixelEncoder] | type[HogEncoder]) -> No
         kind(32)(IMAGES, layers=(0,))
     with pytest.raises(UserError, match="made for images of 64 x 64"):
         kind(64)(IMAGES)
-    with pytest.raises(UserError, match="convert them to RGB"):
+    with pytest.raises(UserError, match="convert them to 3 channels"):
         kind(32)(IMAGES[:, :1])
     with pytest.raises(UserError, match="divide"):
         kind(24, 6)(IMAGES)

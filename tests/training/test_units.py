@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -97,6 +99,18 @@ def test_outputs_of_a_run(tmp_path: Path) -> None:
     reported = json.loads((tmp_path / "a" / "settings.json").read_text())
     assert reported["effective_lr"] == pytest.approx(0.3 * 8 / 256)
     assert reported["resolved_precision"] == "fp32"
+
+
+def test_wandb_gets_the_scalars_and_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, object]] = []
+    run = SimpleNamespace(  # no other methods, so a call that wandb does not have fails here too
+        log=lambda values, step: calls.append(("log", step)), finish=lambda: calls.append(("finish", None))
+    )
+    fake = SimpleNamespace(init=lambda **options: run, util=SimpleNamespace(generate_id=lambda: "abc"))
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    fit(Toy(), ToyBatches(8), Settings(steps=2, batch_size=8, log_every=1, tracker="wandb"), tmp_path)
+    assert calls == [("log", 1), ("log", 2), ("finish", None)]
+    assert (tmp_path / "wandb_id").read_text() == "abc"
 
 
 def test_missing_wandb_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

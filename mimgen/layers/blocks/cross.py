@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mimgen.errors import UserError
-from mimgen.layers.attention import attend
+from mimgen.layers.attention import attend, check_heads
 from mimgen.layers.blocks.vit import Mlp, SelfAttention
 from mimgen.layers.rotary_grid import Rotation, turn
 
@@ -31,8 +30,7 @@ class CrossAttention(nn.Module):
         joint: bool = False,
     ) -> None:
         super().__init__()
-        if width % heads:
-            raise UserError(f"width {width} does not divide into {heads} heads: change one of them")
+        check_heads(width, heads)
         self.heads, self.joint = heads, joint
         self.q = nn.Linear(width, width, bias=qkv_bias)
         if joint:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.layers.attention import attend
+from mimgen.layers.attention import attend, check_heads
 from mimgen.layers.blocks.vit import DropPath, Mlp
+from mimgen.layers.patch_embed import image_grid
 
 SIDE = 4  # units of a patch along a side
 
@@ -44,18 +45,7 @@ class UnitEmbed(nn.Module):
         Raises:
             UserError: another number of channels, or sides that are no multiples of the patch.
         """
-        if images.ndim != 4 or images.shape[1] != self.proj.in_channels:
-            raise UserError(
-                f"this encoder takes images [B, {self.proj.in_channels}, H, W], got {list(images.shape)}: "
-                "convert them to as many channels"
-            )
-        height, width = images.shape[-2:]
-        if height % self.patch or width % self.patch:
-            raise UserError(
-                f"images of {width} x {height} do not divide into patches of {self.patch} pixels: resize or crop "
-                f"to multiples of {self.patch}"
-            )
-        return height // self.patch, width // self.patch
+        return image_grid(images, self.patch, self.proj.in_channels)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """[B, C, H, W] to units [B, N, 4, 4, D], patches row-major, and the grid of patches, checked as by `grid`."""
@@ -106,8 +96,7 @@ class RelativeAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, qkv_bias: bool = True, grid: tuple[int, int] | None = None) -> None:
         super().__init__()
-        if width % heads:
-            raise UserError(f"width {width} does not divide into {heads} heads: change one of them")
+        check_heads(width, heads)
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width)

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.errors import UserError
-from mimgen.layers.attention import attend
+from mimgen.layers.attention import attend, check_heads
 from mimgen.layers.blocks.vit import DropPath, Mlp
 
 # Added to the attention between positions that the shift put side by side but that are not neighbours.
@@ -28,8 +27,7 @@ class WindowAttention(nn.Module):
 
     def __init__(self, width: int, window: int, heads: int, qkv_bias: bool = True) -> None:
         super().__init__()
-        if width % heads:
-            raise UserError(f"width {width} does not divide into {heads} heads: change one of them")
+        check_heads(width, heads)
         self.window, self.heads = window, heads
         self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimgen.errors import UserError
-from mimgen.layers.attention import attend
+from mimgen.layers.attention import attend, check_heads
 from mimgen.layers.blocks.swin import from_windows, relative_index, shifted_apart, windows
 from mimgen.layers.blocks.vit import DropPath, Mlp
 
@@ -41,8 +40,7 @@ class CosineWindowAttention(nn.Module):
         self, width: int, window: int, heads: int, qkv_bias: bool = True, pretrained_window: int = 0
     ) -> None:
         super().__init__()
-        if width % heads:
-            raise UserError(f"width {width} does not divide into {heads} heads: change one of them")
+        check_heads(width, heads)
         self.heads = heads
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10.0)))
         self.cpb_mlp = nn.Sequential(nn.Linear(2, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, heads, bias=False))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
-from mimgen.layers.attention import attend
+from mimgen.layers.attention import attend, check_heads
 from mimgen.layers.merging import Merged, match
 
 
@@ -63,8 +63,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, qkv_bias: bool = True) -> None:
         super().__init__()
-        if width % heads:
-            raise UserError(f"width {width} does not divide into {heads} heads: change one of them")
+        check_heads(width, heads)
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width)

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from mimgen.errors import UserError
+from mimgen.layers.attention import check_heads
 from mimgen.layers.blocks.vit import Mlp, VitBlock
 from mimgen.layers.pooling.attention import CrossAttention, JointCrossAttention
 from mimgen.layers.pooling.contract import (
     Pooled,
     Pooling,
-    check_heads,
     init_token,
     join_heads,
     split_heads,

@@ -64,12 +64,6 @@ class Pooling(nn.Module):
         return self.pool_with_maps(tokens).maps
 
 
-def check_heads(width: int, heads: int) -> None:
-    """A `UserError` unless `width` divides into `heads`."""
-    if heads < 1 or width % heads:
-        raise UserError(f"width {width} does not divide into {heads} heads: change one of them")
-
-
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """[B, T, D] -> [B, H, T, D / H]."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)

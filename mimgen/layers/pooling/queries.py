@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimgen.layers.attention import check_heads
 from mimgen.layers.blocks.vit import Mlp
 from mimgen.layers.pooling.attention import CrossAttention, JointCrossAttention
 from mimgen.layers.pooling.contract import (
     Pooled,
     Pooling,
-    check_heads,
     init_token,
     join_heads,
     split_heads,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mimgen.layers.pooling.contract import Pooled, Pooling, check_heads, join_heads, split_heads, weigh
+from mimgen.layers.attention import check_heads
+from mimgen.layers.pooling.contract import Pooled, Pooling, join_heads, split_heads, weigh
 
 
 class SimPool(Pooling):

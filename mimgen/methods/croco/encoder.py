@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mimgen.encoders.contract import block_numbers
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.attention import attention_maps
@@ -106,13 +107,11 @@ class CrossViewVit(PretrainedModule):
         Raises:
             UserError: images that do not divide into patches, or a layer that does not exist.
         """
-        for layer in (*layers, *attention):
-            if not -self.depth <= layer < self.depth:
-                raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
+        wanted, mapped = block_numbers(layers, self.depth), block_numbers(attention, self.depth)
         x, rotation, grid = self.embed(images, mask)
-        levels, maps, shown = [], {}, {layer % self.depth for layer in attention}
+        levels, maps = [], {}
         for layer, block in enumerate(self.blocks):
-            if layer in shown:
+            if layer in mapped:
                 with attention_maps() as found:
                     x = block(x, rotation)
                 maps[layer] = found[0]
@@ -123,8 +122,8 @@ class CrossViewVit(PretrainedModule):
             patches=self.norm(x),
             grid=grid,
             prefix=x[:, :0],
-            levels=tuple(levels[layer] for layer in layers),
-            attention=tuple(maps[layer % self.depth] for layer in attention),
+            levels=tuple(levels[layer] for layer in wanted),
+            attention=tuple(maps[layer] for layer in mapped),
         )
 
 

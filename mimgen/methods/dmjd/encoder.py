@@ -8,12 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mimgen.encoders.contract import block_numbers, register_channel_stats
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.errors import UserError
 from mimgen.layers.blocks.conv import ConvBlock, Shrink
 from mimgen.layers.blocks.vit import VitBlock
 from mimgen.layers.init import init_sincos_pos_embed
 from mimgen.layers.masks import check_mask
+from mimgen.layers.patch_embed import image_grid, patch_grid
 from mimgen.layers.position import resize_position_table
 from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
@@ -70,11 +72,9 @@ class ConvVitEncoder(PretrainedModule):
         super().__init__()
         if {len(patches), len(widths), len(depths), len(mlp_ratios)} != {3}:
             raise UserError(f"patches {patches}, widths {widths}, depths {depths}: give one for each of three stages")
-        if len(mean) != channels or len(std) != channels:
-            raise UserError(f"mean {mean} and std {std} need one number for each of {channels} channels")
         self.dim, self.depth, self.patch = widths[2], depths[2], math.prod(patches)
         self.patches, self.prefix, self.channels = patches, 0, channels
-        self.grid = self._grid((image_size, image_size) if isinstance(image_size, int) else tuple(image_size))
+        self.grid = patch_grid(image_size, self.patch)
         self.patch_embed1 = Shrink(channels, widths[0], patches[0], stem_eps)
         self.patch_embed2 = Shrink(widths[0], widths[1], patches[1], stem_eps)
         self.patch_embed3 = Shrink(widths[1], widths[2], patches[2], stem_eps)
@@ -90,8 +90,7 @@ class ConvVitEncoder(PretrainedModule):
             VitBlock(self.dim, heads, mlp_ratio=mlp_ratios[2], eps=eps, qkv_bias=qkv_bias) for _ in range(depths[2])
         )
         self.norm = nn.LayerNorm(self.dim, eps)
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+        register_channel_stats(self, mean, std, channels)
         self._init_weights()
 
     def _init_weights(self) -> None:
@@ -125,10 +124,7 @@ class ConvVitEncoder(PretrainedModule):
         Raises:
             UserError: images that do not fit, or a layer that does not exist.
         """
-        for layer in (*layers, *attention):
-            if not -self.depth <= layer < self.depth:
-                raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
-        wanted, mapped = ([layer % self.depth for layer in requested] for requested in (layers, attention))
+        wanted, mapped = (block_numbers(requested, self.depth) for requested in (layers, attention))
         x, added, grid = self._embed(images, mask)
         levels, maps = {}, {}
         for number, block in enumerate(self.blocks3):
@@ -143,12 +139,7 @@ class ConvVitEncoder(PretrainedModule):
 
     def _embed(self, images: Tensor, mask: Mask | None) -> tuple[Tensor, Tensor, tuple[int, int]]:
         """Tokens of visible patches with positions [B, K, D], what the first stages add to them, and the grid."""
-        if images.ndim != 4 or images.shape[1] != self.channels:
-            raise UserError(
-                f"this encoder takes images [B, {self.channels}, H, W], got {list(images.shape)}: convert them to "
-                "as many channels"
-            )
-        grid = self._grid((images.shape[-2], images.shape[-1]))
+        grid = image_grid(images, self.patch, self.channels)
         if mask is not None:
             check_mask(mask.masked, len(images), grid[0] * grid[1])
         seen = None if mask is None else (~mask.masked).to(images.device, self.dtype).unflatten(1, grid)[:, None]
@@ -163,14 +154,6 @@ class ConvVitEncoder(PretrainedModule):
             return x, added, grid
         keep = mask.keep.to(x.device)[..., None].expand(-1, -1, self.dim)
         return x.gather(1, keep), added.gather(1, keep), grid
-
-    def _grid(self, sides: tuple[int, ...]) -> tuple[int, int]:
-        if sides[0] % self.patch or sides[1] % self.patch:
-            raise UserError(
-                f"images of {sides[1]} x {sides[0]} do not divide into patches of {self.patch} pixels: resize or "
-                f"crop to multiples of {self.patch}"
-            )
-        return sides[0] // self.patch, sides[1] // self.patch
 
 
 def _through(blocks: nn.ModuleList, x: Tensor, seen: Tensor | None, side: int) -> Tensor:

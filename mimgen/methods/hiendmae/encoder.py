@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimgen.encoders.contract import block_numbers
 from mimgen.errors import UserError
 from mimgen.layers.blocks.vit import VitBlock
 from mimgen.layers.init import init_weights
@@ -146,10 +147,7 @@ class VolumeVit(PretrainedModule):
         Raises:
             UserError: volumes that do not fit, or a layer that does not exist.
         """
-        for layer in layers:
-            if not -self.depth <= layer < self.depth:
-                raise UserError(f"layer {layer} does not exist: the encoder has layers 0 to {self.depth - 1}")
-        wanted, found = tuple(layer % self.depth for layer in layers), {}
+        wanted, found = block_numbers(layers, self.depth), {}
         x = self.embed(volumes, mask)
         for number, block in enumerate(self.blocks):
             x = block(x)

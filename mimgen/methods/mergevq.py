@@ -83,10 +83,6 @@ class MergeVQTraining(Trainable):
         """Parameters whose gradients are clipped together: the tokenizer's, the discriminator's."""
         return self.reconstruction.clip_groups()
 
-    def after_step(self, step: int) -> None:
-        """Predict how many optimiser steps are done."""
-        self.reconstruction.after_step(step)
-
     def keep_at(self, step: int) -> int:
         """The keep count of the step after `step` steps."""
         if self.sweep:
@@ -100,7 +96,7 @@ class MergeVQTraining(Trainable):
         Metrics: those of `Reconstruction`; `keep`, the tokens kept; `recovered`, the share of positions whose
         group is recovered.
         """
-        keep = self.keep_at(int(self.reconstruction.step)) if self.training else self.tokenizer.keep
+        keep = self.keep_at(batch.step - 1) if self.training else self.tokenizer.keep
         merged = self.tokenizer.merge(batch.images, keep)
         images = self.tokenizer.reconstruct(merged.codes.latents)
         losses = self.reconstruction.score(batch, images, merged.codes)

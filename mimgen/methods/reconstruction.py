@@ -38,8 +38,8 @@ class Reconstruction(Trainable):
         perceptual: a distance of images in [-1, 1], [B] each, from `open_perceptual`.
         perceptual_weight: its weight.
         adversarial_weight: weight of the generator's adversarial term.
-        adversarial_start: first step at which that term is used.
-        discriminator_start: first step at which the discriminator learns. Before
+        adversarial_start: optimiser steps before that term is used.
+        discriminator_start: optimiser steps before the discriminator learns. Before
             `adversarial_start` it learns without feeding back.
         adaptive: scale the adversarial term to the gradient norm of the fidelity terms.
         adversarial: kind of the generator's term.
@@ -49,8 +49,6 @@ class Reconstruction(Trainable):
             steps, an advice for large codebooks.
         usage_window: batches over which perplexity and active codes are counted.
     """
-
-    step: Tensor
 
     def __init__(
         self,
@@ -88,16 +86,11 @@ class Reconstruction(Trainable):
         self.lecam = LeCam()
         codebook_size = cast(int, tokenizer.codebook_size)
         self.usage = CodeUsage(codebook_size, usage_window) if codebook_size else None
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def clip_groups(self) -> list[list[nn.Parameter]]:
         """Parameters whose gradients are clipped together: the tokenizer's, the discriminator's."""
         networks = [self.tokenizer] + ([self.discriminator] if self.discriminator is not None else [])
         return [[p for p in network.parameters() if p.requires_grad] for network in networks]
-
-    def after_step(self, step: int) -> None:
-        """Predict how many optimiser steps are done."""
-        self.step.fill_(step)
 
     def forward(self, batch: Batch) -> Losses:
         """Losses of one batch.
@@ -116,11 +109,11 @@ class Reconstruction(Trainable):
         fidelity = Losses(terms, self.weights).total
         terms.update(codes.losses)
         weights: dict[str, float | Tensor] = {**self.weights}
-        weights["entropy"] = entropy_weight(int(self.step), self.entropy_boost)
+        weights["entropy"] = entropy_weight(batch.step - 1, self.entropy_boost)
         metrics = self._metrics(real, fake.detach(), codes)
         # Without gradients there is nothing to weigh and nobody learns from being evaluated.
         if self.discriminator is not None and torch.is_grad_enabled():
-            adversarial_terms = self._adversarial_losses(self.discriminator, real, fake, fidelity, batch.rng)
+            adversarial_terms = self._adversarial_losses(self.discriminator, real, fake, fidelity, batch)
             terms.update(adversarial_terms.terms)
             weights.update(adversarial_terms.weights)
             metrics.update(adversarial_terms.metrics)
@@ -138,14 +131,14 @@ class Reconstruction(Trainable):
         return terms
 
     def _adversarial_losses(
-        self, discriminator: nn.Module, real: Tensor, fake: Tensor, fidelity: Tensor, rng: SampleRNG
+        self, discriminator: nn.Module, real: Tensor, fake: Tensor, fidelity: Tensor, batch: Batch
     ) -> Losses:
-        """Terms of both sides of the game."""
-        step = int(self.step)
+        """Terms of generator and discriminator; `real` and `fake` are [B, 3, H, W] in [-1, 1]."""
+        done, rng = batch.step - 1, batch.rng
         terms: dict[str, Tensor] = {}
         weights: dict[str, float | Tensor] = {}
         metrics: dict[str, Tensor] = {}
-        if step >= self.adversarial_start:
+        if done >= self.adversarial_start:
             shown = _view(discriminator, fake, rng)
             logits = functional_call(discriminator, _detached(discriminator), (shown,)).float()
             terms["adversarial"] = generator_loss(self.adversarial, logits)
@@ -155,7 +148,7 @@ class Reconstruction(Trainable):
                 scale = adaptive_weight(fidelity, terms["adversarial"], last)
             weights["adversarial"] = self.adversarial_weight * scale
             metrics["adaptive_weight"] = scale
-        if step >= self.discriminator_start:
+        if done >= self.discriminator_start:
             logits_real = discriminator(_view(discriminator, real, rng)).float()
             logits_fake = discriminator(_view(discriminator, fake.detach(), rng)).float()
             terms["discriminator"] = discriminator_loss(self.discrimination, logits_real, logits_fake)

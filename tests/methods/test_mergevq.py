@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -114,8 +115,7 @@ def test_the_released_sweep_repeats_after_a_hundred_steps():
 def test_a_step_keeps_what_was_drawn_and_evaluation_keeps_the_middle():
     training = objective()
     for step in range(6):
-        training.after_step(step)
-        assert int(training(batch()).metrics["keep"]) == training.keep_at(step)
+        assert int(training(replace(batch(), step=step + 1)).metrics["keep"]) == training.keep_at(step)
     training.eval()
     with torch.no_grad():
         assert int(training(batch()).metrics["keep"]) == training.tokenizer.keep
@@ -124,8 +124,7 @@ def test_a_step_keeps_what_was_drawn_and_evaluation_keeps_the_middle():
 def test_other_images_in_the_batch_do_not_change_the_keep_count():
     """Processes hold different rows, and must merge to equally many tokens."""
     training = objective()
-    training.after_step(3)
-    whole, other = training(batch(0)).metrics["keep"], training(batch(7)).metrics["keep"]
+    whole, other = (training(replace(batch(seed), step=4)).metrics["keep"] for seed in (0, 7))
     assert int(whole) == int(other)
 
 
@@ -143,8 +142,7 @@ def test_training_learns():
     optimizer = torch.optim.Adam(training.parameters(), 5e-3)
     seen = []
     for step in range(40):
-        training.after_step(step)
-        losses = training(batch())
+        losses = training(replace(batch(), step=step + 1))
         optimizer.zero_grad()
         losses.total.backward()
         optimizer.step()

@@ -7,15 +7,16 @@ import sys
 
 from mimgen.errors import UserError, choose
 
-USAGE = """usage: python -m tests.bench generate | generate-step | tokenizer | probe | pretrain [options]
+USAGE = """usage: python -m tests.bench generate | generate-step | tokenizer | probe | pretrain | against [options]
 
   generate       an image of Meissonic with each saving alone and with all: time, memory, operations, quality
   generate-step  a training step of Meissonic against the same model in diffusers' blocks: time, memory, loss
   tokenizer      entropy of binary codes, search in a codebook, token merging: time and memory
   probe          many probe settings at once against one by one, nearest neighbours, attentive poolings
-  pretrain       a training step of MAE and SimMIM against lightly's, and supervised with timm: time, memory, loss"""
+  pretrain       a training step of MAE and SimMIM against lightly's, and supervised with timm: time, memory, loss
+  against        this checkout of mimgen beside another one: an image from the command line, training steps, sampling"""
 
-NAMES = ("generate", "generate-step", "tokenizer", "probe", "pretrain")
+NAMES = ("generate", "generate-step", "tokenizer", "probe", "pretrain", "against")
 
 
 def main(arguments: list[str]) -> int:

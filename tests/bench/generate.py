@@ -22,13 +22,13 @@ from torch import Tensor
 
 from mimgen.cli.options import parse
 from mimgen.errors import UserError, choose
-from tests.bench.device import device_and_precision
 from tests.bench.generate_composition import compositions
 from tests.bench.generate_draw import GenerationBench, Setting, cost
 from tests.bench.generate_peers import absent
 from tests.bench.generate_report import report
 from tests.bench.generate_rows import KINDS, PLAIN_LOOP, Row, rows
 from tests.bench.generate_shapes import SHAPES, Shape
+from tests.bench.measure import device_and_precision, versions
 from tests.bench.tokenizer import fastest
 
 __all__ = ["bench", "bench_shape", "main", "same_tokens"]
@@ -139,7 +139,7 @@ def bench(
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if where == "cuda" else "cpu",
         "precision": how,
-        "versions": _versions(),
+        "versions": versions("diffusers", "torchao"),
         "missing": absent(),
     }
 
@@ -255,15 +255,3 @@ def _line(
 
 def _print_progress(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"torch": str(torch.__version__)}
-    for name in ("diffusers", "torchao"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found

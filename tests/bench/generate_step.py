@@ -26,9 +26,9 @@ from mimgen.masking import with_mask_token
 from mimgen.report.tables import markdown
 from mimgen.training.optim import build_optimizer
 from mimgen.types import Mask
-from tests.bench.device import device_and_precision
 from tests.bench.generate_peers import BLOCKS, DiffusersMeissonic, absent
 from tests.bench.generate_shapes import SHAPES, Shape, encode, transformer
+from tests.bench.measure import device_and_precision
 from tests.bench.peak_memory import step_memory
 from tests.bench.pretrain_steps import Setting
 from tests.bench.tokenizer import fastest

@@ -17,8 +17,7 @@ import torch
 from mimgen.cli.options import parse
 from mimgen.errors import UserError, choose
 from mimgen.types import Batch, SampleRNG
-from tests.bench.device import device_and_precision
-from tests.bench.pretrain_masks import mask_seconds
+from tests.bench.measure import device_and_precision, versions
 from tests.bench.pretrain_peers import (
     KINDS,
     LIGHTLY,
@@ -30,7 +29,14 @@ from tests.bench.pretrain_peers import (
     lightly_positions,
     ours,
 )
-from tests.bench.pretrain_steps import Setting, normalised, optimiser_seconds, peak_memory, timed_step
+from tests.bench.pretrain_steps import (
+    Setting,
+    mask_seconds,
+    normalised,
+    optimiser_seconds,
+    peak_memory,
+    timed_step,
+)
 from tests.bench.tokenizer import fastest
 
 __all__ = ["agreement", "bench", "bench_shape", "main", "report"]
@@ -109,7 +115,7 @@ def bench(
         "threads": torch.get_num_threads(),
         "device": device,
         "precision": precision,
-        "versions": _versions(),
+        "versions": versions("timm", "lightly"),
     }
 
 
@@ -162,18 +168,6 @@ def agreement(kind: str, shape: Shape, seed: int = 0) -> bool:
             float(theirs(normalised(images), *lightly_positions(mask))),
         )
     return abs(mine - other) <= _CLOSE * abs(other)
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"torch": str(torch.__version__)}
-    for name in ("timm", "lightly"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def report(measured: dict[str, Any]) -> str:

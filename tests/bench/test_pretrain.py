@@ -10,9 +10,8 @@ from mimgen.types import Mask
 from tests.bench import peak_memory, pretrain_peers
 from tests.bench import pretrain as bench_pretrain
 from tests.bench.pretrain import agreement, bench, main, report
-from tests.bench.pretrain_masks import mask_seconds
 from tests.bench.pretrain_peers import KINDS, LIGHTLY, SHAPES, lightly_positions, ours, peer
-from tests.bench.pretrain_steps import Setting, timed_step
+from tests.bench.pretrain_steps import Setting, mask_seconds, timed_step
 
 SMALL = ["--shapes", "tiny", "--batch", "2", "--repeats", "1", "--device", "cpu"]
 LIGHTLY_THERE = importlib.util.find_spec("lightly") is not None

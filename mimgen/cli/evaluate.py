@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from mimgen.cli.options import parse
 from mimgen.errors import UserError, choose
-from mimgen.evaluation import measure
 from mimgen.pipelines.open import BUNDLED, open_pipeline, open_tokenizer
 
 __all__ = ["main"]
@@ -21,7 +20,7 @@ USAGE = """usage: mimgen evaluate MEASURE --model MODEL [options]
   reconstruction  how faithfully a tokenizer gives images back (PSNR, SSIM, rFID), and how much of its
                   codebook it uses
   composition     does a generated image show what its prompt says? prompts were held out of training
-  fid             distance between generated and true images
+  fid             short for generation --metrics fid: held-out captions against their true images
   generation      FID, KID, IS, precision and recall of a model or a folder of images, with saved references
   scenes          do images of synthetic shapes show what their captions say? checked exactly, without a model
   probe           how well labels are read off the generator's blocks, against raw pixels (more: mimgen probe)
@@ -66,12 +65,6 @@ class Arguments:
 MEASURES = ("reconstruction", "composition", "fid", "probe")
 # measures with flags of their own, each in the file named after it
 OTHERS = ("generation", "scenes", "compare")
-SCORED = {
-    "reconstruction": ("psnr_mean_of_images", "psnr_of_mean_mse", "ssim", "l1", "codebook", "rfid"),
-    "composition": ("generated", "floor", "ceiling"),
-    "fid": ("fid",),
-    "probe": ("group", "subgroup"),
-}
 
 
 def main(arguments: list[str]) -> int:
@@ -88,22 +81,40 @@ def main(arguments: list[str]) -> int:
     options = parse(Arguments, rest, f"mimgen evaluate {name}")
     if options.limit is not None and options.limit < 2:
         raise UserError(f"--limit {options.limit}: give at least 2")
-    result = {"measure": name, "model": options.model, **_measure(name, options)}
+    if name == "fid":
+        return _fid(options)
 
-    print(json.dumps(_short(result), indent=1, ensure_ascii=False))
+    from mimgen.evaluation import measure
+
+    result = _measured(name, options)
+    shown = {"measure": name, "model": options.model, **measure.without_long_lists(result)}
+    print(json.dumps(shown, indent=1, ensure_ascii=False))
     if options.out is not None:
         from mimgen.report.result import write_outcome
 
-        write_outcome(options.out, _outcome(name, result))
-        print(f"written to {options.out}")
+        print(f"written to {write_outcome(options.out, measure.comparable(name, options.model, result))}")
     return 0
 
 
-def _measure(name: str, options: Arguments) -> dict[str, Any]:
-    if name == "reconstruction":
-        from mimgen.data import BUILT_IN
+def _fid(options: Arguments) -> int:
+    """`evaluate generation` of the captions that training did not see, against their true images."""
+    from mimgen.cli.evaluate_generation import evaluate
+    from mimgen.evaluation.generation_run import GenerationEvaluation
 
-        split = options.split or ("val" if options.data in BUILT_IN else None)
+    evaluation = GenerationEvaluation(
+        model=options.model, reference=options.data, split="compose", metrics="fid", n=options.limit,
+        extractor=options.extractor, weights=options.weights, seed=options.seed, steps=options.steps,
+        guidance=options.guidance,
+    )  # fmt: skip
+    return evaluate(evaluation, options.out)
+
+
+def _measured(name: str, options: Arguments) -> dict[str, Any]:
+    from mimgen.data import evaluation_split
+    from mimgen.evaluation import measure
+
+    if name == "reconstruction":
+        split = options.split or evaluation_split(options.data)
         tokenizer, pixels = open_tokenizer(options.model, options.pixels, codes=False)
         return measure.reconstruction(
             tokenizer, options.data, pixels, split, options.limit, extractor=options.extractor, weights=options.weights
@@ -115,25 +126,4 @@ def _measure(name: str, options: Arguments) -> dict[str, Any]:
         pipeline, options.data, seed=options.seed, steps=options.steps, guidance=options.guidance,
         limit=options.limit,
     )  # fmt: skip
-    if name == "composition":
-        return scored.result
-    true = measure.images(options.data, measure.size_of(pipeline), "compose")
-    facts = {key: scored.result[key] for key in ("seed", "steps", "guidance", "ema")}
-    return {**measure.frechet(scored.made, true, options.extractor, options.weights), **facts,
-            "reference_set": f"{options.data}/compose"}  # fmt: skip
-
-
-def _outcome(name: str, result: dict[str, Any]) -> dict[str, Any]:
-    """The result with its scores and its protocol apart, so that `compare` can read it."""
-    scored = SCORED[name]
-    protocol = {key: value for key, value in result.items() if key not in (*scored, "measure", "model")}
-    return {**result, "protocol": _short(protocol), "scores": {key: result[key] for key in scored if key in result}}
-
-
-def _short(result: dict[str, Any]) -> dict[str, Any]:
-    """The result without its long lists."""
-    return {
-        key: _short(value) if isinstance(value, dict) else value
-        for key, value in result.items()
-        if not (isinstance(value, (list, tuple)) and len(value) > 8)
-    }
+    return scored.result

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimgen.data import evenly_spaced, open_dataset
 from mimgen.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
     from mimgen.evaluation.generation import Extractor, ImageSource
     from mimgen.pipelines import Pipeline
 
-__all__ = ["EXTRACTORS", "Generated", "data_of", "extractor_of", "generated", "images_of", "is_statistics",
-    "requests_of",
-]
+__all__ = ["EXTRACTORS", "Generated", "extractor_of", "generated", "images_of", "is_statistics", "requests_of"]
 
 EXTRACTORS = (
     "lab-hog (no weights), inception-v3-compat (with --weights), hf:FOLDER (DINOv2 or CLIP of transformers), "
@@ -101,27 +100,11 @@ def images_of(
     side = pixels or default
     if side is None:
         raise UserError(f"{spec}: say at which side in pixels it is opened (--pixels)")
-    dataset = data_of(spec, split, side)
-    count = len(dataset) if limit is None else min(limit, len(dataset))
-    if not count:
-        raise UserError(f"{dataset.name} holds no images to measure; check the split")
-    indices = None if count == len(dataset) else [index * len(dataset) // count for index in range(count)]
+    dataset = open_dataset(spec, size=side, split=split)
+    whole = limit is None or limit >= len(dataset)
+    indices = None if whole else evenly_spaced(len(dataset), limit)
     name = spec if split is None else f"{spec}/{split}"
     return from_dataset(dataset, indices, name)
-
-
-def data_of(spec: str, split: str | None, pixels: int) -> Dataset:
-    """Data on disk at a size.
-
-    Raises:
-        UserError: there is none, or it is a stream.
-    """
-    from mimgen.data import Dataset, open_data
-
-    dataset = open_data(spec, size=pixels, split=split)
-    if not isinstance(dataset, Dataset):
-        raise UserError(f"{spec} is a stream; measuring needs data on disk")
-    return dataset
 
 
 def generated(
@@ -142,7 +125,8 @@ def generated(
     """
     from dataclasses import asdict, replace
 
-    from mimgen.evaluation.generation import ImageSource, eight_bit
+    from mimgen.evaluation.generation import ImageSource
+    from mimgen.ops.images import to_uint8
     from mimgen.types import mix_seed
 
     if not requests:
@@ -152,7 +136,7 @@ def generated(
 
     def read(start: int, stop: int) -> Tensor:
         seeds = [mix_seed(seed, index) for index in range(start, stop)]
-        return eight_bit(pipeline(prompts[start:stop], seed=seeds, **changes).images)
+        return to_uint8(pipeline(prompts[start:stop], seed=seeds, **changes).images)
 
     sampling = asdict(replace(pipeline.preset, **changes))
     facts = {"seed": seed, "captions": len(requests), "sampling": sampling, "ema": True}

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mimgen.errors import UserError
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from mimgen.data import Dataset, load_images, open_dataset
+from mimgen.evaluation.composition import evaluate_composition
+from mimgen.evaluation.reconstruction import evaluate_reconstruction
+from mimgen.generators import GeneratorEncoder
+from mimgen.pipelines import TextToImagePipeline
+from mimgen.probing import extract, linear_probe, raw_pixels
+from mimgen.tokenizers import Tokenizer
 
-    from mimgen.data import Dataset
-    from mimgen.pipelines import TextToImagePipeline
-    from mimgen.tokenizers import Tokenizer
-
-__all__ = ["ScoredSamples", "Split", "composition", "frechet", "images", "probe", "reconstruction", "split_of"]
+__all__ = [
+    "ScoredSamples", "Split", "comparable", "composition", "images", "probe", "reconstruction", "size_of", "split_of",
+    "through", "without_long_lists",
+]  # fmt: skip
 
 PROBED = ("group", "subgroup")
+# what counts as a score of each measure; all else is protocol
+SCORED = {
+    "reconstruction": ("psnr_mean_of_images", "psnr_of_mean_mse", "ssim", "l1", "codebook", "rfid"),
+    "composition": ("generated", "floor", "ceiling"),
+    "probe": PROBED,
+}
 
 
 @dataclass(frozen=True)
@@ -49,30 +60,18 @@ def split_of(spec: str, size: int, names: Sequence[str]) -> Split:
     Raises:
         UserError: a split is missing, or the data is streamed and cannot be numbered.
     """
-    from mimgen.data import Dataset, open_data
-
-    everything = open_data(spec, size=size)
-    if not isinstance(everything, Dataset):
-        raise UserError(f"{spec} is a stream; measuring needs data on disk")
+    everything = open_dataset(spec, size=size)
     positions = {everything[index].key: index for index in range(len(everything))}
     numbers = {}
     for name in names:
-        part = open_data(spec, size=size, split=name)
-        if not isinstance(part, Dataset):
-            raise UserError(f"{spec} is a stream; measuring needs data on disk")
+        part = open_dataset(spec, size=size, split=name)
         numbers[name] = [positions[part[index].key] for index in range(len(part))]
     return Split(everything, numbers)
 
 
 def images(spec: str, size: int, split: str | None, limit: int | None = None) -> Tensor:
     """[n, 3, size, size] in [0, 1]: every image of a split, or `limit` of them spread over it."""
-    from mimgen.data import Dataset, load_images, open_data
-
-    dataset = open_data(spec, size=size, split=split)
-    if not isinstance(dataset, Dataset):
-        raise UserError(f"{spec} is a stream; measuring needs data on disk")
-    if not len(dataset):
-        raise UserError(f"{dataset.name} holds no images; check the split and the folder")
+    dataset = open_dataset(spec, size=size, split=split)
     step = max(1, len(dataset) // limit) if limit else 1
     return load_images(dataset, range(0, len(dataset), step)[:limit])
 
@@ -88,8 +87,6 @@ def reconstruction(
     weights: str | None = None,
 ) -> dict[str, Any]:
     """PSNR, SSIM, use of the codebook and, with an extractor, rFID on one split, or `limit` images of it."""
-    from mimgen.evaluation import evaluate_reconstruction
-
     true = images(spec, size, split, limit)
     measured = evaluate_reconstruction(tokenizer, true, extractor=extractor, weights=weights)
     return {**measured, "reference_set": spec, "split": split}
@@ -114,10 +111,6 @@ def composition(
         guidance: guidance scale; the pipeline's own by default.
         limit: score only so many prompts, spread over the split, to save time.
     """
-    import torch
-
-    from mimgen.evaluation import evaluate_composition
-
     found = split_of(spec, size_of(pipeline), ("train", "compose"))
     numbers = found.numbers["compose"]
     if limit is not None:
@@ -142,13 +135,6 @@ def composition(
     return ScoredSamples({**result, "ema": True}, torch.cat(made), numbers)
 
 
-def frechet(made: Tensor, true: Tensor, extractor: str = "lab-hog", weights: str | None = None) -> dict[str, Any]:
-    """FID of two sets of images [n, 3, S, S], with the extractor named."""
-    from mimgen.evaluation import fid
-
-    return fid(made, true, extractor, weights)
-
-
 def probe(pipeline: TextToImagePipeline, spec: str, *, seed: int = 0) -> dict[str, Any]:
     """How well labels are read off the generator's blocks and off raw pixels, on `val`.
 
@@ -156,12 +142,6 @@ def probe(pipeline: TextToImagePipeline, spec: str, *, seed: int = 0) -> dict[st
         for each label set: accuracy of the generator's features (all blocks, mean over the image),
         of raw pixels and of the most frequent class.
     """
-    import torch
-
-    from mimgen.data import load_images
-    from mimgen.generators import GeneratorEncoder
-    from mimgen.probing import extract, linear_probe, raw_pixels
-
     found = split_of(spec, size_of(pipeline), ("train", "val"))
     encoder = GeneratorEncoder(pipeline.transformer, pipeline.vqvae, pipeline.text_encoder)
     sets, parts = [found.numbers["train"], found.numbers["val"]], []
@@ -188,3 +168,20 @@ def through(pipeline: TextToImagePipeline, true: Tensor) -> Tensor:
     """Images [n, 3, S, S] through the pipeline's tokenizer and back, on the CPU."""
     tokenizer = pipeline.vqvae
     return tokenizer.decode(tokenizer.encode(true.to(pipeline.transformer.device))).cpu()
+
+
+def comparable(measure: str, model: str, result: dict[str, Any]) -> dict[str, Any]:
+    """A result of this module with its scores and its protocol apart, as two results are compared."""
+    scored = SCORED[measure]
+    protocol = {key: value for key, value in result.items() if key not in scored}
+    scores = {key: result[key] for key in scored if key in result}
+    return {"measure": measure, "model": model, **result, "protocol": without_long_lists(protocol), "scores": scores}
+
+
+def without_long_lists(result: dict[str, Any]) -> dict[str, Any]:
+    """A result without the lists that nobody reads at a terminal, at any depth."""
+    return {
+        key: without_long_lists(value) if isinstance(value, dict) else value
+        for key, value in result.items()
+        if not (isinstance(value, list | tuple) and len(value) > 8)
+    }

@@ -11,6 +11,7 @@ from mimgen.data import Dataset, StreamedDataset
 from mimgen.errors import UserError
 from mimgen.files import write_atomically
 from mimgen.ops.distributed import world_size
+from mimgen.ops.images import to_uint8
 from mimgen.ops.launch import is_main_process
 from mimgen.types import mix_seed
 
@@ -157,7 +158,5 @@ def add_line(path: Path, line: dict[str, Any]) -> None:
 
 
 def _made(pipeline: Pipeline, dataset: Dataset, indices: tuple[int, ...], rows: range, seed: int) -> Tensor:
-    from mimgen.evaluation.generation import eight_bit
-
     requests = [pipeline.request_of(dataset[indices[row]]) for row in rows]
-    return eight_bit(pipeline(requests, seed=[mix_seed(seed, row) for row in rows], batch_size=len(rows)).images)
+    return to_uint8(pipeline(requests, seed=[mix_seed(seed, row) for row in rows], batch_size=len(rows)).images)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mimgen.evaluation import measure
+from mimgen.evaluation import fid, measure
 from mimgen.pipelines.open import open_pipeline
 
 __all__ = ["composition", "probe", "reconstruction"]
@@ -37,7 +37,7 @@ def composition(out: Path, data: str, seed: int) -> dict[str, Any]:
     return {
         **scored.result,
         "prompts": [found.everything.captions[number] for number in scored.numbers],
-        "fid": measure.frechet(scored.made, true),
+        "fid": fid(scored.made, true),
     }
 
 

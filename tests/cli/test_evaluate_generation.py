@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mimgen.cli import evaluate_generation
 from mimgen.cli.evaluate_generation import main
 from mimgen.errors import UserError
+from mimgen.evaluation import generation_run
 from mimgen.pipelines import Preset
 
 pytest.importorskip("torch_fidelity")
@@ -82,6 +82,7 @@ def test_a_model_draws_the_captions_of_the_data(
     requested: list[tuple[str, int]] = []
 
     class Pipeline:
+        conditioning = "text"
         preset = Preset(resolution=(16, 16))
 
         def __call__(self, prompts: list[str], seed: list[int], **changes: Any) -> SimpleNamespace:
@@ -90,8 +91,8 @@ def test_a_model_draws_the_captions_of_the_data(
             noise = [torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(each)) for each in seed]
             return SimpleNamespace(images=torch.stack(noise))
 
-    monkeypatch.setattr(evaluate_generation, "find_pipeline", lambda model: Path(model))
-    monkeypatch.setattr(evaluate_generation, "open_pipeline", lambda model: Pipeline())
+    monkeypatch.setattr(generation_run, "find_pipeline", lambda model: Path(model))
+    monkeypatch.setattr(generation_run, "open_pipeline", lambda model: Pipeline())
     out = tmp_path / "model.json"
     shared = ["--model", "m", "--reference", str(true), "--metrics", "fid", "--steps", "3", "--n", "9"]
     main([*shared, "--batch-size", "4"])

@@ -21,7 +21,6 @@ from mimgen.evaluation.generation.features import (
 )
 from mimgen.evaluation.generation.images import (
     ImageSource,
-    eight_bit,
     from_dataset,
     from_folder,
     from_tensor,
@@ -50,7 +49,6 @@ __all__ = [
     "MetricSettings",
     "Moments",
     "check_same_features",
-    "eight_bit",
     "frechet_distance",
     "from_dataset",
     "from_encoder",

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mimgen.errors import UserError
 from mimgen.evaluation.descriptor import check_images
+from mimgen.ops.images import to_uint8
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -38,11 +39,6 @@ class ImageSource:
     transform: str = "none"
 
 
-def eight_bit(images: Tensor) -> Tensor:
-    """[n, 3, H, W] in [0, 1] to uint8 by rounding, on the CPU: the form that metrics are defined on."""
-    return (images.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
-
-
 def from_tensor(images: Tensor, name: str = "tensor") -> ImageSource:
     """Images in memory.
 
@@ -54,7 +50,7 @@ def from_tensor(images: Tensor, name: str = "tensor") -> ImageSource:
         UserError: another shape, no images, or values that are not finite or out of range.
     """
     check_images(images, name)
-    stored = eight_bit(images)
+    stored = to_uint8(images)
     fingerprint = _hash([repr(tuple(stored.shape)).encode(), stored.numpy().tobytes()])
     return ImageSource(name, fingerprint, len(stored), lambda start, stop: stored[start:stop])
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mimgen.evaluation.generation import eight_bit
+from mimgen.ops.images import to_uint8
 
 Maker = Callable[..., Path]
 
@@ -22,7 +22,7 @@ def folder_of(tmp_path: Path) -> Maker:
     def make(name: str, n: int, seed: int, red: float = 0.5, side: int = 32) -> Path:
         rng = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
         rng[:, 0] = (rng[:, 0] + red - 0.5).clamp(0, 1)
-        images = eight_bit(torch.nn.functional.interpolate(rng, (side, side), mode="bilinear"))
+        images = to_uint8(torch.nn.functional.interpolate(rng, (side, side), mode="bilinear"))
         folder = tmp_path / name
         folder.mkdir()
         for number, image in enumerate(images):

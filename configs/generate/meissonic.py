@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -70,15 +69,35 @@ class Size:
 
 # The paper's four stages: learning rate 1e-4 whatever the batch (ours is for 256 images), clipped at 10. Of the
 # last, with a low learning rate and the preference score, it gives no figures: these are ours.
-_STAGE = Size(256, 14, 28, 8, 128, 1024, 6, 77, False, 0, False, 0.0, 2048, 1.25e-5, 100_000, 10.0, True, False, "base")
+_STAGE = Size(
+    pixels=256, joint_blocks=14, single_blocks=28, heads=8, head_width=128, text_width=1024, text_depth=6,
+    words=77, compress=False, positions=0, text_gain=False, full_mask_prob=0.0, batch=2048, base_lr=1.25e-5,
+    steps=100_000, clip=10.0, constant_lr=True, needs_scores=False, tokenizer="base",
+)
 _STAGE_1024 = replace(_STAGE, pixels=1024, compress=True, batch=256, base_lr=1e-4, steps=42_000)
-_TINY = Size(16, 1, 1, 2, 16, 32, 1, 16, False, 0, False, 0.0, 8, 1e-2, 100, 10.0, True, False, "tiny")
+_TINY = Size(
+    pixels=16, joint_blocks=1, single_blocks=1, heads=2, head_width=16, text_width=32, text_depth=1, words=16,
+    compress=False, positions=0, text_gain=False, full_mask_prob=0.0, batch=8, base_lr=1e-2, steps=100,
+    clip=10.0, constant_lr=True, needs_scores=False, tokenizer="tiny",
+)
 _TINY_1024 = replace(_TINY, pixels=32, compress=True)
 
 SIZES = {
-    "tiny": Size(16, 1, 1, 2, 16, 32, 1, 16, False, 4, False, 0.0, 8, 1e-2, 100),
-    "quickstart": Size(32, 1, 4, 6, 32, 192, 1, 16, True, 8, True, 0.5, 32, 1.2e-2, 1500),
-    "emoji64": Size(64, 1, 6, 6, 32, 192, 2, 16, True, 16, True, 0.5, 16, 1.6e-2, 20_000),
+    "tiny": Size(
+        pixels=16, joint_blocks=1, single_blocks=1, heads=2, head_width=16, text_width=32, text_depth=1,
+        words=16, compress=False, positions=4, text_gain=False, full_mask_prob=0.0, batch=8, base_lr=1e-2,
+        steps=100,
+    ),
+    "quickstart": Size(
+        pixels=32, joint_blocks=1, single_blocks=4, heads=6, head_width=32, text_width=192, text_depth=1,
+        words=16, compress=True, positions=8, text_gain=True, full_mask_prob=0.5, batch=32, base_lr=1.2e-2,
+        steps=1500,
+    ),
+    "emoji64": Size(
+        pixels=64, joint_blocks=1, single_blocks=6, heads=6, head_width=32, text_width=192, text_depth=2,
+        words=16, compress=True, positions=16, text_gain=True, full_mask_prob=0.5, batch=16, base_lr=1.6e-2,
+        steps=20_000,
+    ),
     "stage256": _STAGE,
     "stage512": replace(_STAGE, pixels=512, batch=512, base_lr=5e-5),
     "stage1024": _STAGE_1024,
@@ -87,7 +106,7 @@ SIZES = {
     "tiny512": replace(_TINY, pixels=24),
     "tiny1024": _TINY_1024,
     "tiny-preference": replace(_TINY_1024, base_lr=1e-3, needs_scores=True),
-}
+}  # fmt: skip
 
 
 def experiment(
@@ -186,34 +205,47 @@ def experiment(
     encoder = Path(clip) if clip else init_from.text_folder if init_from and (added or init_from.text_frozen) else None
     if text_states and encoder is None:
         raise UserError("--text-states needs a text encoder that is frozen: pass --clip, or --init with --lora")
+
+    def build(tokenizer: Tokenizer) -> MaskedTokens:
+        text_encoder = _text_encoder(chosen, encoder, init_from, text_states)
+        transformer = init_from.transformer() if init_from else _transformer(chosen, text_encoder, tokenizer)
+        _check_fit(transformer, tokenizer, text_encoder)
+        return MaskedTokens(
+            transformer,
+            text_encoder,
+            cast(nn.Module, tokenizer),
+            drop_condition=drop_condition,
+            masking=CosineRate(full_mask_prob=chosen.full_mask_prob),
+            # logits of as many tokens at a time as fill a quarter of a gigabyte, however large the codebook
+            chunk=max(64, min(8192, 2**26 // tokenizer.codebook_size)),
+            timestep_scale=OFFICIAL_TIMESTEP_SCALE if official_timesteps else 1.0,
+        )
+
     usual = init_from.preset if init_from else Preset(steps=16, guidance_scale=3.0, token_temperature=0.5)
-    extractor = "inception-v3-compat" if fid_weights else "lab-hog"
-    watch = FidWatch(fid_every, fid_images, extractor=extractor, weights=fid_weights) if fid_every else None
-    scale = OFFICIAL_TIMESTEP_SCALE if official_timesteps else 1.0
     return TrainGenerator(
-        "meissonic",
-        size,
-        partial(build, chosen, drop_condition, encoder, init_from, text_states, scale),
-        tokenizer or (init_from.tokenizer if init_from else None),
-        common.data_config(data, chosen),
-        common.settings(
+        name="meissonic",
+        size=size,
+        build=build,
+        tokenizer=tokenizer or (init_from.tokenizer if init_from else None),
+        data_config=common.data_config(data, chosen),
+        settings=common.settings(
             chosen,
             accumulation=accumulation,
             clip=chosen.clip,
             min_lr_ratio=float(chosen.constant_lr),
             warmup=10 if added else 100,
         ),
-        replace(
+        sampling=replace(
             usual,
             steps=value_or(sampling_steps, usual.steps),
             guidance_scale=value_or(guidance, usual.guidance_scale),
             token_temperature=value_or(temperature, usual.token_temperature),
             timestep_mode="steps" if official_timesteps else "rate",
         ),
-        codes,
-        flips,
+        codes=codes,
+        flips=flips,
         balance=balance,
-        fid=watch,
+        fid=FidWatch.of_flags(fid_every, fid_images, fid_weights),
         init_from=init_from,
         lora=added,
         text_encoder=encoder,
@@ -224,34 +256,18 @@ def experiment(
     )
 
 
-def build(
-    size: Size,
-    drop_condition: float,
-    frozen: Path | None,
-    init_from: InitFrom | None,
-    text_states: str | None,
-    timestep_scale: float,
-    codes: Tokenizer,
-) -> MaskedTokens:
-    """The objective of a size, around a tokenizer, with fresh weights or those of the start."""
-    text_encoder = _text_encoder(size, frozen, init_from, text_states)
-    transformer = _transformer(size, text_encoder, codes) if init_from is None else init_from.transformer()
-    if transformer.config["codebook_size"] != codes.codebook_size:
+def _check_fit(transformer: MeissonicTransformer, tokenizer: Tokenizer, text_encoder: TextEncoder) -> None:
+    """Refuse a tokenizer or a text encoder that --init was not trained with; fresh weights fit."""
+    if transformer.codebook_size != tokenizer.codebook_size:
         raise UserError(
-            f"--init was trained on {transformer.config['codebook_size']} codes, the tokenizer has "
-            f"{codes.codebook_size}: leave out --tokenizer, or pass the one of --init"
+            f"--init was trained on {transformer.codebook_size} codes, the tokenizer has {tokenizer.codebook_size}: "
+            "leave out --tokenizer, or pass the one of --init"
         )
     if transformer.config["joint_attention_dim"] != text_encoder.width:
         raise UserError(
             f"--init reads text states of width {transformer.config['joint_attention_dim']}, the text encoder gives "
             f"{text_encoder.width}: pass the one that --init was trained with"
         )
-    # logits of as many tokens at a time as fill a quarter of a gigabyte, however large the codebook
-    chunk = max(64, min(8192, 2**26 // codes.codebook_size))
-    return MaskedTokens(
-        transformer, text_encoder, cast(nn.Module, codes), drop_condition=drop_condition,
-        masking=CosineRate(full_mask_prob=size.full_mask_prob), chunk=chunk, timestep_scale=timestep_scale,
-    )  # fmt: skip
 
 
 def _text_encoder(size: Size, frozen: Path | None, init_from: InitFrom | None, text_states: str | None) -> TextEncoder:

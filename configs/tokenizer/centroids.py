@@ -22,10 +22,10 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(16, 4, 32, 64),
-    "emoji64": Size(64, 4, 1024, 128),
-    "base": Size(224, 16, 8192, 256),
-}
+    "tiny": Size(pixels=16, patch=4, codes=32, per_code=64),
+    "emoji64": Size(pixels=64, patch=4, codes=1024, per_code=128),
+    "base": Size(pixels=224, patch=16, codes=8192, per_code=256),
+}  # fmt: skip
 
 
 def experiment(

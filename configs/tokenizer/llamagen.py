@@ -29,11 +29,23 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(16, 32, (1, 1, 1), 1, 32, 64, 8, 8, 3.2e-2, 100, 50),
-    "emoji64": Size(64, 32, (1, 1, 2), 1, 64, 1024, 8, 8, 3.2e-2, 1500, 750),
-    "base": Size(256, 128, (1, 1, 2, 2, 4), 2, 256, 16384, 8, 128, 2e-4, 400_000, 20_000),
-    "vq8": Size(256, 128, (1, 2, 2, 4), 2, 256, 16384, 8, 128, 2e-4, 400_000, 20_000),
-}
+    "tiny": Size(
+        pixels=16, channels=32, multipliers=(1, 1, 1), blocks=1, z_channels=32, codes=64, code_dim=8, batch=8,
+        base_lr=3.2e-2, steps=100, adversarial_start=50,
+    ),
+    "emoji64": Size(
+        pixels=64, channels=32, multipliers=(1, 1, 2), blocks=1, z_channels=64, codes=1024, code_dim=8,
+        batch=8, base_lr=3.2e-2, steps=1500, adversarial_start=750,
+    ),
+    "base": Size(
+        pixels=256, channels=128, multipliers=(1, 1, 2, 2, 4), blocks=2, z_channels=256, codes=16384,
+        code_dim=8, batch=128, base_lr=2e-4, steps=400_000, adversarial_start=20_000,
+    ),
+    "vq8": Size(
+        pixels=256, channels=128, multipliers=(1, 2, 2, 4), blocks=2, z_channels=256, codes=16384, code_dim=8,
+        batch=128, base_lr=2e-4, steps=400_000, adversarial_start=20_000,
+    ),
+}  # fmt: skip
 
 
 def experiment(

@@ -9,7 +9,7 @@ from typing import Literal
 from mimgen.encoders.teachers import open_teacher
 from mimgen.errors import UserError
 from mimgen.methods.mergevq import MergeVQTraining
-from mimgen.recipes import DEFAULT_FLAGS, DataConfig, TrainFlags, TrainTokenizer, choose_size
+from mimgen.recipes import DEFAULT_FLAGS, TrainFlags, TrainTokenizer, choose_size, class_names, value_or
 from mimgen.tokenizers import PatchDiscriminator, open_perceptual
 from mimgen.tokenizers.mergevq import MergeVQ
 
@@ -47,21 +47,40 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(16, 16, 6, 2, (1, 16, 2), {
-        "G": Variant((1, 1), (0, 1), 25, 3),
-        "G+R": Variant((1, 1), (0, 1), 25, 3),
-        "R": Variant((1, 1), (0, 1), 16, 3, patch_width=16, heads=2),
-    }, 1.0, 0.0, False, 8, 3e-2, (0.9, 0.99), 1.0, 50),
-    "emoji64": Size(64, 16, 10, 4, (2, 64, 4), {
-        "G": Variant((1, 1, 3), (0, 1, 1), 64, 6),
-        "G+R": Variant((1, 1, 2, 6), (0, 1, 1, 1), 25, 5),
-        "R": Variant((1, 1, 2, 6), (0, 1, 1, 1), 16, 5, patch_width=128),
-    }, 1.0, 0.0, False, 16, 3.2e-2, (0.9, 0.99), 1.0, 3000),
-    "base": Size(256, 64, 18, 12, (2, 384, 8), {
-        "G": Variant((1, 2, 4, 8), 4, 256, 9, heads=8),
-        "G+R": Variant((1, 1, 2, 4, 8), 4, 144, 6, heads=8),
-        "R": Variant((1, 1, 2, 4, 8), 4, 64, 6, patch_width=768, heads=12),
-    }, 0.0, 0.1, True, 256, 1e-4, (0.5, 0.9), 5.0, 1_350_000),
+    "tiny": Size(
+        pixels=16, channels=16, bits=6, layers=2, recovery=(1, 16, 2),
+        variants={
+            "G": Variant(multipliers=(1, 1), blocks=(0, 1), keep=25, counts=3),
+            "G+R": Variant(multipliers=(1, 1), blocks=(0, 1), keep=25, counts=3),
+            "R": Variant(
+                multipliers=(1, 1), blocks=(0, 1), keep=16, counts=3, patch_width=16, heads=2,
+            ),
+        },
+        l2=1.0, adversarial=0.0, crop=False, batch=8, base_lr=3e-2, betas=(0.9, 0.99), clip=1.0, steps=50,
+    ),
+    "emoji64": Size(
+        pixels=64, channels=16, bits=10, layers=4, recovery=(2, 64, 4),
+        variants={
+            "G": Variant(multipliers=(1, 1, 3), blocks=(0, 1, 1), keep=64, counts=6),
+            "G+R": Variant(multipliers=(1, 1, 2, 6), blocks=(0, 1, 1, 1), keep=25, counts=5),
+            "R": Variant(
+                multipliers=(1, 1, 2, 6), blocks=(0, 1, 1, 1), keep=16, counts=5, patch_width=128,
+            ),
+        },
+        l2=1.0, adversarial=0.0, crop=False, batch=16, base_lr=3.2e-2, betas=(0.9, 0.99), clip=1.0, steps=3000,
+    ),
+    "base": Size(
+        pixels=256, channels=64, bits=18, layers=12, recovery=(2, 384, 8),
+        variants={
+            "G": Variant(multipliers=(1, 2, 4, 8), blocks=4, keep=256, counts=9, heads=8),
+            "G+R": Variant(multipliers=(1, 1, 2, 4, 8), blocks=4, keep=144, counts=6, heads=8),
+            "R": Variant(
+                multipliers=(1, 1, 2, 4, 8), blocks=4, keep=64, counts=6, patch_width=768, heads=12,
+            ),
+        },
+        l2=0.0, adversarial=0.1, crop=True, batch=256, base_lr=1e-4, betas=(0.5, 0.9), clip=5.0,
+        steps=1_350_000,
+    ),
 }  # fmt: skip
 
 
@@ -76,9 +95,9 @@ class Published:
 
 
 VARIANTS = {
-    "G": Published("exponential", 0.5, 0.1, "layer2"),
-    "G+R": Published("gaussian", 0.5, 1.0, "layer3"),
-    "R": Published("exponential", 1.0, 1.0, "layer3"),
+    "G": Published(law="exponential", recovery=0.5, alignment=0.1, head="layer2"),
+    "G+R": Published(law="gaussian", recovery=0.5, alignment=1.0, head="layer3"),
+    "R": Published(law="exponential", recovery=1.0, alignment=1.0, head="layer3"),
 }
 
 
@@ -130,113 +149,55 @@ def experiment(
         raise UserError(f"variant {variant!r} does not exist; choose from {', '.join(VARIANTS)}")
     if align in ("kl", "mse") and teacher is None:
         raise UserError(f"align {align} follows a teacher: pass --teacher FOLDER, or align ce, which reads labels")
-    settings = common.settings(chosen, weight_decay=0.0, betas=chosen.betas, clip=chosen.clip)
+    if align == "auto":
+        align = "kl" if teacher else "none"
+    shape, paper = chosen.variants[variant], VARIANTS[variant]
     data_config = common.data_config(data, chosen)
-    law = candidates or f"{VARIANTS[variant].law}-{chosen.variants[variant].counts}"
-    model = ModelConfig(chosen, variant, data_config, keep, law, recovery)
-    alignment_config = AlignmentConfig(
-        teacher, ("kl" if teacher else "none") if align == "auto" else align, label, crop
-    )
-    loss_config = LossConfig(adversarial, perceptual, sweep, common.seed)
-    return TrainTokenizer("mergevq", size, lambda: _build(model, alignment_config, loss_config), data_config, settings)
+    law = candidates or f"{paper.law}-{shape.counts}"
+    weight = value_or(adversarial, chosen.adversarial)
+    layers, width, heads = chosen.recovery
 
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """What the tokenizer is built from."""
-
-    size: Size
-    variant: str
-    data_config: DataConfig
-    keep: int | None
-    candidates: str
-    recovery: bool
-
-    def build(self, outputs: int | None) -> MergeVQ:
-        """The tokenizer; `outputs` is the width of its head, None for no head."""
-        shape = self.size.variants[self.variant]
-        layers, width, heads = self.size.recovery
-        return MergeVQ(
-            resolution=self.data_config.size,
-            channels=self.size.channels,
+    def build() -> MergeVQTraining:
+        followed = open_teacher(Path(teacher)) if teacher and align in ("kl", "mse") else None
+        outputs = followed.dim if followed else len(class_names(data_config, label)[1]) if align == "ce" else None
+        tokenizer = MergeVQ(
+            resolution=data_config.size,
+            channels=chosen.channels,
             multipliers=shape.multipliers,
             blocks=shape.blocks,
-            bits=self.size.bits,
-            layers=self.size.layers,
+            bits=chosen.bits,
+            layers=chosen.layers,
             heads=shape.heads,
             patch_width=shape.patch_width,
-            keep=self.keep or shape.keep,
-            candidates=None if self.candidates == "none" else self.candidates,
-            head=None if outputs is None else VARIANTS[self.variant].head,
+            keep=keep or shape.keep,
+            candidates=None if law == "none" else law,
+            head=paper.head if outputs else None,
             rep_dim=outputs or 1,
-            recovery_layers=layers if self.recovery else 0,
+            recovery_layers=layers if recovery else 0,
             recovery_width=width,
             recovery_heads=heads,
         )
-
-
-@dataclass(frozen=True)
-class AlignmentConfig:
-    """What the class token is aligned to."""
-
-    teacher: str | None
-    kind: Literal["kl", "mse", "ce", "none"]
-    label: str
-    crop: bool | None
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """What else is asked of the images, and how keep counts are sampled."""
-
-    adversarial: float | None
-    perceptual: str | None
-    sweep: bool
-    seed: int
-
-
-def _build(model: ModelConfig, alignment_config: AlignmentConfig, loss_config: LossConfig) -> MergeVQTraining:
-    """The objective with fresh weights."""
-    size, paper = model.size, VARIANTS[model.variant]
-    teacher = (
-        open_teacher(Path(alignment_config.teacher))
-        if alignment_config.teacher and alignment_config.kind in ("kl", "mse")
-        else None
-    )
-    outputs = (
-        _classes(model.data_config, alignment_config.label)
-        if alignment_config.kind == "ce"
-        else teacher.dim
-        if teacher
-        else None
-    )
-    weight = size.adversarial if loss_config.adversarial is None else loss_config.adversarial
-    return MergeVQTraining(
-        model.build(outputs),
         # group norm in the discriminator: its judgement must not depend on how a batch is split
-        PatchDiscriminator(32 if model.data_config.size < 128 else 64, 3, norm="group") if weight else None,
-        teacher=teacher,
-        alignment=None if alignment_config.kind == "none" else alignment_config.kind,
-        alignment_weight=paper.alignment,
-        label=alignment_config.label,
-        crop=(0.08, 1.0) if (size.crop if alignment_config.crop is None else alignment_config.crop) else None,
-        recovery_weight=paper.recovery,
-        seed=loss_config.seed,
-        sweep=loss_config.sweep,
-        l1=1.0,
-        l2=size.l2,
-        perceptual=open_perceptual(Path(loss_config.perceptual) if loss_config.perceptual else None),
-        adversarial_weight=weight,
-        adaptive=False,
-        adversarial="non_saturate",
-        lecam=0.01 if weight else 0.0,
-    )
+        patch = PatchDiscriminator(32 if data_config.size < 128 else 64, 3, norm="group") if weight else None
+        return MergeVQTraining(
+            tokenizer,
+            patch,
+            teacher=followed,
+            alignment=None if align == "none" else align,
+            alignment_weight=paper.alignment,
+            label=label,
+            crop=(0.08, 1.0) if value_or(crop, chosen.crop) else None,  # share of the area, as in the release
+            recovery_weight=paper.recovery,
+            seed=common.seed,
+            sweep=sweep,
+            l1=1.0,
+            l2=chosen.l2,
+            perceptual=open_perceptual(Path(perceptual) if perceptual else None),
+            adversarial_weight=weight,
+            adaptive=False,
+            adversarial="non_saturate",
+            lecam=0.01 if weight else 0.0,
+        )
 
-
-def _classes(data_config: DataConfig, label: str) -> int:
-    """Number of classes of a label set of the images."""
-    names = data_config.open().label_names
-    if label not in names:
-        known = ", ".join(names) or "none"
-        raise UserError(f"these images have no label set {label!r}, but {known}: give another label")
-    return len(names[label])
+    settings = common.settings(chosen, weight_decay=0.0, betas=chosen.betas, clip=chosen.clip)
+    return TrainTokenizer("mergevq", size, build, data_config, settings)

@@ -26,11 +26,21 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(16, 16, (1, 1, 2), 1, 8, 8, 1.28e-1, 100),
-    "emoji64": Size(64, 16, (1, 2, 4), 1, 11, 8, 6.4e-2, 1500),
-    "base": Size(256, 128, (1, 1, 2, 2, 4), 4, 18, 256, 1e-4, 1_350_000),
-    "fine": Size(128, 128, (1, 2, 2, 4), 4, 18, 256, 1e-4, 1_350_000),
-}
+    "tiny": Size(
+        pixels=16, channels=16, multipliers=(1, 1, 2), blocks=1, bits=8, batch=8, base_lr=1.28e-1, steps=100,
+    ),
+    "emoji64": Size(
+        pixels=64, channels=16, multipliers=(1, 2, 4), blocks=1, bits=11, batch=8, base_lr=6.4e-2, steps=1500,
+    ),
+    "base": Size(
+        pixels=256, channels=128, multipliers=(1, 1, 2, 2, 4), blocks=4, bits=18, batch=256, base_lr=1e-4,
+        steps=1_350_000,
+    ),
+    "fine": Size(
+        pixels=128, channels=128, multipliers=(1, 2, 2, 4), blocks=4, bits=18, batch=256, base_lr=1e-4,
+        steps=1_350_000,
+    ),
+}  # fmt: skip
 
 
 def experiment(

@@ -40,12 +40,27 @@ class Size:
 
 SMALL, BASE, LARGE = (512, 8, 8), (768, 12, 12), (1024, 24, 16)
 SIZES = {
-    "tiny": Size(16, 8, 4, (32, 1, 2), (32, 1, 2), 64, 8, (4, 4, 4), 8, 3.2e-2, 100),
-    "emoji64": Size(64, 32, 8, (128, 4, 4), (128, 4, 4), 1024, 8, (8, 8, 6, 5), 16, 1.6e-2, 2000),
-    "base": Size(256, 64, 16, BASE, BASE, 4096, 12, (8, 8, 8, 8), 256, 1e-4, 1_000_000),
-    "large": Size(256, 32, 16, LARGE, LARGE, 4096, 12, (8, 8, 8, 8), 256, 1e-4, 1_000_000),
-    "small": Size(256, 128, 16, SMALL, SMALL, 4096, 12, (8, 8, 8, 8), 256, 1e-4, 1_000_000),
-}
+    "tiny": Size(
+        pixels=16, tokens=8, patch=4, encoder=(32, 1, 2), decoder=(32, 1, 2), codes=64, token_size=8,
+        levels=(4, 4, 4), batch=8, base_lr=3.2e-2, steps=100,
+    ),
+    "emoji64": Size(
+        pixels=64, tokens=32, patch=8, encoder=(128, 4, 4), decoder=(128, 4, 4), codes=1024, token_size=8,
+        levels=(8, 8, 6, 5), batch=16, base_lr=1.6e-2, steps=2000,
+    ),
+    "base": Size(
+        pixels=256, tokens=64, patch=16, encoder=BASE, decoder=BASE, codes=4096, token_size=12,
+        levels=(8, 8, 8, 8), batch=256, base_lr=1e-4, steps=1_000_000,
+    ),
+    "large": Size(
+        pixels=256, tokens=32, patch=16, encoder=LARGE, decoder=LARGE, codes=4096, token_size=12,
+        levels=(8, 8, 8, 8), batch=256, base_lr=1e-4, steps=1_000_000,
+    ),
+    "small": Size(
+        pixels=256, tokens=128, patch=16, encoder=SMALL, decoder=SMALL, codes=4096, token_size=12,
+        levels=(8, 8, 8, 8), batch=256, base_lr=1e-4, steps=1_000_000,
+    ),
+}  # fmt: skip
 
 
 def experiment(

@@ -32,11 +32,23 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(16, 16, (1,), 1, 4, 8, 64, (4, 4, 4), True, 8, 1e-2, 100),
-    "quickstart": Size(32, 96, (1,), 2, 4, 16, 1024, (8, 5, 5, 5), True, 16, 4.8e-2, 1500),
-    "emoji64": Size(64, 96, (1,), 2, 4, 16, 2048, (8, 8, 6, 5), True, 8, 9.6e-2, 5000),
-    "base": Size(256, 128, (1, 1, 2, 4), 2, 2, 256, 8192, (8, 8, 8, 6, 5), False, 256, 1e-4, 200_000),
-}
+    "tiny": Size(
+        pixels=16, channels=16, multipliers=(1,), blocks=1, stem=4, latent=8, codes=64, levels=(4, 4, 4),
+        local=True, batch=8, base_lr=1e-2, steps=100,
+    ),
+    "quickstart": Size(
+        pixels=32, channels=96, multipliers=(1,), blocks=2, stem=4, latent=16, codes=1024, levels=(8, 5, 5, 5),
+        local=True, batch=16, base_lr=4.8e-2, steps=1500,
+    ),
+    "emoji64": Size(
+        pixels=64, channels=96, multipliers=(1,), blocks=2, stem=4, latent=16, codes=2048, levels=(8, 8, 6, 5),
+        local=True, batch=8, base_lr=9.6e-2, steps=5000,
+    ),
+    "base": Size(
+        pixels=256, channels=128, multipliers=(1, 1, 2, 4), blocks=2, stem=2, latent=256, codes=8192,
+        levels=(8, 8, 8, 6, 5), local=False, batch=256, base_lr=1e-4, steps=200_000,
+    ),
+}  # fmt: skip
 
 
 def experiment(

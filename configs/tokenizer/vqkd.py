@@ -30,10 +30,19 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(16, 4, 32, 1, 2, 1, 32, 8, 8, 3e-2, 10, 100),
-    "emoji64": Size(64, 8, 192, 4, 3, 1, 512, 16, 32, 8e-3, 50, 600),
-    "base": Size(224, 16, 768, 12, 12, 3, 8192, 32, 512, 1e-4, 25_000, 250_000),
-}
+    "tiny": Size(
+        pixels=16, patch=4, width=32, depth=1, heads=2, decoder_depth=1, codes=32, code_dim=8, batch=8,
+        base_lr=3e-2, warmup=10, steps=100,
+    ),
+    "emoji64": Size(
+        pixels=64, patch=8, width=192, depth=4, heads=3, decoder_depth=1, codes=512, code_dim=16, batch=32,
+        base_lr=8e-3, warmup=50, steps=600,
+    ),
+    "base": Size(
+        pixels=224, patch=16, width=768, depth=12, heads=12, decoder_depth=3, codes=8192, code_dim=32,
+        batch=512, base_lr=1e-4, warmup=25_000, steps=250_000,
+    ),
+}  # fmt: skip
 
 
 def experiment(

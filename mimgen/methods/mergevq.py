@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mimgen.data.transforms.crops import resized_crops
 from mimgen.errors import UserError
 from mimgen.methods.alignment import AlignmentKind, distillation_loss, label_loss
-from mimgen.methods.reconstruction import Reconstruction
+from mimgen.methods.reconstruction import Fidelity, Reconstruction
 from mimgen.tokenizers.mergevq import MergedCodes, MergeVQ, recovery_loss
 from mimgen.training import Trainable
 from mimgen.types import Batch, Losses, mix_seed
@@ -58,7 +58,7 @@ class MergeVQTraining(Trainable):
         recovery_weight: float = 0.5,
         seed: int = 0,
         sweep: bool = False,
-        **fidelity: Any,
+        **fidelity: Unpack[Fidelity],
     ) -> None:
         super().__init__()
         _check_alignment(tokenizer, teacher, alignment)

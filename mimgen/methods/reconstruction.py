@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TypedDict, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,24 @@ from mimgen.tokenizers.losses import (
 from mimgen.tokenizers.usage import CodeUsage
 from mimgen.training import Trainable
 from mimgen.types import Batch, Codes, Losses, SampleRNG
+
+
+class Fidelity(TypedDict, total=False):
+    """Keyword arguments of `Reconstruction`, for objectives that hand them on; what they mean is said there."""
+
+    l1: float
+    l2: float
+    perceptual: nn.Module | None
+    perceptual_weight: float
+    adversarial_weight: float
+    adversarial_start: int
+    discriminator_start: int
+    adaptive: bool
+    adversarial: AdversarialKind
+    discrimination: AdversarialKind
+    lecam: float
+    entropy_boost: float
+    usage_window: int
 
 
 class Reconstruction(Trainable):

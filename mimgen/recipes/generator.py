@@ -192,8 +192,9 @@ class TrainGenerator(Recorded):
             merge_lora(objective.transformer)
         text_encoder = objective.parts().get("text_encoder")
         # states that were read from files in training say in which folder their encoder lies
-        cached = isinstance(text_encoder, CachedText)
-        parts = {"text_encoder": open_text_encoder(text_encoder.encoder)} if cached else {}
+        parts = {}
+        if isinstance(text_encoder, CachedText):
+            parts["text_encoder"] = open_text_encoder(text_encoder.encoder)
         self.pipeline(objective, **parts).save(out / "pipeline")
 
     def _open(self) -> Data:

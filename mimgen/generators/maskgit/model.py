@@ -186,7 +186,7 @@ class ClassTransformer(PretrainedModule):
 
     def recomputable_blocks(self) -> list[nn.Module]:
         """All blocks."""
-        return list(self.transformer["layers"])  # type: ignore[arg-type]
+        return list(self.transformer["layers"])  # type: ignore[arg-type,call-overload]
 
     def states(self, tokens: Tensor, labels: Tensor) -> Tensor:
         """What the head reads, [B, N, D]. Arguments as for `forward`.

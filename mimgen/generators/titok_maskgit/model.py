@@ -129,7 +129,7 @@ class TiTokMaskGit(PretrainedModule):
     def recomputable_blocks(self) -> list[nn.Module]:
         """All blocks."""
         if self.config["body"] == "bert":
-            return list(self.model.encoder["layer"])  # type: ignore[arg-type]
+            return list(self.model.encoder["layer"])  # type: ignore[arg-type,call-overload]
         return [*self.in_blocks, self.mid_block, *self.out_blocks]
 
     def states(self, tokens: Tensor, labels: Tensor) -> Tensor:

@@ -210,16 +210,13 @@ def experiment(
         text_encoder = _text_encoder(chosen, encoder, init_from, text_states)
         transformer = init_from.transformer() if init_from else _transformer(chosen, text_encoder, tokenizer)
         _check_fit(transformer, tokenizer, text_encoder)
+        # logits of as many tokens at a time as fill a quarter of a gigabyte, however large the codebook
+        chunk = max(64, min(8192, 2**26 // tokenizer.codebook_size))
         return MaskedTokens(
-            transformer,
-            text_encoder,
-            cast(nn.Module, tokenizer),
-            drop_condition=drop_condition,
+            transformer, text_encoder, cast(nn.Module, tokenizer), drop_condition=drop_condition, chunk=chunk,
             masking=CosineRate(full_mask_prob=chosen.full_mask_prob),
-            # logits of as many tokens at a time as fill a quarter of a gigabyte, however large the codebook
-            chunk=max(64, min(8192, 2**26 // tokenizer.codebook_size)),
             timestep_scale=OFFICIAL_TIMESTEP_SCALE if official_timesteps else 1.0,
-        )
+        )  # fmt: skip
 
     usual = init_from.preset if init_from else Preset(steps=16, guidance_scale=3.0, token_temperature=0.5)
     return TrainGenerator(
@@ -229,31 +226,23 @@ def experiment(
         tokenizer=tokenizer or (init_from.tokenizer if init_from else None),
         data_config=common.data_config(data, chosen),
         settings=common.settings(
-            chosen,
-            accumulation=accumulation,
-            clip=chosen.clip,
-            min_lr_ratio=float(chosen.constant_lr),
+            chosen, accumulation=accumulation, clip=chosen.clip, min_lr_ratio=float(chosen.constant_lr),
             warmup=10 if added else 100,
         ),
         sampling=replace(
-            usual,
-            steps=value_or(sampling_steps, usual.steps),
+            usual, steps=value_or(sampling_steps, usual.steps),
             guidance_scale=value_or(guidance, usual.guidance_scale),
             token_temperature=value_or(temperature, usual.token_temperature),
             timestep_mode="steps" if official_timesteps else "rate",
         ),
-        codes=codes,
-        flips=flips,
-        balance=balance,
+        codes=codes, flips=flips, balance=balance,
         fid=FidWatch.of_flags(fid_every, fid_images, fid_weights),
-        init_from=init_from,
-        lora=added,
-        text_encoder=encoder,
+        init_from=init_from, lora=added, text_encoder=encoder,
         recomputed=checkpointing,
         cell=(2 if chosen.compress or (init_from and init_from.compressed) else 1) if buckets else 0,
         needs_scores=chosen.needs_scores,
         tokenizer_size=chosen.tokenizer,
-    )
+    )  # fmt: skip
 
 
 def _check_fit(transformer: MeissonicTransformer, tokenizer: Tokenizer, text_encoder: TextEncoder) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from torch import nn
-
 from mimgen.decoders.pyramid import FeatureHeads, PyramidDecoder
 from mimgen.encoders.hivit import HiVitEncoder
 from mimgen.encoders.patch_teachers import open_patch_teacher
@@ -13,6 +11,7 @@ from mimgen.encoders.plain import HogEncoder
 from mimgen.encoders.vit import IMAGENET_MEAN, IMAGENET_STD
 from mimgen.masking.block import Block
 from mimgen.masking.random import Random
+from mimgen.methods.base import Objective
 from mimgen.methods.itpn.objective import ITPN, ITPNDistillation
 from mimgen.methods.itpn.target import StandardisedFeatures
 from mimgen.recipes import DEFAULT_FLAGS, Pretrain, TrainFlags, choose_size
@@ -103,7 +102,7 @@ def experiment(
         )
     settings = common.settings(chosen, betas=FEATURE_BETAS if featured else PIXEL_BETAS, clip=0.0, ema=0.0)
 
-    def build() -> nn.Module:
+    def build() -> Objective:
         if featured:
             return _on_features(chosen, data_config.size, target, masked_only)
         return _on_pixels(chosen, data_config.size, mask_ratio)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from mimgen.methods.base import Objective
 from mimgen.ops.launch import is_main_process
 from mimgen.recipes.common import Recorded
 from mimgen.recipes.data_config import DataConfig, loader, record
@@ -31,7 +31,7 @@ class Pretrain(Recorded):
 
     name: str
     size: str
-    build: Callable[[], nn.Module]
+    build: Callable[[], Objective]
     data_config: DataConfig
     settings: Settings
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -40,14 +40,14 @@ class Pretrain(Recorded):
         """Train or resume training in the run folder `out`; returns the loop's result."""
         dataset = self.data_config.open()
         torch.manual_seed(self.settings.seed)
-        objective: Any = self.build()
+        objective = self.build()
         result = fit(objective, loader(dataset, self.settings), self.settings, out, record=self.record())
         if is_main_process():
             load_ema(out, objective)
             objective.encoder.save_pretrained(out / "encoder")
         return result
 
-    def load(self, out: Path) -> tuple[nn.Module, int]:
+    def load(self, out: Path) -> tuple[Objective, int]:
         """The objective trained in `out`, with averaged weights and in evaluation mode, and the step of its checkpoint.
 
         Raises:

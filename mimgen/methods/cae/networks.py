@@ -17,6 +17,7 @@ from mimgen.layers.init import init_weights
 from mimgen.layers.masks import check_mask
 from mimgen.layers.position import sincos_2d
 from mimgen.methods.cae.regressor import RegressorBlock
+from mimgen.ops.positions import gather_tokens
 from mimgen.pretrained import PretrainedModule
 from mimgen.types import Mask, Tokens
 
@@ -74,13 +75,12 @@ class CaeEncoder(BeitEncoder):
         table = torch.cat([torch.zeros(1, width), rows_first(width, self.grid)])
         self.pos_embed = nn.Parameter(table[None], requires_grad=False)
 
-    def _embedded(self, maps: Tensor, masked: Tensor | None) -> Tensor:
-        x = super()._embedded(maps, None)
+    def _embedded(self, maps: Tensor, masked: Tensor | None, mix: Tensor | None = None) -> Tensor:
+        x = super()._embedded(maps, None, mix)
         if masked is None:
             return x
         check_mask(masked, len(x), x.shape[1] - 1)
-        keep = Mask(masked).keep[..., None].expand(-1, -1, x.shape[-1])
-        return torch.cat([x[:, :1], x[:, 1:].gather(1, keep)], dim=1)
+        return torch.cat([x[:, :1], gather_tokens(x[:, 1:], Mask(masked).keep)], dim=1)  # [B, 1 + K, D]
 
 
 @dataclass(frozen=True)

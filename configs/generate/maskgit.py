@@ -8,6 +8,7 @@ from typing import cast
 from torch import nn
 
 from mimgen.generators import ClassTokens, ClassTransformer
+from mimgen.generators.maskgit.model import released_preset
 from mimgen.pipelines import Preset
 from mimgen.recipes import (
     DEFAULT_FLAGS,
@@ -117,14 +118,12 @@ def experiment(
         tokenizer=tokenizer,
         data_config=data_config,
         settings=common.settings(chosen, betas=(0.9, 0.96)),
-        # Halton-MaskGIT (section 4): fixed order, arccos schedule, guidance that rises from the first step on
         sampling=Preset(
-            steps=sampling_steps, guidance_scale=guidance, guidance_rule="linear", order="halton", schedule="arccos",
-            token_temperature=temperature,
+            **released_preset(sampling_steps, guidance_scale=guidance), token_temperature=temperature
         ),
         codes=codes,
         flips=flips,
         balance=balance,
         fid=FidWatch.of_flags(fid_every, fid_images, fid_weights),
         recomputed=checkpointing,
-    )  # fmt: skip
+    )

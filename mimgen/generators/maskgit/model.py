@@ -7,6 +7,8 @@ release, but for the head: it is tied to the table of tokens, so it has a bias o
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,6 +23,17 @@ from mimgen.pretrained import PretrainedModule
 
 EPS = 1e-5
 _ROUND = 256  # the width of the gated layer is a multiple of it
+
+
+def released_preset(steps: int = 32, *, guidance_scale: float = 3.0) -> dict[str, Any]:
+    """How Halton-MaskGIT samples (section 4); names as of the pipeline's preset.
+
+    Args:
+        steps: number of steps.
+        guidance_scale: w of u + w (c - u) in the last step, to which it rises.
+    """
+    return {"steps": steps, "guidance_scale": guidance_scale, "guidance_rule": "linear", "order": "halton",
+            "schedule": "arccos"}  # fmt: skip
 
 
 class Attention(nn.Module):

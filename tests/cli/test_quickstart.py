@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mimgen.cli import main as cli
-from mimgen.cli import quickstart
+from mimgen.recipes import quickstart
 
 STAGES = ("tokenizer", "generator", "reconstruction", "composition", "probe")
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mimgen.cli import evaluate
-from mimgen.cli.evaluate_compare import compare
 from mimgen.errors import UserError
+from mimgen.report.compare import compare
 from mimgen.report.curves import Curve
 from mimgen.report.page import Scores
 from mimgen.report.result import Score, flat_scores, read_outcome, write_outcome

@@ -66,7 +66,7 @@ def sample_patches(
     if not len(dataset):
         raise UserError(f"{dataset.name} holds no images; check the split and the folder")
     chosen = torch.randperm(len(dataset), generator=generator)[:images].tolist()
-    each = -(-count // len(chosen))
+    each = -(-count // len(chosen))  # rounded up
     return torch.cat([_some(dataset[index].image, patch, each, generator) for index in chosen])
 
 
@@ -77,5 +77,5 @@ def _some(image: Tensor, patch: int, count: int, generator: torch.Generator) -> 
         raise UserError(
             f"images of {width} x {height} do not divide into patches of {patch} pixels: choose another size"
         )
-    patches = F.pixel_unshuffle(image[None], patch)[0].flatten(1).T
+    patches = F.pixel_unshuffle(image[None], patch)[0].flatten(1).T  # [h w, 3 patch^2]
     return patches[torch.randperm(len(patches), generator=generator)[:count]]

@@ -80,4 +80,4 @@ class CentroidTokenizer(PretrainedModule):
         return self._entries(indices)
 
     def _entries(self, indices: Tensor) -> Tensor:
-        return self.centroids[indices].float().permute(0, 3, 1, 2)
+        return self.centroids[indices].float().permute(0, 3, 1, 2)  # [B, 3 patch^2, h, w]

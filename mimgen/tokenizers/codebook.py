@@ -42,6 +42,7 @@ class GradientCodebook(Quantizer):
         super().__init__(dim, dim, codebook_size)
         self.cosine, self.commitment, self.entropy = cosine, commitment, entropy
         self.embedding = nn.Embedding(codebook_size, dim)
+        # the range that VQGAN and LlamaGen start from
         nn.init.uniform_(self.embedding.weight, -1 / codebook_size, 1 / codebook_size)
         if window:
             # -1 is no code, so that a fresh window counts nothing (LlamaGen fills it with code 0)
@@ -60,8 +61,8 @@ class GradientCodebook(Quantizer):
     def forward(self, latents: Tensor) -> Codes:
         """Quantise latents [B, D, h, w]; `losses` has `codebook`, `commitment` and `entropy` while training."""
         with torch.autocast(latents.device.type, enabled=False):
-            rows = self._unit(self._rows(latents))
-            indices = nearest(rows, self.entries())
+            rows = self._unit(self._rows(latents))  # [B, N, D]
+            indices = nearest(rows, self.entries())  # [B, N]
             codes = self._codes(indices)
             losses = self._losses(rows, codes) if self.training else {}
             straight = rows + (codes - rows).detach() if self.training else codes

@@ -68,7 +68,7 @@ class ConvEncoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.layers(F.pixel_unshuffle(images, self.stem))
+        return self.layers(F.pixel_unshuffle(images, self.stem))  # [B, 3 stem^2, H / stem, W / stem] goes in
 
 
 class ConvDecoder(nn.Module):

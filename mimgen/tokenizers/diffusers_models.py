@@ -108,7 +108,7 @@ class DiffusersVQ(_Wrapped):
         hidden = self.model.encode(self._inner(images)).latents
         with torch.autocast(hidden.device.type, enabled=False):
             latents, loss, (_, _, indices) = self.model.quantize(hidden.float())
-        indices = indices.view(len(images), *hidden.shape[2:])
+        indices = indices.view(len(images), *hidden.shape[2:])  # [B, h, w]
         return Codes(indices, latents.to(hidden.dtype), {"commitment": loss} if self.training else {})
 
     def lookup(self, indices: Tensor) -> Tensor:
@@ -162,6 +162,7 @@ class DiffusersKL(_Wrapped):
         latents = posterior.mode()
         if rng is not None:
             latents = latents + posterior.std * rng.normal(*latents.shape[1:]).to(latents)
+        # per latent number
         losses = {"kl": self.kl * posterior.kl().sum() / latents.numel()} if self.training else {}
         return Codes(None, latents * self.model.config.scaling_factor, losses)
 

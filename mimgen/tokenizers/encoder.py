@@ -74,7 +74,7 @@ class TokenizerEncoder(nn.Module):
         else:
             plane = codes.latents.float()
         self.dim = plane.shape[1]
-        patches = plane.flatten(2).transpose(1, 2)
+        patches = plane.flatten(2).transpose(1, 2)  # [B, h w, D]
         height, width = plane.shape[-2:]
         return Tokens(patches, (height, width), patches.new_zeros(len(patches), 0, self.dim))
 

@@ -59,7 +59,7 @@ def code_entropies(
 
     The mean distribution is taken over all processes, whose numbers of rows may differ.
     """
-    logits = 2.0 * inverse_temperature * latents @ codes.T
+    logits = 2.0 * inverse_temperature * latents @ codes.T  # [n, K]
     probabilities = logits.softmax(-1)
     logs = probabilities.clamp(min=FLOOR).log() if logarithm == "clamp" else logits.log_softmax(-1)
     return _reduced(-(probabilities * logs).sum(), probabilities.sum(0), len(latents), logarithm)
@@ -125,7 +125,7 @@ def _binary_sums(rows: Tensor, sharpness: float, logarithm: Logarithm) -> tuple[
     """Sum of entropies and sum of distributions [2^half, 2^rest] of rows [m, bits]."""
     half = rows.shape[1] // 2
     first, second = (_log_probabilities(part, sharpness) for part in (rows[:, :half], rows[:, half:]))
-    joint = first.exp().T @ second.exp()
+    joint = first.exp().T @ second.exp()  # [2^half, 2^rest]
     if logarithm == "clamp":
         return _clamped_entropy(first, second), joint
     # Bits are independent, so entropies add up: softplus(-m) + m sigmoid(-m) for log odds +-m.
@@ -154,8 +154,8 @@ def _clamped_entropy(first: Tensor, second: Tensor) -> Tensor:
     floor = math.log(FLOOR)
     ordered = second.sort(-1, descending=True).values
     above = torch.searchsorted(-ordered.detach(), first.detach() - floor, right=True)
-    mass = F.pad(ordered.exp().cumsum(-1), (1, 0))
+    mass = F.pad(ordered.exp().cumsum(-1), (1, 0))  # [m, B + 1]: index 0 is the empty prefix
     weighted = F.pad((ordered.exp() * ordered).cumsum(-1), (1, 0))
-    kept = mass.gather(1, above)
+    kept = mass.gather(1, above)  # [m, A]
     inner = first * kept + weighted.gather(1, above) + floor * (mass[:, -1:] - kept)
     return -(first.exp() * inner).sum()

@@ -28,7 +28,7 @@ def raster(keep: int, tokens: int) -> Tensor:
     if cells**2 != keep or side**2 != tokens or not 0 < cells <= side:
         raise UserError(f"a grid of {keep} cells over {tokens} positions: both must be squares, the first the smaller")
     line = torch.arange(side) * cells // side
-    return (line[:, None] * cells + line).flatten()
+    return (line[:, None] * cells + line).flatten()  # [tokens]
 
 
 class GridBlocks(nn.Module):
@@ -63,8 +63,8 @@ class GridBlocks(nn.Module):
         if keep < tokens:
             cells = raster(keep, tokens).to(x.device)
             sizes = cells.bincount(minlength=keep).to(x.dtype)[:, None]
-            means = x.new_zeros(len(x), keep, x.shape[2]).index_add(1, cells, x[:, 1:]) / sizes
-            x = torch.cat([x[:, :1], means], dim=1)
+            means = x.new_zeros(len(x), keep, x.shape[2]).index_add(1, cells, x[:, 1:]) / sizes  # [B, K, D]
+            x = torch.cat([x[:, :1], means], dim=1)  # [B, 1 + K, D]
             group = torch.cat([cells.new_zeros(1), 1 + cells]).expand(len(x), -1)
             merged = Merged(torch.cat([sizes.new_ones(1, 1), sizes]).expand(len(x), -1, -1), group)
         return x, merged, tuple(states[layer] for layer in layers)

@@ -54,7 +54,7 @@ def totals(rows: Tensor, ids: Tensor, count: int, weights: Tensor | None = None)
         part = slice(start, start + CHUNK)
         values = rows[part].float()
         times = torch.ones(len(values), device=rows.device) if weights is None else weights[part].float()
-        sums.index_add_(0, ids[part], values * times[:, None])
+        sums.index_add_(0, ids[part], values * times[:, None])  # [K, D]
         counts.index_add_(0, ids[part], times)
     return sums, counts
 
@@ -79,7 +79,7 @@ def kmeans(rows: Tensor, centres: Tensor, iterations: int, *, weights: Tensor | 
             break
         sums, counts = totals(rows, ids, len(centres), weights)
         centres, before = sums / counts.clamp(min=1)[:, None], ids
-        empty = (counts == 0).nonzero()[:, 0]
+        empty = (counts == 0).nonzero()[:, 0]  # [number of centres without rows]
         if len(empty):
             centres[empty] = rows[_gaps(rows, centres, ids).topk(len(empty)).indices].float()
     return centres

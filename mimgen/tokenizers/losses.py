@@ -86,6 +86,7 @@ def adaptive_weight(
     norms = []
     for loss in (fidelity, adversarial):
         (gradient,) = torch.autograd.grad(loss, last_layer, retain_graph=True)
+        # of the mean gradient and not the mean norm, so that the number of processes does not matter
         norms.append(all_reduce_mean(gradient.detach().float()).norm())
     return (norms[0] / (norms[1] + 1e-4)).clamp(0.0, largest)
 

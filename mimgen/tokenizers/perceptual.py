@@ -47,6 +47,7 @@ class Perceptual(nn.Module):
                     self.register_buffer(name, network[f"features.{layer}.{part}"].float(), persistent=False)
             head = heads[f"lin{block}.model.1.weight"].float()
             self.register_buffer(f"head{block}", head, persistent=False)
+        # ImageNet's mean and deviation, for images in [-1, 1]
         shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
         self.register_buffer("shift", shift[:, None, None], persistent=False)
         self.register_buffer("scale", scale[:, None, None], persistent=False)
@@ -60,7 +61,7 @@ class Perceptual(nn.Module):
             for layer in layers:
                 weight, bias = getattr(self, f"weight{layer}"), getattr(self, f"bias{layer}")
                 x = F.relu(F.conv2d(x, weight, bias, padding=1))
-            found.append(x / (x.norm(dim=1, keepdim=True) + 1e-10))
+            found.append(x / (x.norm(dim=1, keepdim=True) + 1e-10))  # [B, C, h, w]
         return found
 
     def forward(self, images: Tensor, others: Tensor) -> Tensor:

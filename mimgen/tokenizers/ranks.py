@@ -53,6 +53,6 @@ def pick_rows(samples: Tensor, count: int, generator: torch.Generator) -> Tensor
         rows = torch.randint(total, (count,), generator=generator)
     rows = rows.to(samples.device) - int(sizes[:rank].sum())
     mine = (rows >= 0) & (rows < len(samples))
-    picked = samples.new_zeros(count, samples.shape[1])
+    picked = samples.new_zeros(count, samples.shape[1])  # [count, D]
     picked[mine] = samples[rows[mine]]
-    return all_reduce_sum(picked)
+    return all_reduce_sum(picked)  # each row is filled on one process and 0 on the others

@@ -27,6 +27,7 @@ class CodeUsage(nn.Module):
         super().__init__()
         self.codebook_size = codebook_size
         self.window = window
+        # this window and the last
         self.register_buffer("counts", torch.zeros(2, codebook_size, dtype=torch.int64))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
@@ -39,9 +40,10 @@ class CodeUsage(nn.Module):
     def update(self, indices: Tensor) -> None:
         """Add token ids of any shape, int64 in [0, K); every process must call it."""
         if self.window is not None and int(self.updates) >= self.window:
+            # this window becomes the last
             self.counts.copy_(torch.stack([torch.zeros_like(self.counts[0]), self.counts[0]]))
             self.updates.zero_()
-        fresh = torch.bincount(indices.flatten(), minlength=self.codebook_size)
+        fresh = torch.bincount(indices.flatten(), minlength=self.codebook_size)  # [K]
         self.counts[0] += all_reduce_sum(fresh)
         self.updates += 1
 

@@ -29,7 +29,7 @@ class BlurPool(nn.Module):
         if size not in BINOMIAL:
             raise UserError(f"blur of size {size}: choose from {', '.join(map(str, BINOMIAL))}")
         row = torch.tensor(BINOMIAL[size])
-        kernel = row[:, None] * row
+        kernel = row[:, None] * row  # [size, size]
         self.register_buffer("kernel", (kernel / kernel.sum())[None, None])
 
     def forward(self, x: Tensor) -> Tensor:

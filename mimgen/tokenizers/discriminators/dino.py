@@ -48,6 +48,7 @@ class FrozenDino(nn.Module):
     def __init__(self, width: int, heads: int, depth: int, patch: int, mlp_ratio: float, pixels: int) -> None:
         super().__init__()
         mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
+        # [-1, 1] to [0, 1] and ImageNet's normalisation in one affine map
         self.register_buffer("x_scale", (0.5 / deviation)[None, :, None, None])
         self.register_buffer("x_shift", ((0.5 - mean) / deviation)[None, :, None, None])
         self.patch_embed = PatchEmbed(patch, width)
@@ -68,14 +69,14 @@ class FrozenDino(nn.Module):
             images: [B, 3, pixels, pixels] in [-1, 1].
             depths: numbers of blocks, from 0.
         """
-        patches = self.patch_embed(images * self.x_scale + self.x_shift)
+        patches = self.patch_embed(images * self.x_scale + self.x_shift)  # [B, L, D]
         x = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + self.pos_embed
         found = [x]
         for number, block in enumerate(self.blocks):
             x = block(x)
             if number in depths:
                 found.append(x)
-        return [(tokens[:, 1:] + tokens[:, :1]).transpose(1, 2) for tokens in found]
+        return [(tokens[:, 1:] + tokens[:, :1]).transpose(1, 2) for tokens in found]  # [B, D, L] each
 
 
 class DinoDiscriminator(Discriminator):
@@ -153,7 +154,7 @@ class DinoDiscriminator(Discriminator):
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [-1, 1] to logits [B, R * L] of R readouts and L patches."""
         pairs = zip(self.heads, self.features(images), strict=True)
-        return torch.cat([head(tokens).flatten(1) for head, tokens in pairs], dim=1)
+        return torch.cat([head(tokens).flatten(1) for head, tokens in pairs], dim=1)  # [B, R L]
 
 
 def load_dino(path: Path, readouts: tuple[int, ...] = (2, 5, 8, 11), kernel: int = 9) -> DinoDiscriminator:

@@ -34,7 +34,7 @@ class SpectralConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, L] to [B, C', L]."""
         # Sums of products instead of matrix products, which mixed precision would shorten.
-        matrix = self.weight_orig.flatten(1)
+        matrix = self.weight_orig.flatten(1)  # [C', C size]
         if self.training:
             with torch.no_grad():
                 self.weight_v.copy_(F.normalize((matrix * self.weight_u[:, None]).sum(0), dim=0, eps=1e-12))
@@ -66,7 +66,7 @@ class GroupBatchNorm(nn.Module):
 
     @staticmethod
     def _whiten(group: Tensor) -> Tensor:
-        variance, mean = torch.var_mean(group.float(), dim=(0, 2), keepdim=True, correction=0)
+        variance, mean = torch.var_mean(group.float(), dim=(0, 2), keepdim=True, correction=0)  # [1, C, 1]
         return (group - mean) * (variance + 1e-6).rsqrt()
 
 

@@ -42,7 +42,7 @@ class PatchDiscriminator(Discriminator):
         parts: list[nn.Module] = [nn.Conv2d(in_channels, channels, 4, 2, 1), nn.LeakyReLU(0.2)]
         width = channels
         for layer in range(1, layers + 1):
-            wider = channels * min(2**layer, 8)
+            wider = channels * min(2**layer, 8)  # pix2pix stops at eight times the first width
             stride = 2 if layer < layers else 1
             # A batch norm takes the mean of each channel away, and any bias with it.
             parts += [

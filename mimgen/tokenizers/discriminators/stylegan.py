@@ -25,7 +25,7 @@ class Blur(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
-        kernel = self.f[:, None] * self.f
+        kernel = self.f[:, None] * self.f  # [3, 3]
         kernel = (kernel / kernel.abs().sum()).expand(x.shape[1], 1, -1, -1)
         return F.conv2d(F.pad(x, (1, 1, 1, 1), "reflect"), kernel, groups=x.shape[1])
 
@@ -51,6 +51,7 @@ class StyleBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to [B, C', ceil(H / 2), ceil(W / 2)]."""
+        # the sum of two branches of variance 1 has variance 2
         return (self.downsample(self.net(x)) + self.conv_res(x)) / 2**0.5
 
 
@@ -103,4 +104,4 @@ class StyleDiscriminator(Discriminator):
         x = images
         for block in self.blocks:
             x = block(x)
-        return self.final_linear(self.final_conv(x).flatten(1))
+        return self.final_linear(self.final_conv(x).flatten(1))  # [B, 1]

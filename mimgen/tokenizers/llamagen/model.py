@@ -28,8 +28,9 @@ class MapAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] -> [B, C, h, w]."""
         normed = self.norm(x)
+        # [B, h w, 1, C] each: one head
         q, k, v = (layer(normed).flatten(2).transpose(1, 2)[:, :, None] for layer in (self.q, self.k, self.v))
-        mixed = attend(q, k, v)[:, :, 0].transpose(1, 2).unflatten(2, x.shape[2:])
+        mixed = attend(q, k, v)[:, :, 0].transpose(1, 2).unflatten(2, x.shape[2:])  # [B, C, h, w]
         return x + self.proj_out(mixed)
 
 
@@ -42,7 +43,7 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] -> [B, C, h / 2, w / 2]."""
-        return self.conv(F.pad(x, (0, 1, 0, 1)))
+        return self.conv(F.pad(x, (0, 1, 0, 1)))  # [B, C, h / 2, w / 2]
 
 
 class Upsample(nn.Module):
@@ -197,6 +198,7 @@ class LlamaGenVQ(PretrainedModule):
         )
         if cosine:
             with torch.no_grad():
+                # codes start at length 1, like the latents
                 self.quantize.embedding.weight.copy_(self.quantize.entries())
         self.quant_conv = nn.Conv2d(z_channels, code_dim, 1)
         self.post_quant_conv = nn.Conv2d(code_dim, z_channels, 1)

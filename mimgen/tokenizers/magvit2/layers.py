@@ -68,7 +68,7 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] -> [B, C, 2h, 2w]."""
-        blocks = self.conv1(x).unflatten(1, (4, -1))
+        blocks = self.conv1(x).unflatten(1, (4, -1))  # [B, 4, C, h, w]
         # The place inside a 2x2 block is the slowest channel index here and the fastest in pixel_shuffle.
         return F.pixel_shuffle(blocks.transpose(1, 2).flatten(1, 2), 2)
 
@@ -108,10 +108,10 @@ class AdaptiveGroupNorm(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Features [B, C, h, w] and code map [B, S, h', w'] -> [B, C, h, w]."""
-        rows = style.flatten(2)
+        rows = style.flatten(2)  # [B, S, h' w']
         # A single position has no unbiased variance.
         std = (rows.var(-1, unbiased=rows.shape[-1] > 1) + EPS).sqrt()
-        scale, shift = self.gamma(std), self.beta(rows.mean(-1))
+        scale, shift = self.gamma(std), self.beta(rows.mean(-1))  # [B, C] each
         return F.group_norm(x, self.groups, eps=EPS) * scale[..., None, None] + shift[..., None, None]
 
 

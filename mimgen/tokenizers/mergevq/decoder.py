@@ -23,7 +23,7 @@ def depthwise(channels: int) -> nn.Conv2d:
 
 def on_grid(layer: nn.Module, x: Tensor, grid: tuple[int, int]) -> Tensor:
     """Apply a convolution to tokens [B, h w, C] laid out on a grid."""
-    return layer(x.transpose(1, 2).unflatten(2, grid)).flatten(2).transpose(1, 2)
+    return layer(x.transpose(1, 2).unflatten(2, grid)).flatten(2).transpose(1, 2)  # [B, h w, C]
 
 
 class MixMlp(nn.Module):
@@ -68,10 +68,10 @@ class MixBlocks(nn.Module):
         """[B, D, h, w] -> [B, D, h, w]."""
         x = x + self.pos_embed(x)
         grid = (x.shape[2], x.shape[3])
-        tokens = x.flatten(2).transpose(1, 2)
+        tokens = x.flatten(2).transpose(1, 2)  # [B, h w, D]
         for block in self.blocks:
             tokens = block(tokens, grid)
-        return tokens.transpose(1, 2).unflatten(2, grid)
+        return tokens.transpose(1, 2).unflatten(2, grid)  # [B, D, h, w]
 
 
 class MergingDecoder(nn.Module):

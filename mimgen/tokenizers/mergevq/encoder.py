@@ -191,7 +191,7 @@ class MergingEncoder(nn.Module):
         else:
             self.conv_in = nn.Sequential(
                 nn.Conv2d(image_channels, patch_width, self.patch, self.patch),
-                nn.GroupNorm(patch_width, patch_width, eps=EPS),
+                nn.GroupNorm(patch_width, patch_width, eps=EPS),  # one channel a group: instance norm
             )
         self.attn = MergingBlocks(self.width, layers, heads, drop_path)
         self.rep_attn = PlainBlocks(self.width, rep_layers, heads) if rep_layers else None
@@ -218,15 +218,15 @@ class MergingEncoder(nn.Module):
             x = level(x)
         grid = (x.shape[2], x.shape[3])
         counts = possible(tuple(merge_schedule) or (0,) * self.depth, grid[0] * grid[1] + 1)
-        tokens, merged = self.attn.start(x.flatten(2).transpose(1, 2))
+        tokens, merged = self.attn.start(x.flatten(2).transpose(1, 2))  # [B, 1 + N, D]
         tokens, merged, levels = self.attn(tokens, merged, counts, layers)
         return Encoded(tokens, merged, grid, levels)
 
     def latents(self, encoded: Encoded) -> Tensor:
         """The kept tokens as latents [B, latent, K] before the signs."""
         # Statistics and the 1x1 convolution do not see the order, so no square container is needed.
-        x = encoded.tokens[:, 1:].transpose(1, 2)[..., None]
-        return self.conv_out(F.silu(self.norm_out(x)))[..., 0]
+        x = encoded.tokens[:, 1:].transpose(1, 2)[..., None]  # [B, D, K, 1]
+        return self.conv_out(F.silu(self.norm_out(x)))[..., 0]  # [B, latent, K]
 
     def represent(self, encoded: Encoded) -> Tensor:
         """[B, rep_dim], the head on the class token, behind the further blocks where there are any.

@@ -179,9 +179,9 @@ class MergeVQ(PretrainedModule):
         check_images(images, self.downsample)
         rows, columns = images.shape[2] // self.downsample, images.shape[3] // self.downsample
         encoded = self.encoder(images * 2 - 1, self.merge_schedule(rows * columns, keep))
-        before = self.encoder.latents(encoded)
-        kept = self.bottleneck(before[:, :, None])
-        indices, latents = kept.indices[:, 0], kept.latents[:, :, 0]
+        before = self.encoder.latents(encoded)  # [B, bits, K]
+        kept = self.bottleneck(before[:, :, None])  # a map of height 1, [B, bits, 1, K]
+        indices, latents = kept.indices[:, 0], kept.latents[:, :, 0]  # [B, K] and [B, bits, K]
         codes = Codes(
             self.unmerge(indices[:, None], encoded.source, encoded.grid)[:, 0],
             self.unmerge(latents, encoded.source, encoded.grid),
@@ -230,7 +230,7 @@ class MergeVQ(PretrainedModule):
             raise UserError(
                 "this MergeVQ has no learned source recovery: build it with recovery_layers=2, or give a source"
             )
-        return self.recovery(latents.transpose(1, 2))
+        return self.recovery(latents.transpose(1, 2))  # [B, K, N]
 
     def decode(self, codes: Codes | Tensor) -> Tensor:
         """Codes, latents [B, bits, h, w] or ids [B, h, w] on the full grid to images, clipped to [0, 1]."""

@@ -32,8 +32,8 @@ class CrossBlock(nn.Module):
 
     def forward(self, queries: Tensor, codes: Tensor) -> Tensor:
         """Queries [B, N, D] and codes [B, K, D] -> [B, N, D]."""
-        q = self.q(self.norm1(queries)).unflatten(-1, (self.heads, -1))
-        k, v = self.kv(codes).unflatten(-1, (2, self.heads, -1)).unbind(2)
+        q = self.q(self.norm1(queries)).unflatten(-1, (self.heads, -1))  # [B, N, H, D / H]
+        k, v = self.kv(codes).unflatten(-1, (2, self.heads, -1)).unbind(2)  # [B, K, H, D / H] each
         queries = queries + self.drop_path(self.gamma1 * self.proj(attend(q, k, v).flatten(2)))
         return queries + self.drop_path(self.gamma2 * self.mlp(self.norm2(queries)))
 
@@ -77,12 +77,13 @@ class SourceRecovery(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """Codes [B, K, latent] to logits [B, K, N]; softmax over K gives each position's group."""
-        keys = self.norm_in(self.rec_embed(codes))
-        queries = self.rec_tokens.expand(len(codes), -1, -1)
+        keys = self.norm_in(self.rec_embed(codes))  # [B, K, D]
+        queries = self.rec_tokens.expand(len(codes), -1, -1)  # [B, N, D]
         for block in self.blocks:
             queries = block(queries, keys)
         for block in self.self_blocks:
             queries = block(queries)
+        # one head for both and no temperature, as released; [B, K, N]
         return self.rec_head(keys) @ self.rec_head(queries).transpose(1, 2)
 
 

@@ -27,7 +27,7 @@ def probabilities(distribution: str, count: int) -> tuple[float, ...]:
         UserError: an unknown distribution.
     """
     if distribution == "gaussian":
-        weights = [math.exp(-((k - 1) ** 2) / 0.5) + 0.05 for k in range(count)]
+        weights = [math.exp(-((k - 1) ** 2) / 0.5) + 0.05 for k in range(count)]  # 2 * 0.5^2 = 0.5
     elif distribution == "exponential":
         weights = [2 * math.exp(-2 * k) + 0.1 for k in range(count)]
     elif distribution == "uniform":
@@ -119,6 +119,7 @@ def reachable_squares(tokens: int, layers: int) -> tuple[int, ...]:
     """The squares that `layers` layers can reduce `tokens` tokens to, ascending; `tokens` itself if a square."""
     fewest = tokens
     for _ in range(layers):
+        # a layer merges even tokens into odd ones, so it removes at most half
         fewest -= fewest // 2
     return tuple(s * s for s in range(1, math.isqrt(tokens) + 1) if s * s >= fewest)
 

@@ -64,11 +64,11 @@ class Quantizer(nn.Module):
                 f"latents must be [B, {self.dim}, h, w], got {list(latents.shape)}: "
                 f"give the encoder {self.dim} output channels or build the quantizer with another dim"
             )
-        return _project(self.project_in, latents.flatten(2).transpose(1, 2))
+        return _project(self.project_in, latents.flatten(2).transpose(1, 2))  # [B, h w, code width]
 
     def _map(self, rows: Tensor, height: int, width: int) -> Tensor:
         """Code rows [B, h w, code width] to latents [B, D, h, w]."""
-        return _project(self.project_out, rows).transpose(1, 2).unflatten(2, (height, width))
+        return _project(self.project_out, rows).transpose(1, 2).unflatten(2, (height, width))  # [B, D, h, w]
 
     def _codes(self, indices: Tensor) -> Tensor:
         """[B, N] token ids to code rows [B, N, code width]."""
@@ -95,7 +95,7 @@ def nearest(rows: Tensor, codebook: Tensor, *, by: str = "distance") -> Tensor:
     Returns:
         [...] int64; the lower id where two are equally good.
     """
-    flat = rows.reshape(-1, rows.shape[-1])
+    flat = rows.reshape(-1, rows.shape[-1])  # [n, D]
     # argmin |x - c|^2 = argmax <x, c> - |c|^2 / 2, so one matrix product and no [n, K] distances.
     offset = codebook.square().sum(1) / -2 if by == "distance" else codebook.new_zeros(len(codebook))
     step = max(1, BLOCK // len(codebook))

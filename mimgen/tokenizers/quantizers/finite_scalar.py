@@ -49,7 +49,8 @@ class FiniteScalarQuantizer(Quantizer):
 
     def _codes(self, indices: Tensor) -> Tensor:
         levels = torch.tensor(self.levels, device=indices.device)
+        # place values: channel 0 changes fastest
         bases = [math.prod(self.levels[:i]) for i in range(len(self.levels))]
         half = levels // 2
-        digits = indices[..., None] // torch.tensor(bases, device=indices.device) % levels
-        return ((digits - half) / half).float()
+        digits = indices[..., None] // torch.tensor(bases, device=indices.device) % levels  # [..., channels]
+        return ((digits - half) / half).float()  # an even number of levels has one more below 0 than above

@@ -50,7 +50,7 @@ class IndexBackpropQuantizer(Quantizer):
         self.temperature = temperature
         self.cosine = cosine
         self.embedding = nn.Embedding(codebook_size, self.code_dim)
-        nn.init.normal_(self.embedding.weight, std=self.code_dim**-0.5)
+        nn.init.normal_(self.embedding.weight, std=self.code_dim**-0.5)  # codes of length 1 on average
 
     @property
     def codebook(self) -> Tensor:
@@ -83,9 +83,9 @@ class IndexBackpropQuantizer(Quantizer):
     def _train(self, rows: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Quantised rows [B, N, code width], ids [B, N] and losses of rows [B, N, code width]."""
         codebook = self.codebook
-        soft = (rows @ codebook.T).softmax(-1)
+        soft = (rows @ codebook.T).softmax(-1)  # [B, N, K]
         indices = soft.argmax(-1)
-        code = codebook[indices]
+        code = codebook[indices]  # [B, N, code width]
         # hard @ codebook is the chosen code, and (soft - stop(soft)) @ codebook is 0, but its gradient
         # reaches the rows and, through the products in `soft`, every code.
         quantised = code + (soft - soft.detach()) @ codebook

@@ -83,7 +83,7 @@ class LookupFreeQuantizer(Quantizer):
         self.spherical = spherical
         self.logarithm: Logarithm = logarithm
         # Size of a code's entries.
-        self.scale = bits**-0.5 if spherical else 1.0
+        self.scale = bits**-0.5 if spherical else 1.0  # bits entries of this size make a vector of length 1
         self.lfq = _BitWeights(bits, little_endian)
 
     def entropies(self, rows: Tensor) -> Entropies:
@@ -105,17 +105,17 @@ class LookupFreeQuantizer(Quantizer):
     def forward(self, latents: Tensor) -> Codes:
         """Quantise latents [B, D, h, w]; `losses` has `commitment` and `entropy` while training."""
         with torch.autocast(latents.device.type, enabled=False):
-            rows = self._rows(latents)
+            rows = self._rows(latents)  # [B, N, bits]
             if self.normalise:
                 rows = F.rms_norm(rows, rows.shape[-1:], eps=1e-6)
             if self.spherical:
                 rows = F.normalize(rows, dim=-1)
-            positive = rows > 0
-            indices = (positive * self.lfq.mask).sum(-1)
+            positive = rows > 0  # zero is negative, as in the releases
+            indices = (positive * self.lfq.mask).sum(-1)  # [B, N]
             quantised = self._signs(positive)
             losses = self._losses(rows, quantised) if self.training else {}
             straight = rows + (quantised - rows).detach() if self.training else quantised
-            out = self._map(straight, *latents.shape[2:]).to(latents.dtype)
+            out = self._map(straight, *latents.shape[2:]).to(latents.dtype)  # [B, D, h, w]
         return Codes(indices.unflatten(1, latents.shape[2:]), out, losses)
 
     def _signs(self, positive: Tensor) -> Tensor:
@@ -123,4 +123,4 @@ class LookupFreeQuantizer(Quantizer):
         return torch.where(positive, self.scale, -self.scale).float()
 
     def _codes(self, indices: Tensor) -> Tensor:
-        return self._signs((indices[..., None] & self.lfq.mask) != 0)
+        return self._signs((indices[..., None] & self.lfq.mask) != 0)  # [..., bits]

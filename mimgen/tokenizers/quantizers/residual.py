@@ -66,7 +66,7 @@ class ResidualQuantizer(Quantizer):
                 commitment=commitment,
                 kmeans=kmeans,
                 revive_below=revive_below,
-                seed=mix_seed(seed, level),
+                seed=mix_seed(seed, level),  # or all levels would revive the same rows
             )
             for level in range(depth)
         )
@@ -78,10 +78,10 @@ class ResidualQuantizer(Quantizer):
             residual, total = rows, torch.zeros_like(rows)
             indices, losses = torch.zeros(rows.shape[:2], dtype=torch.int64, device=rows.device), []
             for level, layer in enumerate(self.layers):
-                found = layer(residual.transpose(1, 2)[..., None])
-                code = found.latents[..., 0].transpose(1, 2).detach()
+                found = layer(residual.transpose(1, 2)[..., None])  # a map [B, D, N, 1], as a level takes one
+                code = found.latents[..., 0].transpose(1, 2).detach()  # [B, N, D]
                 residual, total = residual - code, total + code
-                indices = indices + found.indices[..., 0] * self.levels[0] ** level
+                indices = indices + found.indices[..., 0] * self.levels[0] ** level  # [B, N]
                 losses += found.losses.values()
             # Straight through once: passing it through every level would multiply the gradient by the depth.
             straight = rows + (total - rows).detach() if self.training else total
@@ -91,6 +91,6 @@ class ResidualQuantizer(Quantizer):
 
     def _codes(self, indices: Tensor) -> Tensor:
         size = self.levels[0]
-        digits = [indices // size**level % size for level in range(len(self.layers))]
+        digits = [indices // size**level % size for level in range(len(self.layers))]  # lowest level first
         layers = cast("list[VectorQuantizer]", list(self.layers))
-        return torch.stack([layer._codes(digit) for layer, digit in zip(layers, digits)]).sum(0)
+        return torch.stack([layer._codes(digit) for layer, digit in zip(layers, digits)]).sum(0)  # [B, N, D]

@@ -49,12 +49,12 @@ class SimpleVectorQuantizer(Quantizer):
     def forward(self, latents: Tensor) -> Codes:
         """Quantise latents [B, D, h, w]; `losses` has `commitment` while training."""
         with torch.autocast(latents.device.type, enabled=False):
-            rows = self._rows(latents)
+            rows = self._rows(latents)  # [B, N, code width]
             if self.training:
                 quantised, indices, loss = self.sim(rows)
                 losses = {"commitment": loss}
             else:
-                indices = nearest(rows, self._transform(self.sim.frozen_codebook))
+                indices = nearest(rows, self._transform(self.sim.frozen_codebook))  # [B, N]
                 quantised, losses = self._codes(indices), {}
             out = self._map(quantised, *latents.shape[2:]).to(latents.dtype)
         return Codes(indices.unflatten(1, latents.shape[2:]), out, losses)

@@ -92,7 +92,7 @@ class VectorQuantizer(Quantizer):
         """Put the codes on the k-means centres of rows [B, N, code width]."""
         codebook = self.vq._codebook
         codebook.initted.fill_(False)
-        codebook.init_embed_(codebook.transform_input(rows).flatten(0, 1)[None])
+        codebook.init_embed_(codebook.transform_input(rows).flatten(0, 1)[None])  # [1, B N, code width]
         self.started.fill_(True)
 
     def _set_threshold(self) -> None:
@@ -109,7 +109,7 @@ class VectorQuantizer(Quantizer):
         In training mode the codebook moves; in evaluation mode nothing changes.
         """
         with torch.autocast(latents.device.type, enabled=False):
-            rows = self._rows(latents)
+            rows = self._rows(latents)  # [B, N, code width]
             if not self.training:
                 indices = self._nearest(rows)
                 quantised, losses = self._codes(indices), {}
@@ -129,4 +129,4 @@ class VectorQuantizer(Quantizer):
         return nearest(rows, codes, by="product" if self.cosine else "distance")
 
     def _codes(self, indices: Tensor) -> Tensor:
-        return self.vq._codebook.embed[0][indices].float()
+        return self.vq._codebook.embed[0][indices].float()  # [B, N, code width]

@@ -33,7 +33,7 @@ def arguments(
     """
     model: Mapping[str, Any] = config.get("model", config).get("vq_model", {})
     patch = tensors["encoder.patch_embed.weight"].shape[-1]
-    side = grid_side(len(tensors["encoder.positional_embedding"]) - 1)
+    side = grid_side(len(tensors["encoder.positional_embedding"]) - 1)  # less the class token's
     decoder_side = grid_side(len(tensors["decoder.positional_embedding"]) - 1)
     tokens, latent = len(tensors["latent_tokens"]), tensors["decoder.decoder_embed.weight"].shape[1]
     proxy = "decoder.ffn.2.weight" in tensors

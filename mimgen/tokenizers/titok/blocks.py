@@ -26,8 +26,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]."""
         mixed = F.linear(x, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = mixed.unflatten(-1, (3, self.heads, -1)).unbind(2)
-        return self.out_proj(attend(q, k, v).flatten(2))
+        q, k, v = mixed.unflatten(-1, (3, self.heads, -1)).unbind(2)  # [B, T, H, D / H] each
+        return self.out_proj(attend(q, k, v).flatten(2))  # [B, T, D]
 
 
 class Mlp(nn.Module):
@@ -85,8 +85,8 @@ class _Trunk(nn.Module):
 
     def _run(self, patches: Tensor, latents: Tensor) -> Tensor:
         """Patch tokens [B, N, D] and latent tokens [B, T, D] to all tokens [B, 1 + N + T, D]."""
-        first = self.class_embedding.expand(len(patches), 1, -1)
-        x = torch.cat([first, patches], 1) + self.positional_embedding
+        first = self.class_embedding.expand(len(patches), 1, -1)  # [B, 1, D]
+        x = torch.cat([first, patches], 1) + self.positional_embedding  # [B, 1 + N, D]
         x = self.ln_pre(torch.cat([x, latents + self.latent_token_positional_embedding], 1))
         for block in self.transformer:
             x = block(x)
@@ -123,13 +123,13 @@ class TiTokEncoder(_Trunk):
 
     def forward(self, images: Tensor, queries: Tensor) -> Tensor:
         """[B, 3, S, S] and learnt tokens [T, D] -> [B, C, 1, T]."""
-        patches = self.patch_embed(images).flatten(2).transpose(1, 2)
+        patches = self.patch_embed(images).flatten(2).transpose(1, 2)  # [B, N, D]
         x = self._run(patches, queries.expand(len(patches), -1, -1))
-        x = self.ln_post(x[:, 1 + self.cells :])
+        x = self.ln_post(x[:, 1 + self.cells :])  # [B, T, D]
         batch, tokens, width = x.shape
         if self.reshaped:
             return self.conv_out(x.reshape(batch, width, tokens, 1)).reshape(batch, -1, 1, tokens)
-        return self.conv_out(x.transpose(1, 2)[:, :, None])
+        return self.conv_out(x.transpose(1, 2)[:, :, None])  # [B, C, 1, T]
 
 
 class Patches(nn.Module):
@@ -141,8 +141,8 @@ class Patches(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, p p 3, h, w] -> [B, 3, h p, w p]."""
-        x = x.unflatten(1, (self.patch, self.patch, 3)).permute(0, 3, 4, 1, 5, 2)
-        return x.flatten(4).flatten(2, 3)
+        x = x.unflatten(1, (self.patch, self.patch, 3)).permute(0, 3, 4, 1, 5, 2)  # [B, 3, h, p, w, p]
+        return x.flatten(4).flatten(2, 3)  # [B, 3, h p, w p]
 
 
 class TiTokDecoder(_Trunk):
@@ -184,8 +184,8 @@ class TiTokDecoder(_Trunk):
 
     def forward(self, latents: Tensor) -> Tensor:
         """[B, C, 1, T] -> [B, 3, S, S] or [B, K, g, g]."""
-        tokens = self.decoder_embed(latents.flatten(2).transpose(1, 2))
+        tokens = self.decoder_embed(latents.flatten(2).transpose(1, 2))  # [B, T, D]
         x = self._run(self.mask_token.expand(len(tokens), self.cells, -1), tokens)
-        x = self.ln_post(x[:, 1 : 1 + self.cells]).transpose(1, 2)
+        x = self.ln_post(x[:, 1 : 1 + self.cells]).transpose(1, 2)  # [B, D, N]
         side = round(self.cells**0.5)
         return self.conv_out(self.ffn(x.unflatten(2, (side, side))))

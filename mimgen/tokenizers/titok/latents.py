@@ -32,7 +32,7 @@ class Posterior:
     def kl(self) -> Tensor:
         """Divergence from the standard normal distribution in nats, [B, T], summed over channels."""
         inside = self.mean.square() + self.log_variance.exp() - 1 - self.log_variance
-        return 0.5 * inside.sum((1, 2))
+        return 0.5 * inside.sum((1, 2))  # [B, T]
 
 
 class Bottleneck(nn.Module):
@@ -51,7 +51,8 @@ class Bottleneck(nn.Module):
 
     def posterior(self, moments: Tensor) -> Posterior:
         """[B, 2 C, 1, T] -> distribution of latents [B, C, 1, T]."""
-        mean, log_variance = moments.chunk(2, dim=1)
+        mean, log_variance = moments.chunk(2, dim=1)  # [B, C, 1, T] each
+        # latent diffusion's bounds: exp stays finite
         return Posterior(mean, log_variance.clamp(-30.0, 20.0))
 
     def forward(self, moments: Tensor, noise: Tensor | None = None) -> Codes:

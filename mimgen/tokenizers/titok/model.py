@@ -42,7 +42,7 @@ class TiTokBase(PretrainedModule):
         self.image_size, self.downsample, self.grid = image_size, patch, (1, tokens)
         self.quantize = quantize
         self.codebook_size = int(self.quantize.codebook_size)
-        moments = 2 if isinstance(quantize, Bottleneck) else 1
+        moments = 2 if isinstance(quantize, Bottleneck) else 1  # mean and log variance
         self.latent_tokens = nn.Parameter(width**-0.5 * torch.randn(tokens, width))
         self.encoder = TiTokEncoder(
             patch,
@@ -76,7 +76,7 @@ class TiTokBase(PretrainedModule):
         hidden = self.hidden(images)
         if rng is None or self.codebook_size:
             return self.quantize(hidden)
-        noise = rng.normal(self.quantize.dim, *self.grid)
+        noise = rng.normal(self.quantize.dim, *self.grid)  # [B, C, 1, T]
         return self.quantize(hidden, noise.to(hidden))
 
     def lookup(self, indices: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ class PixelDecoder(nn.Module):
         super().__init__()
         widths = [channels * multiplier for multiplier in multipliers]
         self.conv_in = nn.Conv2d(z, widths[-1], 3, padding=1)
+        # no attention in the middle, unlike VQGAN: MaskGIT left it out
         self.mid = nn.ModuleList(ResidualBlock(widths[-1], widths[-1]) for _ in range(blocks))
         # stored finest first, run coarsest first
         above = [*widths[1:], widths[-1]]

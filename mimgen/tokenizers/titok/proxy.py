@@ -179,8 +179,8 @@ class TiTokLegacy(TiTokProxy):
 
     def reconstruct(self, latents: Tensor) -> Tensor:
         """[B, D, 1, T] to images before clipping."""
-        shares = self.logits(latents).softmax(1)
-        mixed = torch.einsum("bkhw,kd->bdhw", shares, self.pixel_quantize.embedding.weight)
+        shares = self.logits(latents).softmax(1)  # [B, K, g, g]
+        mixed = torch.einsum("bkhw,kd->bdhw", shares, self.pixel_quantize.embedding.weight)  # [B, D, g, g]
         return self.pixel_decoder(mixed)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Codes]:

@@ -70,7 +70,7 @@ class NormalisedCodebook(nn.Module):
         """
         with torch.autocast(latents.device.type, enabled=False):
             z = F.normalize(latents.float(), dim=1)
-            rows = z.detach().permute(0, 2, 3, 1).flatten(0, 2)
+            rows = z.detach().permute(0, 2, 3, 1).flatten(0, 2)  # [B h w, D]
             if self.training and not bool(self.embedding.initted.all()):
                 self.start(rows)
             indices = assign(rows, self.embedding.weight).view(len(z), *z.shape[2:])
@@ -91,7 +91,7 @@ class NormalisedCodebook(nn.Module):
         return self._entries(indices)
 
     def _entries(self, indices: Tensor) -> Tensor:
-        return self.embedding.weight[indices].permute(0, 3, 1, 2)
+        return self.embedding.weight[indices].permute(0, 3, 1, 2)  # [B, D, h, w]
 
     @torch.no_grad()
     def start(self, rows: Tensor, centres: Tensor | None = None) -> None:
@@ -116,5 +116,5 @@ class NormalisedCodebook(nn.Module):
         sums, counts = totals(rows, ids, self.codebook_size)
         all_reduce_sum_(sums)
         all_reduce_sum_(counts)
-        means = torch.where(counts[:, None] > 0, F.normalize(sums, dim=1), codes)
+        means = torch.where(counts[:, None] > 0, F.normalize(sums, dim=1), codes)  # [K, D]
         codes.copy_(F.normalize(codes.lerp(means, 1 - self.decay), dim=1))

@@ -73,7 +73,7 @@ class VqKd(PretrainedModule):
         kmeans: bool = True,
     ) -> None:
         super().__init__()
-        half = (0.5,) * 3
+        half = (0.5,) * 3  # images in [-1, 1], not ImageNet's normalisation
         inner = decoder_width or width
         self.downsample, self.codebook_size, self.feature_dim = patch, codebook_size, feature_dim
         self.encoder = BeitEncoder(
@@ -81,6 +81,7 @@ class VqKd(PretrainedModule):
             norm="fc_norm", mean=half, std=half,
         )  # fmt: skip
         self.decoder = BeitEncoder(
+            # codes are its pixels
             pixels // patch, 1, inner, decoder_depth, decoder_heads or heads, decoder_mlp_ratio or mlp_ratio,
             decoder_layer_scale, decoder_absolute, decoder_relative, decoder_qkv_bias,
             norm="fc_norm", channels=code_dim,
@@ -108,6 +109,7 @@ class VqKd(PretrainedModule):
     def features(self, codes: Codes | Tensor) -> Tensor:
         """Codes, latents [B, code width, h, w] or ids [B, h, w] to features [B, N, feature width]."""
         states, _ = self.decoder.states(latents_of(codes, self, self.quantize.dim))
+        # without the decoder's class token: [B, N, feature width]
         return self.decode_task_layer(self.decoder.closed(states[:, 1:]))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Codes]:

@@ -83,7 +83,7 @@ class Batch:
         rng: random streams, one per row.
         codes: [B, h, w] int64 cached token ids, when a tokenizer was run beforehand.
         sizes: [B, 5] float32 micro-conditions (width, height, crop left, crop top, score).
-        extras: what else some data have, one row an image: "second" [B, 3, H, W], another view of the same scene;
+        extras: what else some data have, one row per image: "second" [B, 3, H, W], another view of the same scene;
             "keypoints" [B, J, 3], column and row in pixels and 1 where the joint was seen, else 0;
             "segmentation" [B, H, W], class of each pixel, or of each voxel of a volume.
         step: the optimiser step under way, counted from 1; the training loop sets it.
@@ -117,7 +117,7 @@ class Mask:
     Attributes:
         masked: [B, N] boolean, true where the token is masked.
         scored: [B, N] boolean subset of `masked`; all of it when None.
-        replaced: [B, N] boolean, visible tokens that are shown as a mask token all the same; None for none.
+        replaced: [B, N] boolean, visible tokens that become a mask token all the same; None for none.
     """
 
     masked: Tensor

@@ -83,9 +83,9 @@ class MaeDecoder(PretrainedModule):
                 f"{prefix} and {visible}: pair it with an encoder that leaves masked patches out, and pass "
                 f"prefix={prefix}"
             )
-        x = self.embed(torch.cat([tokens.prefix, tokens.patches], dim=1))
+        x = self.embed(torch.cat([tokens.prefix, tokens.patches], dim=1))  # [B, P + K, width]
         mask_tokens = self.mask_token.to(x.dtype).expand(len(x), mask.drop.shape[1], -1)
-        patches = torch.cat([x[:, prefix:], mask_tokens], dim=1)
+        patches = torch.cat([x[:, prefix:], mask_tokens], dim=1)  # [B, N, width], the visible ones first
         table = resize_position_table(self.pos_embed, self.grid, tokens.grid)
         return torch.cat([x[:, :prefix], gather_tokens(patches, mask.restore.to(x.device))], dim=1) + table
 
@@ -93,7 +93,7 @@ class MaeDecoder(PretrainedModule):
 class LinearDecoder(PretrainedModule):
     """SimMIM's decoder: one linear map from a token to the pixels under it (SimMIM, section 3.4).
 
-    It reads encoders that keep the whole grid, coarser ones too: the pixels are cut into patches again.
+    It reads encoders that keep the full grid, coarser ones too: the pixels are cut into patches again.
 
     Args:
         encoder_width: width of the encoder's tokens.
@@ -128,4 +128,5 @@ class LinearDecoder(PretrainedModule):
                 f"a linear decoder needs all {rows * columns} tokens of the grid, got {tokens.patches.shape[1]}: take "
                 "an encoder with a mask token"
             )
-        return F.pixel_shuffle(self.decoder(tokens.patches.transpose(1, 2).unflatten(2, (rows, columns))), self.stride)
+        maps = tokens.patches.transpose(1, 2).unflatten(2, (rows, columns))  # [B, D, rows, columns]
+        return F.pixel_shuffle(self.decoder(maps), self.stride)

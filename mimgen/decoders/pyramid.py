@@ -44,7 +44,7 @@ class JoinedLevels(nn.ModuleList):
 
     def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
         """Levels [B, K, s, s, F] to their sum [B, K, D]."""
-        parts = [part(level).flatten(2) for part, level in zip(self, pyramid, strict=True)]
+        parts = [part(level).flatten(2) for part, level in zip(self, pyramid, strict=True)]  # [B, K, D] each
         return torch.stack(parts).sum(0)
 
 
@@ -108,8 +108,8 @@ class PyramidDecoder(PretrainedModule):
                 f"this decoder takes the {mask.keep.shape[1]} visible patches, got {tokens.patches.shape[1]}: build "
                 "the encoder with mask_token=False, which leaves masked patches out"
             )
-        x = self.embed(tokens.pyramid)
-        # each level brings a mask token of its own to the sum
+        x = self.embed(tokens.pyramid)  # [B, K, D]
+        # the sum has one mask token for each level that it is made of
         mask_tokens = len(self.embed) * self.mask_token.to(x.dtype).expand(len(x), mask.drop.shape[1], -1)
         x = gather_tokens(torch.cat([x, mask_tokens], dim=1), mask.restore.to(x.device))  # [B, N, D]
         x = x + resize_position_table(self.pos_embed, self.grid, tokens.grid)
@@ -120,7 +120,7 @@ class PyramidDecoder(PretrainedModule):
 
 @dataclass(frozen=True)
 class FeaturePredictions:
-    """What `FeatureHeads` say of every patch.
+    """Features that `FeatureHeads` predict for every patch.
 
     Attributes:
         main: [B, N, output], from the pyramid.
@@ -181,7 +181,7 @@ class FeatureHeads(PretrainedModule):
             for _ in range(depth)
         )  # fmt: skip
         self.early_norm, self.early_head = nn.LayerNorm(width, eps), nn.Linear(width, output)
-        self.register_buffer("offsets", relative_index(*grid)[1:, 1:], persistent=False)
+        self.register_buffer("offsets", relative_index(*grid)[1:, 1:], persistent=False)  # no class token
         init_linears(self)
 
     def forward(self, tokens: PyramidTokens) -> FeaturePredictions:

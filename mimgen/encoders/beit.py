@@ -33,7 +33,7 @@ class _PatchEmbed(nn.Module):
 
 
 class BeitEncoder(PretrainedModule):
-    """Images to a class token and patch tokens; every patch is seen, masked ones as a mask token.
+    """Images to a class token and patch tokens; every patch is encoded, masked ones as a mask token.
 
     Args:
         pixels: side of the images (of the maps, for `states`).
@@ -113,7 +113,7 @@ class BeitEncoder(PretrainedModule):
 
         Args:
             images: [B, 3, H, W] in [0, 1].
-            mask: masked patches [B, N] are shown as the mask token.
+            mask: masked patches [B, N] are replaced by the mask token.
             layers: blocks, counted from 0 or negative from the end, whose patch tokens [B, N, D] are put into `levels`.
             attention: blocks, counted alike, whose maps [B, H, 1 + N, 1 + N] are returned as `attention`.
             mix: [B, N, N], multiplies the patch embeddings from the left, before class token and positions (ROPIM).
@@ -122,13 +122,14 @@ class BeitEncoder(PretrainedModule):
             UserError: sides that are no multiples of `patch`, or another grid than a relative bias has.
         """
         wanted, masked = block_numbers(attention, self.depth), None if mask is None else mask.masked
-        looking: AbstractContextManager[list[Tensor]] = attention_maps() if wanted else nullcontext([])
-        with looking as maps:
+        # maps cost a second computation beside the fused kernel, so they are collected only where asked for
+        collecting: AbstractContextManager[list[Tensor]] = attention_maps() if wanted else nullcontext([])
+        with collecting as maps:
             x, levels = self.states(self.normalised(images), masked, layers, mix)
         x = self.closed(x)
         grid = (images.shape[-2] // self.patch, images.shape[-1] // self.patch)
-        shown = tuple(maps[layer] for layer in wanted)
-        return Tokens(x[:, 1:], grid, x[:, :1], tuple(level[:, 1:] for level in levels), shown)
+        chosen_maps = tuple(maps[layer] for layer in wanted)
+        return Tokens(x[:, 1:], grid, x[:, :1], tuple(level[:, 1:] for level in levels), chosen_maps)
 
     def normalised(self, images: Tensor) -> Tensor:
         """[B, C, H, W] in [0, 1] -> (images - mean) / std; a `UserError` for another number of channels."""
@@ -152,7 +153,7 @@ class BeitEncoder(PretrainedModule):
 
         Args:
             maps: what the patch embedding reads.
-            masked: [B, N] boolean, patches shown as the mask token.
+            masked: [B, N] boolean, patches replaced by the mask token.
             layers: blocks whose outputs are returned too, counted as above.
             mix: [B, N, N] or None, as above.
 
@@ -179,15 +180,15 @@ class BeitEncoder(PretrainedModule):
         grid = self._grid_of(maps)
         projection = self.patch_embed.proj
         # The convolution as a matrix product; the weight keeps the official layout.
-        x = F.pixel_unshuffle(maps, self.patch).flatten(2).transpose(1, 2)
-        x = F.linear(x, projection.weight.flatten(1), projection.bias)
+        x = F.pixel_unshuffle(maps, self.patch).flatten(2).transpose(1, 2)  # [B, N, C patch^2]
+        x = F.linear(x, projection.weight.flatten(1), projection.bias)  # [B, N, D]
         if masked is not None:
             if self.mask_token is None:
                 raise UserError("this encoder has no mask token: build it with mask_token=True, or pass no mask")
             check_mask(masked, *x.shape[:2])
             x = torch.where(masked[..., None], self.mask_token.to(x.dtype), x)
         x = x if mix is None else mix.to(x.dtype) @ x  # [B, N, D]
-        x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+        x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)  # [B, 1 + N, D]
         if self.pos_embed is not None:
             x = x + resize_position_table(self.pos_embed, self.grid, grid)
         return x

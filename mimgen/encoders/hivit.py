@@ -46,15 +46,15 @@ class PyramidTokens(Tokens):
             raise UserError("feature maps need every patch: leave the mask out")
         found = []
         for level in self.pyramid:
-            cells = level.unflatten(1, (rows, columns)).permute(0, 5, 1, 3, 2, 4)
-            found.append(cells.flatten(4, 5).flatten(2, 3))
+            cells = level.unflatten(1, (rows, columns)).permute(0, 5, 1, 3, 2, 4)  # [B, F, h, s, w, s]
+            found.append(cells.flatten(4, 5).flatten(2, 3))  # [B, F, h s, w s]
         return tuple(found)
 
 
 class HiVitEncoder(PretrainedModule):
     """MLP blocks on units at a quarter and half of the width, attention on patches, and a neck (iTPN, section 3).
 
-    Without a mask every patch is seen. Masked patches are left out from the start, or, with `mask_token`, shown as
+    Without a mask every patch is encoded. Masked patches are left out from the start, or, with `mask_token`, become
     a token where attention starts: then the finer levels still hold what they were made of, as in the CLIP variant.
 
     Args:
@@ -74,7 +74,7 @@ class HiVitEncoder(PretrainedModule):
         neck_width: F; 0 for an encoder without neck, whose pyramid is its output alone.
         neck_depth: MLP blocks after each split of the neck.
         levels: of the pyramid, 2 or 3.
-        mask_token: how masked patches are shown, see above.
+        mask_token: what masked patches become, see above.
         stretched: read positions off a table stretched by a tenth of a patch whenever patches are left out, as
             iTPN's release does by mistake; for its checkpoints and comparison with it only.
         classes: outputs of a linear head on the normalised mean patch; 0 for none.
@@ -130,7 +130,7 @@ class HiVitEncoder(PretrainedModule):
         self.patch_embed = UnitEmbed(patch, width // 4, channels, eps)
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], width))
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width)) if mask_token else None
-        rates = iter(torch.linspace(0, drop_path, sum(mlp_depths) + depth).tolist())
+        rates = iter(torch.linspace(0, drop_path, sum(mlp_depths) + depth).tolist())  # merges have none
         plain = {"layer_scale": layer_scale, "eps": eps}
         blocks: list[nn.Module] = []
         for share, count in zip((4, 2), mlp_depths, strict=True):
@@ -150,7 +150,7 @@ class HiVitEncoder(PretrainedModule):
         self.fc_norm = nn.LayerNorm(width, eps) if classes else None
         self.head = nn.Linear(width, classes) if classes else None
         register_channel_stats(self, mean, std, channels)
-        self.register_buffer("offsets", relative_index(*self.grid)[1:, 1:], persistent=False)
+        self.register_buffer("offsets", relative_index(*self.grid)[1:, 1:], persistent=False)  # no class token
         self._init_weights()
 
     def _init_weights(self) -> None:
@@ -179,7 +179,7 @@ class HiVitEncoder(PretrainedModule):
             check_mask(mask.masked, *x.shape[:2])
         keep = None if mask is None or self.mask_token is not None else mask.keep.to(x.device)
         if keep is not None:
-            x = x.gather(1, keep[..., None, None, None].expand(-1, -1, *x.shape[2:]))
+            x = x.gather(1, keep[..., None, None, None].expand(-1, -1, *x.shape[2:]))  # [B, K, 4, 4, D / 4]
         finer, levels = [], {}
         offsets = self._offsets(grid, keep)
         for number, block in enumerate(self.blocks):
@@ -195,7 +195,7 @@ class HiVitEncoder(PretrainedModule):
     def pyramid(self, images: Tensor, mask: Mask | None = None, *, layers: Sequence[int] = ()) -> PyramidTokens:
         """The same with the outputs of the neck as `pyramid`."""
         tokens = self(images, mask, layers=layers)
-        top = tokens.patches[:, :, None, None]
+        top = tokens.patches[:, :, None, None]  # [B, K, 1, 1, D]
         return replace(tokens, pyramid=(top,) if self.neck is None else self.neck(top, tokens.finer))
 
     def classify(self, images: Tensor) -> Tensor:
@@ -229,6 +229,6 @@ class HiVitEncoder(PretrainedModule):
 
 def stretched_table(table: Tensor, grid: tuple[int, int]) -> Tensor:
     """A position table [1, N, D] resized from n to n + 0.1 positions per side, of which the first n remain."""
-    plane = table.transpose(1, 2).unflatten(2, grid)
+    plane = table.transpose(1, 2).unflatten(2, grid)  # [1, D, h, w]
     scale = tuple((side + 0.1) / side for side in grid)
     return F.interpolate(plane, scale_factor=scale, mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""What a user says about token merging in an encoder."""
+"""Settings of token merging (ToMe) in an encoder."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class Neck(nn.Module):
     """Levels of one width at the strides 16, 8 and 4 of a patch of 16 pixels (iTPN, section 3).
 
     Every level but the first is the split of the one above plus a linear map of the backbone's units of its
-    stride, then MLP blocks; each level has an output block of its own. Patches never mix here.
+    stride, then MLP blocks; each level ends in its own block. Patches never mix here.
 
     Args:
         width: D of the backbone's patches; its units have D / 2 and D / 4.
@@ -61,7 +61,7 @@ class Neck(nn.Module):
         Returns:
             [B, K, s, s, F] for s = 1, 2 and, with three levels, 4.
         """
-        found = [self.outputs[0](self.top(top))]
+        found = [self.outputs[0](self.top(top))]  # [B, K, 1, 1, F]
         x = top
         for step, units in enumerate(list(reversed(finer))[: len(self.splits)]):
             # the first split reads the patches as they are, not what `top` made of them

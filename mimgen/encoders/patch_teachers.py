@@ -44,11 +44,11 @@ class PatchTeacher(nn.Module):
         """[B, 3, H, W] in [0, 1], resized to the teacher's side, to tokens [B, N, dim] float32."""
         teacher, model = self.teacher, cast(Any, self.teacher.encoder)
         assert teacher.size is not None, "a model of transformers has a side"
-        states = teacher.outputs(teacher.resized(images)).last_hidden_state
+        states = teacher.outputs(teacher.resized(images)).last_hidden_state  # [B, P + N, D]
         if teacher.is_clip:  # DINOv2 closes all tokens with its norm, CLIP the pooled one only
             states = getattr(model, "vision_model", model).post_layernorm(states)
         if self.projection is not None:
-            states = F.linear(states, self.projection.to(states.dtype))
+            states = F.linear(states, self.projection.to(states.dtype))  # [B, P + N, E]
         states, rows = states.float(), teacher.size // self.patch
         return Tokens(states[:, self.prefix :], (rows, rows), states[:, : self.prefix])
 

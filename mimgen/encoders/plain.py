@@ -46,7 +46,7 @@ class PixelEncoder:
             size = (self.side, self.side)
             small = F.interpolate(images.float(), size, mode="bilinear", antialias=True, align_corners=False)
             return _tokens(small.flatten(1)[:, None], (1, 1))
-        plane = F.pixel_unshuffle(images.float(), self.patch)
+        plane = F.pixel_unshuffle(images.float(), self.patch)  # [B, 3 patch^2, h, w]
         return _tokens(plane.flatten(2).transpose(1, 2), (plane.shape[2], plane.shape[3]))
 
 

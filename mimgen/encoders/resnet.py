@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -34,8 +35,8 @@ class ResNetEncoder(PretrainedModule):
     """ResNet with torchvision's parameter names, and A2MIM's token before one stage (arXiv 2205.13943, section 4.2).
 
     A convolution cannot leave patches out, and zeros at its input are edges that real images do not have; so
-    masked pixels are filled beforehand, and the token predicts the deeper stages where. Where it is added instead of
-    put in the place (`replace` false), an empty mask leaves the network what it is without.
+    masked pixels are filled beforehand, and the token marks them for the deeper stages. Where it is added and
+    not put in their place (`replace` false), an empty mask changes nothing.
 
     Args:
         depth: 18, 34, 50, 101, 152 or 200.
@@ -100,7 +101,7 @@ class ResNetEncoder(PretrainedModule):
             self.add_module(f"layer{stage + 1}", nn.ModuleList(blocks))
             widths.append(inputs)
         self.stages, self.dim, self.depth = len(strides), inputs, sum(counts[: len(strides)])
-        self.patch, self.mask_patch = (_stride(strides[:stop]) for stop in (len(strides), mask_stage))
+        self.patch, self.mask_patch = (STEM_STRIDE * math.prod(strides[:stop]) for stop in (len(strides), mask_stage))
         self.mask_token = nn.Parameter(torch.zeros(1, widths[mask_stage], 1, 1), requires_grad=token == "learned")
         # named like a token, so that it is exempt from weight decay
         initial = torch.full((1, widths[mask_stage], 1, 1), float(gain))
@@ -138,7 +139,7 @@ class ResNetEncoder(PretrainedModule):
                 if number in wanted:
                     levels[number] = x.flatten(2).transpose(1, 2)
                 number += 1
-        patches = x.flatten(2).transpose(1, 2)
+        patches = x.flatten(2).transpose(1, 2)  # [B, N, dim]
         levels_found = tuple(levels[layer] for layer in wanted)
         return Tokens(patches, (x.shape[2], x.shape[3]), patches[:, :0], levels_found)
 
@@ -164,7 +165,7 @@ class ResNetEncoder(PretrainedModule):
                 f"the mask is of {mask.masked.shape[1]} cells, the map before stage {self.mask_stage} has "
                 f"{x.shape[2]} x {x.shape[3]}: mask cells of {self.mask_patch} pixels"
             )
-        masked = mask.masked.to(x.device).unflatten(1, x.shape[2:])[:, None]
+        masked = mask.masked.to(x.device).unflatten(1, x.shape[2:])[:, None]  # [B, 1, h, w]
         token = self._token(x)
         if self.replace:
             return torch.where(masked, token.to(x.dtype), x)
@@ -178,12 +179,5 @@ class ResNetEncoder(PretrainedModule):
             return x.mean((2, 3), keepdim=True)
         if self.token == "batch_mean" and self.training:
             with torch.no_grad():
-                self.mask_token.copy_(x.float().mean((0, 2, 3), keepdim=True))
+                self.mask_token.copy_(x.float().mean((0, 2, 3), keepdim=True))  # kept for evaluation
         return self.mask_token
-
-
-def _stride(strides: tuple[int, ...]) -> int:
-    product = STEM_STRIDE
-    for stride in strides:
-        product *= stride
-    return product

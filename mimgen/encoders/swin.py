@@ -53,7 +53,7 @@ class WindowEncoder(PretrainedModule):
         if len(depths) != len(heads) or not depths:
             raise UserError(f"depths {depths} and heads {heads} must name the same stages, at least one")
         self.dim, self.depth = width * 2 ** (len(depths) - 1), sum(depths)
-        self.patch = embed_patch * 2 ** (len(depths) - 1)
+        self.patch = embed_patch * 2 ** (len(depths) - 1)  # every stage but the last halves the grid
         self.patch_embed = PatchEmbed(embed_patch, width, channels)
         self.patch_norm = nn.LayerNorm(width, eps)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -80,7 +80,7 @@ class WindowEncoder(PretrainedModule):
                     f"the mask is of {mask.masked.shape[1]} patches, the first grid has {x.shape[1]}: mask patches of "
                     f"{self.patch_embed.patch} pixels"
                 )
-            x = torch.where(mask.masked.to(x.device)[..., None], self.mask_token, x)
+            x = torch.where(mask.masked.to(x.device)[..., None], self.mask_token, x)  # [B, N, D]
         return x.unflatten(1, grid)
 
     def forward(self, images: Tensor, mask: Mask | None = None, *, layers: Sequence[int] = ()) -> Tokens:
@@ -88,7 +88,7 @@ class WindowEncoder(PretrainedModule):
 
         Args:
             images: [B, C, H, W] in [0, 1], sides multiples of `embed_patch`.
-            mask: of the first grid; masked patches are shown as the mask token.
+            mask: of the first grid; masked patches are replaced by the mask token.
             layers: blocks, counted from 0 over all stages or negative from the end, whose tokens are returned as
                 `levels`, each with the width and the number of tokens of its stage, before the last norm.
 
@@ -102,18 +102,18 @@ class WindowEncoder(PretrainedModule):
             for block in stage["blocks"]:  # type: ignore[attr-defined]
                 x = block(x)
                 if number in wanted:
-                    levels[number] = x.flatten(1, 2)
+                    levels[number] = x.flatten(1, 2)  # [B, h w, D of the stage]
                 number += 1
             x = stage["downsample"](x)
         grid = (x.shape[1], x.shape[2])
-        patches = self.norm(x.flatten(1, 2))
+        patches = self.norm(x.flatten(1, 2))  # [B, N, dim]
         return Tokens(patches, grid, patches[:, :0], tuple(levels[layer] for layer in wanted))
 
 
 class SwinEncoder(WindowEncoder):
     """Swin (Liu et al., 2021, arXiv 2103.14030) with the mask token of SimMIM (arXiv 2111.09886, section 3.3).
 
-    Masked patches of the first grid are shown as the mask token, so the whole grid is always there. Names
+    The mask token replaces masked patches of the first grid, so the grid is always complete. Names
     are those of the first release, apart from the order of inputs of `PatchMerging`.
 
     Args:

@@ -17,7 +17,7 @@ from mimgen.types import Mask
 class SwinV2Encoder(WindowEncoder):
     """Swin v2 (Liu et al., 2022, arXiv 2111.09883) with the mask token of SimMIM (arXiv 2111.09886, section 3.3).
 
-    Masked patches of the first grid are shown as the mask token, so the whole grid is always there. Names are
+    The mask token replaces masked patches of the first grid, so the grid is always complete. Names are
     those of the first release, apart from `patch_norm`.
 
     Args:

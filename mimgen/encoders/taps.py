@@ -1,4 +1,4 @@
-"""What the blocks of a plain ViT say on the way, prefix tokens included."""
+"""Outputs of intermediate blocks of a plain ViT, prefix tokens included."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Teacher(nn.Module):
         self.size = size
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode: what a teacher says must not depend on the student's dropout."""
+        """Stay in evaluation mode: a teacher's output must not depend on the student's dropout."""
         return super().train(False)
 
     @torch.no_grad()
@@ -101,7 +101,7 @@ class TransformersTeacher(Teacher):
         """What the model returns for [B, 3, size, size] in [0, 1]."""
         model = cast(Any, self.encoder)
         pixels = ((images - self.mean) / self.std).to(model.dtype)
-        # DINOv2 fits its position table by itself; CLIP must be told to
+        # DINOv2 fits its position table by itself; CLIP only when asked
         return model(pixels, **({"interpolate_pos_encoding": True} if self.is_clip else {}))
 
 

@@ -46,12 +46,13 @@ def words_of(caption: str) -> list[str]:
 @functools.lru_cache(maxsize=65536)
 def word_pieces(word: str, buckets: int) -> tuple[int, ...]:
     """Bucket numbers of a word's bytes, its byte 3-grams and the whole word."""
-    raw = b"^" + word.encode() + b"$"
+    raw = b"^" + word.encode() + b"$"  # marked ends: prefixes and suffixes get 3-grams of their own
     grams = (
         [raw]
         + [raw[i : i + 3] for i in range(len(raw) - 2)]
         + [raw[i : i + 1] for i in range(1, len(raw) - 1)]
     )
+    # crc32, as Python's hash() of bytes differs from process to process
     return tuple(zlib.crc32(bytes([len(gram) % 256]) + gram) % buckets for gram in grams)
 
 
@@ -66,7 +67,7 @@ class TextBlock(nn.Module):
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
-        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).unbind(2)  # [B, T, H, d]
         x = x + self.out(attend(q, k, v, mask=present[:, None, None]).flatten(2))
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
@@ -80,7 +81,7 @@ class ByteTextEncoder(PretrainedModule):
         heads: attention heads.
         max_words: T; longer captions are cut with a warning.
         buckets: rows of the hashed embedding table.
-        pooled_gain: factor on the pooled vector, so that a generator hears it beside other conditions.
+        pooled_gain: factor on the pooled vector, so that it counts beside a generator's other conditions.
     """
 
     def __init__(
@@ -129,12 +130,12 @@ class ByteTextEncoder(PretrainedModule):
         return x.masked_scatter(present[..., None].to(self.device), self.table(flat, starts))
 
     def forward(self, words: Tensor, present: Tensor) -> TextStates:
-        """words [B, T, D] and seen [B, T] (true for real words) to `TextStates`."""
+        """words [B, T, D] and present [B, T] (true for real words) to `TextStates`."""
         x = words + self.place
         visible = present.clone()
         visible[:, 0] = True  # an empty caption still attends to one padding state
         for block in self.blocks:
             x = block(x, visible)
         x = self.norm(x)
-        weights = visible[..., None].to(x.dtype)
+        weights = visible[..., None].to(x.dtype)  # [B, T, 1]
         return TextStates(x, self.pooled_gain * (x * weights).sum(1) / weights.sum(1))

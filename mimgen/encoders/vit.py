@@ -129,6 +129,7 @@ class VitEncoder(PretrainedModule):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         if self.cls_token is not None:
             nn.init.trunc_normal_(self.cls_token, std=0.02)
+        # last, so that a seed gives the same other weights with and without it
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width)) if mask_token else None
         if self.mask_token is not None and mask_token_std:
             nn.init.trunc_normal_(self.mask_token, std=mask_token_std)
@@ -154,7 +155,7 @@ class VitEncoder(PretrainedModule):
                 x = self._with_mask_token(x, mask.replaced.gather(1, mask.keep))
             x = x + gather_tokens(positions, mask.keep)
         if self.cls_token is not None:
-            x = torch.cat([(self.cls_token + table[:, :1]).expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([(self.cls_token + table[:, :1]).expand(len(x), -1, -1), x], dim=1)  # [B, 1 + K, D]
         return x, grid
 
     def _with_mask_token(self, x: Tensor, at: Tensor | None) -> Tensor:
@@ -177,9 +178,9 @@ class VitEncoder(PretrainedModule):
 
         Args:
             images: [B, C, H, W] in [0, 1], sides multiples of `patch`, any shape.
-            mask: masked patches are left out, or shown as `mask_token` says.
+            mask: masked patches are left out, or kept as `mask_token` describes.
             layers: blocks whose patch tokens are returned as `levels`, counted from 0, negative from the
-                end; before the last norm, and spread back to all patches where tokens merged.
+                end; before the last norm, and unmerged to all patches where tokens merged.
             attention: blocks whose attention maps [B, H, T, T] are returned.
             merging: which tokens merge; without it none do.
 

@@ -22,7 +22,7 @@ _maps: ContextVar[list[Tensor] | None] = ContextVar("attention maps", default=No
 
 @contextmanager
 def attention_backend(backend: Backend) -> Iterator[None]:
-    """Use one backend for every `attend` inside the block, whatever its own argument says."""
+    """Use one backend for every `attend` inside the block, whatever its `backend` argument is."""
     token = _override.set(backend)
     try:
         yield
@@ -67,7 +67,7 @@ def attend(
         q: [B, T, H, D] queries.
         k: [B, S, H, D] keys.
         v: [B, S, H, D] values.
-        mask: boolean, broadcastable to [B, H, T, S], true where a key may be seen.
+        mask: boolean, broadcastable to [B, H, T, S], true where a query may attend to a key.
         bias: floating, broadcastable to [B, H, T, S], added to the logits; gradients reach it.
         causal: mask keys that come later than the query.
         dropout: probability of dropping a weight of a key; 0 outside of training.
@@ -92,11 +92,12 @@ def attend(
         maps.append(_weights(q, k, _logit_mask(q, k, mask, bias, causal)))
     if chosen == "xformers":
         return _xformers(q, k, v, mask, bias, causal, dropout)
+    # causality alone goes as a flag, which lets the kernel skip the upper half
     only_causal = causal and mask is None and bias is None
     added = None if only_causal and chosen == "sdpa" else _logit_mask(q, k, mask, bias, causal)
     if chosen == "math":
         return _math(q, k, v, added, dropout)
-    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # PyTorch's kernel wants [B, H, T, D]
     mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=added, is_causal=only_causal, dropout_p=dropout)
     return mixed.transpose(1, 2)
 
@@ -106,7 +107,7 @@ def _logit_mask(
 ) -> Tensor | None:
     """Mask, bias and causality as one: boolean or to be added, of 4 dimensions, broadcastable to [B, H, T, S]."""
     if causal:
-        earlier = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool, device=q.device).tril()
+        earlier = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool, device=q.device).tril()  # [T, S]
         mask = earlier if mask is None else mask & earlier
     both = mask
     if bias is not None:
@@ -117,7 +118,7 @@ def _logit_mask(
 
 
 def _weights(q: Tensor, k: Tensor, added: Tensor | None) -> Tensor:
-    scores = torch.einsum("bthd,bshd->bhts", q, k).float() / q.shape[-1] ** 0.5
+    scores = torch.einsum("bthd,bshd->bhts", q, k).float() / q.shape[-1] ** 0.5  # [B, H, T, S]
     if added is not None:
         scores = scores.masked_fill(~added, float("-inf")) if added.dtype == torch.bool else scores + added
     return scores.softmax(-1)

@@ -20,7 +20,7 @@ def init_weights(module: nn.Module) -> None:
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
         elif isinstance(part, PatchEmbed):
-            nn.init.xavier_uniform_(part.proj.weight.data.flatten(1))
+            nn.init.xavier_uniform_(part.proj.weight.data.flatten(1))  # fans of [D, C patch^2], not of a kernel
     for name, parameter in module.named_parameters(recurse=False):
         if name.endswith("_token"):
             nn.init.normal_(parameter, std=0.02)

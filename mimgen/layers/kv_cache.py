@@ -60,8 +60,8 @@ class KeyValues:
         """
 
         def merged(x: Tensor) -> Tensor:
-            flat = F.pad(x.flatten(2), (0, 0, 0, 1))
-            sizes = F.pad(flat.new_ones(*flat.shape[:2], 1)[:, 1:], (0, 0, 0, 1))
+            flat = F.pad(x.flatten(2), (0, 0, 0, 1))  # [B, S + 1, H D], the last slot empty
+            sizes = F.pad(flat.new_ones(*flat.shape[:2], 1)[:, 1:], (0, 0, 0, 1))  # [B, S + 1, 1], 0 for the empty slot
             return merge(flat, matching, sizes)[0].unflatten(2, x.shape[2:])
 
         self._change(merged)
@@ -96,7 +96,7 @@ def _written(x: Tensor, new: Tensor, slots: Slots) -> Tensor:
     """x [B, S, H, D], changed in place where no slots are added, with rows `new` [B, m, H, D] at the slots."""
     if slots.added:
         x = torch.cat([x, x.new_zeros(len(x), slots.added, *x.shape[2:])], dim=1)
-    flat = x.view(-1, *x.shape[2:])
+    flat = x.view(-1, *x.shape[2:])  # [B S, H, D]
     where = slots.write + x.shape[1] * torch.arange(len(x), device=x.device)[:, None]
     old = flat[where]
     flat[where] = torch.where(slots.valid[..., None, None], new, old)

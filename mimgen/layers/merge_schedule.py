@@ -25,7 +25,7 @@ def check_merge_count(tokens: int, remove: int, protected: int = 1) -> None:
 
 
 def merge_schedule(layers: int, wanted: MergeSchedule) -> tuple[int, ...]:
-    """Tokens to remove in each layer, as asked; what a layer can do is not looked at.
+    """Tokens to remove in each layer, as asked; whether the layers can do it is not checked.
 
     Args:
         layers: number of layers.
@@ -79,7 +79,7 @@ def possible(counts: Sequence[int], tokens: int, protected: int = 1) -> tuple[in
 def merge_schedule_to_keep(
     keep: int | float, tokens: int, layers: int, *, protected: int = 1, inflection: float = 0.0
 ) -> tuple[int, ...]:
-    """Removals after which exactly `keep` unprotected tokens are left.
+    """The merge schedule after which exactly `keep` unprotected tokens are left.
 
     The tilted plan whose sum is nearest; the rest goes to the first layer for a falling plan (inflection
     below 0), else to the last, and on to other layers where one cannot take it.

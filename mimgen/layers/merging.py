@@ -1,6 +1,6 @@
 """Token merging as pure functions (ToMe, arXiv 2210.09461): match, then merge, unmerge and trace back.
 
-A matching says where every token goes; it holds indices only and carries no gradient. What is merged
+A matching names the token that every token merges into; it holds indices only and carries no gradient. What is merged
 stays a size-weighted average, so that merging in steps gives the mean of all patches behind a token.
 """
 
@@ -140,8 +140,8 @@ def match(metric: Tensor, remove: int, *, protected: int = 1) -> Matching:
     check_merge_count(metric.shape[1], remove, protected)
     # the first proposer and the first receiver behind the protected tokens
     even, odd = protected + protected % 2, protected + 1 - protected % 2
-    ask, receive = metric[:, even::2], F.normalize(metric[:, odd::2], dim=-1)
-    best, partner = (ask @ receive.transpose(1, 2)).max(dim=-1)
+    ask, receive = metric[:, even::2], F.normalize(metric[:, odd::2], dim=-1)  # [B, E, D], [B, O, D]
+    best, partner = (ask @ receive.transpose(1, 2)).max(dim=-1)  # [B, E] each
     # which receiver is nearest does not depend on the length of who asks; who asks best does
     best = best / ask.norm(dim=-1).clamp(min=_SHORTEST)
     order = best.argsort(dim=-1, descending=True)
@@ -149,7 +149,7 @@ def match(metric: Tensor, remove: int, *, protected: int = 1) -> Matching:
     if protected:
         stay = stay.sort(dim=1).values
     fixed = torch.arange(metric.shape[1], device=metric.device).expand(len(metric), -1)
-    kept = torch.cat([fixed[:, :protected], 2 * stay + even, fixed[:, odd::2]], dim=1)
+    kept = torch.cat([fixed[:, :protected], 2 * stay + even, fixed[:, odd::2]], dim=1)  # [B, M]
     into = partner.gather(1, moved) + (kept.shape[1] - receive.shape[1])
     return Matching(kept, 2 * moved + even, into)
 
@@ -192,7 +192,7 @@ def match_random(metric: Tensor, remove: int, scores: Tensor) -> Matching:
 def _nearest(metric: Tensor, kept: Tensor, moved: Tensor) -> Matching:
     """Each moved token goes into the kept one of the highest cosine."""
     metric = F.normalize(metric, dim=-1)
-    scores = gather_tokens(metric, moved) @ gather_tokens(metric, kept).transpose(1, 2)
+    scores = gather_tokens(metric, moved) @ gather_tokens(metric, kept).transpose(1, 2)  # [B, R, M]
     return Matching(kept, moved, scores.argmax(dim=-1))
 
 
@@ -212,13 +212,13 @@ def merge(x: Tensor, matching: Matching, sizes: Tensor | None = None) -> tuple[T
     # positions in the whole batch, worked out once: with few tokens the many small steps cost more than the sums
     kept, moved = flat_index(matching.kept, x.shape[1]), flat_index(matching.moved, x.shape[1])
     into = flat_index(matching.into, length)
-    tokens, counts = x.flatten(0, 1), sizes.flatten(0, 1)
+    tokens, counts = x.flatten(0, 1), sizes.flatten(0, 1)  # [B T, D], [B T, 1]
     own, arriving = counts.index_select(0, kept), counts.index_select(0, moved)
-    total = own.index_add(0, into, arriving)
+    total = own.index_add(0, into, arriving)  # [B M, 1], the new sizes
     arrivals = torch.zeros_like(own).index_add_(0, into, torch.ones_like(arriving)).index_select(0, into)
     new = total.index_select(0, into)
-    # Added to the few tokens that receive, each of their arrivals bearing its part of the change of their own
-    # weight: a pass over all tokens would cost as much as selecting them.
+    # Only the few tokens that receive are changed, and each arrival carries its share of their lost weight: a pass
+    # over all tokens would cost as much as selecting them.
     change = (own.index_select(0, into) / new - 1) / arrivals
     values = tokens.index_select(0, kept.index_select(0, into)).mul_(change)
     values.addcmul_(tokens.index_select(0, moved), arriving / new)

@@ -62,8 +62,9 @@ def resize_position_table(
         raise UserError(f"a position table of {table.shape[1]} entries is too short for the grid {old}")
     if old == new:
         return table
-    grid = table[:, prefix:].unflatten(1, old).permute(0, 3, 1, 2)
+    grid = table[:, prefix:].unflatten(1, old).permute(0, 3, 1, 2)  # [1, D, rows, columns]
     if margin:
+        # a factor and not a size: positions follow the factor, which the margin changes, the size stays as wanted
         scale = [(cells + margin) / before for cells, before in zip(new, old, strict=True)]
         resized = functional.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False)
     else:

@@ -16,7 +16,7 @@ def axis_widths(head_width: int) -> tuple[int, int, int]:
 
 def grid_ids(height: int, width: int, device: torch.device | None = None) -> Tensor:
     """[h * w, 3] float ids (0, row, column), row-major."""
-    ids = torch.zeros(height, width, 3, device=device)
+    ids = torch.zeros(height, width, 3, device=device)  # the text axis stays 0 for all image tokens
     ids[..., 1] = torch.arange(height, device=device)[:, None]
     ids[..., 2] = torch.arange(width, device=device)[None]
     return ids.reshape(-1, 3)
@@ -44,6 +44,6 @@ def rotary_table(ids: Tensor, widths: tuple[int, ...], base: float = 10000.0) ->
 def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     """Rotate adjacent channel pairs of x [B, T, H, D] by the angles of `table`: two [T, D], or [B, T, D] by row."""
     cos, sin = (t.unsqueeze(-2) for t in table)
-    pairs = x.float().unflatten(-1, (-1, 2))
-    turned = torch.stack([-pairs[..., 1], pairs[..., 0]], dim=-1).flatten(-2)
+    pairs = x.float().unflatten(-1, (-1, 2))  # [B, T, H, D / 2, 2]
+    turned = torch.stack([-pairs[..., 1], pairs[..., 0]], dim=-1).flatten(-2)  # each pair by 90 degrees
     return (x.float() * cos + turned * sin).to(x.dtype)

@@ -19,7 +19,7 @@ def grid_positions(grid: tuple[int, int], device: torch.device | None = None) ->
 
 
 def grid_rotation(positions: Tensor, head_width: int, base: float = 100.0) -> Rotation:
-    """Cosines and sines of the angles place * base^(-2 k / (head_width / 2)).
+    """Cosines and sines of the angles position * base^(-2 k / (head_width / 2)).
 
     Args:
         positions: [..., T, 2] rows and columns.
@@ -36,7 +36,7 @@ def grid_rotation(positions: Tensor, head_width: int, base: float = 100.0) -> Ro
         raise UserError(f"rotary positions need heads of a multiple of 4 channels, got {head_width}: change the heads")
     half = head_width // 2
     frequencies = base ** -(torch.arange(0, half, 2, dtype=torch.float64, device=positions.device) / half)
-    angles = positions.double()[..., None] * frequencies
+    angles = positions.double()[..., None] * frequencies  # [..., T, 2, head_width / 4]
     # a pair of channels lies half an axis apart, so each axis has its angles twice
     table = torch.cat([angles, angles], dim=-1).flatten(-2)
     return table.cos().float(), table.sin().float()
@@ -45,7 +45,7 @@ def grid_rotation(positions: Tensor, head_width: int, base: float = 100.0) -> Ro
 def turn(x: Tensor, rotation: Rotation) -> Tensor:
     """Turn the channels of x [B, T, H, d] by a rotation of its positions."""
     cos, sin = (table.unsqueeze(-2) for table in rotation)
-    first, second = x.float().unflatten(-1, (2, 2, -1)).unbind(-2)
+    first, second = x.float().unflatten(-1, (2, 2, -1)).unbind(-2)  # [B, T, H, 2, d / 4] each
     turned = torch.stack([-second, first], dim=-2).flatten(-3)
     return (x.float() * cos + turned * sin).to(x.dtype)
 

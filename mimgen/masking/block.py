@@ -11,7 +11,7 @@ from torch import Tensor
 from mimgen.errors import UserError
 from mimgen.types import Mask, SampleRNG
 
-ROUNDS = 100
+ROUNDS = 100  # tries; a row that needs more is rare, and `_filled` completes it
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Block:
         """Mask [B, N] of a grid of rows and columns.
 
         Raises:
-            UserError: a count that masks nothing or the whole grid.
+            UserError: a count that masks nothing or the full grid.
         """
         height, width = grid
         if not 0 < self.count < height * width:
@@ -44,7 +44,7 @@ class Block:
                 f"cannot mask {self.count} of {height * width} patches: choose a count in 1..{height * width - 1}"
             )
         masked = torch.zeros(len(rng), height, width, dtype=torch.bool)
-        numbers = rng.uniform(ROUNDS, 4)
+        numbers = rng.uniform(ROUNDS, 4)  # [B, ROUNDS, 4], all at once: a row must not depend on the others
         for tries in numbers.unbind(1):
             missing = self.count - masked.sum((1, 2))
             if not bool(missing.any()):

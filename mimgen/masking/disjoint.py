@@ -12,7 +12,7 @@ from mimgen.errors import UserError
 from mimgen.masking.random import in_units, largest, unit_grid
 from mimgen.types import Mask, SampleRNG
 
-# Products such as 100 * 0.6 may come out a hair beside the whole number that is meant.
+# Products such as 100 * 0.6 may come out slightly beside the integer that is meant.
 _SLACK = 1e-9
 
 
@@ -21,14 +21,14 @@ class Disjoint:
     """Two views that mask `ratio` each and together `predicted` of the units (DMJD, section 3.2).
 
     The first masks units at random; the second masks min(predicted - ratio, ratio) of all units among those
-    that the first shows, and fills up from those that it masks. With a ratio of a half or more and everything
+    visible in the first, and fills up from those that it masks. With a ratio of a half or more and everything
     predicted, no unit is visible in both.
 
     Attributes:
-        ratio: share of hidden units of each view.
+        ratio: share of masked units of each view.
         predicted: share of units masked in one of them at least. At `ratio` the second mask is the first.
         unit: side of a unit in patches; 2 in DMJD, for 32 pixels.
-        independent: sample both at random instead; `predicted` then says nothing.
+        independent: sample both at random instead; `predicted` is then ignored.
 
     Raises:
         UserError: shares or units that are impossible.
@@ -69,7 +69,7 @@ class Disjoint:
 
 
 def second_view(first: Tensor, noise: Tensor, quota: int) -> Tensor:
-    """Mask as many units again: `quota` of those that the first view shows, the rest of those it masks.
+    """Mask the same number again: `quota` of the units visible in the first view, the rest of those it masks.
 
     Of each group the units with the largest noise are masked.
 
@@ -84,5 +84,5 @@ def second_view(first: Tensor, noise: Tensor, quota: int) -> Tensor:
     count = int(first[0].sum())
     # noise is below 1, so each group stands together after the shift: the masked ones first or last
     from_visible = largest(torch.where(first, noise - 1, noise), quota)
-    from_hidden = largest(torch.where(first, noise, noise - 1), count - quota)
-    return from_visible | from_hidden
+    from_masked = largest(torch.where(first, noise, noise - 1), count - quota)
+    return from_visible | from_masked

@@ -10,16 +10,16 @@ from torch import Tensor
 from mimgen.errors import UserError
 from mimgen.types import Mask, SampleRNG
 
-# Products such as 100 * 0.9 may come out a hair above the whole number that is meant.
+# Products such as 100 * 0.9 may come out slightly above the integer that is meant.
 _SLACK = 1e-9
 
 
 @dataclass(frozen=True)
 class Random:
-    """ceil(ratio * units) hidden units in each row, every choice of them equally likely.
+    """ceil(ratio * units) masked units in each row, every choice of them equally likely.
 
     Attributes:
-        ratio: share of hidden units; 0.75 in MAE (section 3), 0.6 in SimMIM (section 3.2).
+        ratio: share of masked units; 0.75 in MAE (section 3), 0.6 in SimMIM (section 3.2).
         unit: side of a unit in patches; SimMIM masks squares of 32 pixels, that is 8 patches of 4.
 
     Raises:
@@ -69,11 +69,11 @@ def largest(noise: Tensor, count: int) -> Tensor:
 
     MAE keeps the patches that come first in a stable sort of uniform noise and masks these.
     """
-    positions = noise.argsort(dim=1, stable=True).argsort(dim=1)
+    positions = noise.argsort(dim=1, stable=True).argsort(dim=1)  # [B, N], rank of each number in its row
     return positions >= noise.shape[1] - count
 
 
 def in_units(masked: Tensor, grid: tuple[int, int], unit: int) -> Tensor:
     """A set of units [B, h w] of a grid (h, w) as the set of their patches [B, h w unit^2], row-major."""
-    cells = masked.unflatten(1, grid)
+    cells = masked.unflatten(1, grid)  # [B, h, w]
     return cells.repeat_interleave(unit, 1).repeat_interleave(unit, 2).flatten(1)

@@ -21,7 +21,7 @@ class CosineRate:
     Attributes:
         minimum: lower bound of the rate.
         full_mask_prob: share of rows that are masked entirely. A few visible tokens already predict the colours and
-            the kind of an image; only a wholly masked one teaches what the caption says.
+            the kind of an image; only a fully masked image teaches to follow the caption.
     """
 
     minimum: float = 0.0

@@ -40,7 +40,7 @@ class Windows:
             UserError: the grid does not divide into windows.
         """
         rows, columns = unit_grid(grid, self.side, noun="windows")
-        kept = rng.uniform(rows * columns, self.side**2).argmax(-1, keepdim=True)
+        kept = rng.uniform(rows * columns, self.side**2).argmax(-1, keepdim=True)  # [B, windows, 1]
         masked = torch.ones(len(rng), rows * columns, self.side**2, dtype=torch.bool).scatter_(2, kept, False)
         cells = masked.unflatten(2, (self.side, self.side)).unflatten(1, (rows, columns))
         return Mask(cells.transpose(2, 3).flatten(1))

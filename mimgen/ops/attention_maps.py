@@ -1,4 +1,4 @@
-"""What attention maps say about themselves: how far they reach and how much they depend on the query.
+"""Statistics of attention maps: mean distance, dependence on the query (NMI), similarity of heads.
 
 The definitions are those of Park et al., "What Do Self-Supervised Vision Transformers Learn?" (ICLR 2023). The
 leading dimensions of all maps are free, so that layers, images and heads can be measured at once.
@@ -13,8 +13,8 @@ from mimgen.errors import UserError
 
 __all__ = ["attention_distance", "attention_nmi", "grid_distances", "head_similarity", "patch_attention"]
 
-# Added before the rows are renormalised, as in the published notebooks: rows that only look at prefix tokens
-# then look everywhere instead of dividing by zero.
+# Added before the rows are renormalised, as in the published notebooks: rows that attend to prefix tokens alone
+# then attend everywhere instead of dividing by zero.
 _DISTANCE_FLOOR, _NMI_FLOOR = 1e-32, 1e-8
 
 
@@ -81,7 +81,7 @@ def attention_nmi(maps: Tensor, prefix: int = 1) -> Tensor:
         prefix: number of class or register tokens, left out.
 
     Returns:
-        [...] float64 in [0, 1]: 0 where all queries look at the same positions, 1 where the key tells the query.
+        [...] float64 in [0, 1]: 0 where all queries attend alike, 1 where the key determines the query.
     """
     given = patch_attention(maps, prefix, _NMI_FLOOR)
     queries = given.shape[-2]

@@ -33,5 +33,5 @@ def sample_by_inverse_cdf(probabilities: Tensor, uniform: Tensor) -> Tensor:
     """
     cumulative = probabilities.cumsum(-1)
     sampled = torch.searchsorted(cumulative, uniform.to(cumulative.dtype).unsqueeze(-1).contiguous())
-    # Rounding may leave the whole sum below the uniform number.
+    # Rounding may leave even the last sum below the uniform number.
     return sampled.squeeze(-1).clamp(max=probabilities.shape[-1] - 1)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def padded_nonzero(flags: Tensor) -> tuple[Tensor, Tensor]:
-    """The positions at which flags [B, N] is true, as many in each row as the row that has most, the others padded.
+    """The positions at which flags [B, N] is true, padded to the number of the row that has most.
 
     Returns:
         [B, M] int64 positions, ascending; padding names further positions of the row, none of them twice. And [B, M]

@@ -1,4 +1,4 @@
-"""What masked image modelling predicts: a target turns images into something known about every patch."""
+"""Targets of masked image modelling: what is predicted for every patch, computed from the intact images."""
 
 from __future__ import annotations
 

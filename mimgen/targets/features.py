@@ -59,7 +59,7 @@ class FeatureTarget(nn.Module):
         tokens = self.teacher(images)
         if tokens.grid == grid:
             return tokens.patches.float()
-        plane = tokens.patches.float().transpose(1, 2).unflatten(2, tokens.grid)
+        plane = tokens.patches.float().transpose(1, 2).unflatten(2, tokens.grid)  # [B, D, h, w]
         resized = F.interpolate(plane, grid, mode="bilinear", align_corners=False)
         return resized.flatten(2).transpose(1, 2)
 

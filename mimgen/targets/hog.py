@@ -34,8 +34,9 @@ class HogTarget(nn.Module):
         """[B, 3, H, W] in [0, 1] to [B, N, 4 (bins + 3)] float32."""
         check_images(images, self.patch)
         images, cell = images.float(), self.patch // 2
-        edges = F.pixel_unshuffle(hog_cells(images, cell=cell, bins=self.bins), 2)
-        colours = F.pixel_unshuffle(F.avg_pool2d(images - 0.5, cell), 2)
+        edges = F.pixel_unshuffle(hog_cells(images, cell=cell, bins=self.bins), 2)  # [B, 4 bins, h, w]
+        colours = F.pixel_unshuffle(F.avg_pool2d(images - 0.5, cell), 2)  # [B, 12, h, w]
+        # the large eps keeps nearly flat quarters near 0 instead of stretching their noise to unit length
         parts = F.normalize(edges, dim=1, eps=1e-2), F.normalize(colours, dim=1, eps=1e-2)
         return torch.cat(parts, dim=1).flatten(2).transpose(1, 2)
 

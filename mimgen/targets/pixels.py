@@ -12,7 +12,7 @@ from mimgen.errors import UserError
 from mimgen.layers.patch_embed import image_grid
 from mimgen.types import Mask
 
-EPSILON = 1e-6
+EPSILON = 1e-6  # as in MAE's release; a flat patch has no variance to divide by
 
 
 class PixelTarget(nn.Module):
@@ -66,7 +66,7 @@ class PixelTarget(nn.Module):
         patches = self._patches(images)
         if not self.normalise:
             return patches
-        variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
+        variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)  # [B, N, 1] each
         return (patches - mean) / (variance + EPSILON).sqrt()
 
     def _patches(self, images: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class PixelTarget(nn.Module):
         """Patches [B, N, C patch^2], not normalised by patch, to images [B, C, H, W] in [0, 1] where true."""
         if self.last:
             patches = patches.unflatten(2, (-1, self.channels)).transpose(2, 3).flatten(2)
-        pixels = F.pixel_shuffle(patches.transpose(1, 2).unflatten(2, grid), self.patch)
+        pixels = F.pixel_shuffle(patches.transpose(1, 2).unflatten(2, grid), self.patch)  # [B, C, H, W]
         return pixels * self.std + self.mean
 
     def unnormalised(self, predicted: Tensor, images: Tensor) -> Tensor:

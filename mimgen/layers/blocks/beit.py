@@ -26,12 +26,12 @@ def relative_index(height: int, width: int) -> Tensor:
     """
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     rows, columns = rows.flatten(), columns.flatten()
-    down = rows[:, None] - rows[None] + height - 1
+    down = rows[:, None] - rows[None] + height - 1  # [N, N] in 0..2 height - 2
     right = columns[:, None] - columns[None] + width - 1
     shifts = (2 * height - 1) * (2 * width - 1)
     index = torch.empty(1 + height * width, 1 + height * width, dtype=torch.int64)
     index[1:, 1:] = down * (2 * width - 1) + right
-    index[0, :], index[:, 0], index[0, 0] = shifts, shifts + 1, shifts + 2
+    index[0, :], index[:, 0], index[0, 0] = shifts, shifts + 1, shifts + 2  # the corner last: row and column cover it
     return index
 
 
@@ -80,8 +80,9 @@ class BeitAttention(nn.Module):
         """[B, T, D] -> [B, T, D]; `bias` [H, T, T] is shared by all blocks."""
         biases = None
         if self.q_bias is not None and self.v_bias is not None:
+            # a bias of the keys adds the same to all logits of a query, which the softmax takes away again
             biases = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        q, k, v = F.linear(x, self.qkv.weight, biases).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        q, k, v = F.linear(x, self.qkv.weight, biases).unflatten(-1, (3, self.heads, -1)).unbind(2)  # [B, T, H, d]
         if self.relative:
             own = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
             bias = own if bias is None else own + bias
@@ -134,7 +135,7 @@ def _scaled(x: Tensor, gamma: Tensor | None) -> Tensor:
 
 @torch.no_grad()
 def initialise(module: nn.Module, std: float = 0.02) -> None:
-    """BEiT's start: truncated normal weights, zero biases; block i's output maps divided by sqrt(2 i)."""
+    """Initial weights of BEiT: truncated normal, zero biases; block i's output maps divided by sqrt(2 i)."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             nn.init.trunc_normal_(layer.weight, std=std, a=-std, b=std)
@@ -144,6 +145,7 @@ def initialise(module: nn.Module, std: float = 0.02) -> None:
         table = getattr(module, name, None)
         if table is not None:
             nn.init.trunc_normal_(table, std=std, a=-std, b=std)
+    # two branches per block add to the residual stream: this keeps its variance from growing with the depth
     for number, block in enumerate((b for b in module.modules() if isinstance(b, BeitBlock)), start=1):
         for layer in (block.attn.proj, block.mlp.fc2):
             layer.weight.div_((2.0 * number) ** 0.5)

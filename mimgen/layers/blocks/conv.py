@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-KERNEL = 5
+KERNEL = 5  # side of the depthwise convolution (ConvMAE, section 3.1)
 
 
 class MapNorm(nn.LayerNorm):
@@ -62,9 +62,10 @@ class ConvBlock(nn.Module):
 
         Args:
             x: the map.
-            visible: [B, 1, h, w], 1 where a place may be seen by its neighbours, else 0.
+            visible: [B, 1, h, w], 1 where a position is visible to its neighbours, else 0.
         """
         branch = self.conv1(self.norm1(x))
+        # zero at masked positions, or the convolution would carry their content to visible ones (masked convolution)
         branch = branch if visible is None else branch * visible
         x = x + self.conv2(self.attn(branch))
         return x + self.mlp(self.norm2(x))

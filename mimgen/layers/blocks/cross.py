@@ -54,7 +54,7 @@ class CrossAttention(nn.Module):
             values: what is read, where it differs from the keys; not with a joint projection.
             rotations: positions of the queries and of the keys, as rotations of their channels.
         """
-        q = self.q(queries).unflatten(-1, (self.heads, -1))
+        q = self.q(queries).unflatten(-1, (self.heads, -1))  # [B, T, H, d]
         k, v = self._memory(keys, values)
         if rotations is not None:
             q, k = turn(q, rotations[0]), turn(k, rotations[1])
@@ -65,7 +65,7 @@ class CrossAttention(nn.Module):
             k = self.k(keys).unflatten(-1, (self.heads, -1))
             return k, self.v(keys if values is None else values).unflatten(-1, (self.heads, -1))
         assert values is None, "a joint projection reads keys and values from the same tokens"
-        k, v = self.kv(keys).unflatten(-1, (2, self.heads, -1)).unbind(2)
+        k, v = self.kv(keys).unflatten(-1, (2, self.heads, -1)).unbind(2)  # [B, S, H, d] each
         return k, v
 
 
@@ -81,7 +81,7 @@ class CrossBlock(nn.Module):
         mlp_ratio: hidden width of the MLP over D.
         eps: of the layer norms.
         self_attention: whether the queries see each other.
-        norm_memory: whether the block has a norm of its own for the memory.
+        norm_memory: whether the block normalises the memory before reading it.
         joint: keys and values of the memory come from one projection.
     """
 

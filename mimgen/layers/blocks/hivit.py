@@ -65,7 +65,7 @@ class UnitMerge(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, K, s, s, D] -> [B, K, s / 2, s / 2, 2 D]."""
-        rows, columns = (0, 1, 0, 1), (0, 0, 1, 1)
+        rows, columns = (0, 1, 0, 1), (0, 0, 1, 1)  # column by column: the order that released weights have
         four = [x[:, :, row::2, column::2] for row, column in zip(rows, columns, strict=True)]
         return self.reduction(self.norm(torch.cat(four, dim=-1)))
 
@@ -80,7 +80,7 @@ class UnitSplit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, K, s, s, D] -> [B, K, 2 s, 2 s, output]."""
-        four = self.reduction(self.norm(x)).unflatten(-1, (2, 2, -1))
+        four = self.reduction(self.norm(x)).unflatten(-1, (2, 2, -1))  # [B, K, s, s, 2, 2, output]
         return four.transpose(3, 4).flatten(4, 5).flatten(2, 3)
 
 
@@ -108,10 +108,10 @@ class RelativeAttention(nn.Module):
 
     def forward(self, x: Tensor, offsets: Tensor | None = None) -> Tensor:
         """[B, T, D] -> [B, T, D]; `offsets` [1 or B, T, T] are rows of the bias table."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # [B, T, H, d]
         table, bias = self.relative_position_bias_table, None
         if table is not None and offsets is not None:
-            bias = table[offsets].permute(0, 3, 1, 2)
+            bias = table[offsets].permute(0, 3, 1, 2)  # [1 or B, H, T, T]
         return self.proj(attend(q, k, v, bias=bias).flatten(2))
 
 

@@ -42,10 +42,10 @@ class WindowAttention(nn.Module):
             x: n windows of each image.
             apart: [n, T, T] boolean, true where two tokens must not see each other.
         """
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).flatten(0, 1).unbind(2)
-        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)[None]
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).flatten(0, 1).unbind(2)  # [B n, T, H, d]
+        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)[None]  # [1, H, T, T]
         if apart is not None:
-            bias = (bias + _APART * apart[:, None]).repeat(len(x), 1, 1, 1)
+            bias = (bias + _APART * apart[:, None]).repeat(len(x), 1, 1, 1)  # [B n, H, T, T]
         return self.proj(attend(q, k, v, bias=bias).flatten(2)).unflatten(0, x.shape[:2])
 
 
@@ -123,7 +123,7 @@ class PatchMerging(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, h, w, D] -> [B, ceil(h / 2), ceil(w / 2), 2 D]; odd sides are padded with zeros."""
         x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
-        joined = F.pixel_unshuffle(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+        joined = F.pixel_unshuffle(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)  # [B, h / 2, w / 2, 4 D]
         return self.reduction(self.norm(joined))
 
 
@@ -136,18 +136,19 @@ def relative_index(window: int) -> Tensor:
 
 def windows(x: Tensor, side: int) -> Tensor:
     """[B, h, w, D] to its windows [B, n, side^2, D], row-major; sides are multiples of `side`."""
-    cut = x.unflatten(2, (-1, side)).unflatten(1, (-1, side))
+    cut = x.unflatten(2, (-1, side)).unflatten(1, (-1, side))  # [B, h / side, side, w / side, side, D]
     return cut.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
 def from_windows(x: Tensor, grid: tuple[int, int], side: int) -> Tensor:
     """The inverse of `windows` for a grid of rows and columns."""
-    cut = x.unflatten(2, (side, side)).unflatten(1, (grid[0] // side, grid[1] // side))
+    cut = x.unflatten(2, (side, side)).unflatten(1, (grid[0] // side, grid[1] // side))  # [B, h', w', side, side, D]
     return cut.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
 def shifted_apart(grid: tuple[int, int], side: int, shift: int) -> Tensor:
     """[n, T, T] boolean: pairs in a window of a rolled grid that come from different edges of the image."""
+    # three stripes per axis: ordinary windows, the last window's own part, and what was rolled in from the far edge
     regions = [(torch.arange(size) >= size - side).long() + (torch.arange(size) >= size - shift) for size in grid]
     region = 3 * regions[0][:, None] + regions[1][None]
     cut = windows(region[None, ..., None], side)[0, ..., 0]

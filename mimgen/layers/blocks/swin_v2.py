@@ -14,7 +14,7 @@ from mimgen.layers.blocks.vit import DropPath, Mlp
 
 # Added to the attention between positions that the shift put side by side but that are not neighbours.
 _APART = -100.0
-_HIDDEN = 512  # of the network that tells the bias of an offset
+_HIDDEN = 512  # width inside the network that predicts the bias of an offset
 _LARGEST = math.log(100.0)  # logit scale, as a logarithm
 _BIAS = 16.0  # largest bias
 
@@ -22,8 +22,8 @@ _BIAS = 16.0  # largest bias
 class CosineWindowAttention(nn.Module):
     """Multi-head self-attention within windows: cosine times a learned scale, plus a bias (Swin v2, section 3.2).
 
-    The bias of an offset is what a small network says of its logarithm (equation 3), so windows of other sizes
-    need no new table.
+    A small network predicts the bias of an offset from its logarithm (equation 3), so windows of other sizes need
+    no new table.
 
     Args:
         width: D, a multiple of `heads`.
@@ -60,12 +60,13 @@ class CosineWindowAttention(nn.Module):
         """
         q, k, v = F.linear(x, self.qkv.weight, self._bias()).unflatten(-1, (3, self.heads, -1)).flatten(0, 1).unbind(2)
         scale = self.logit_scale.clamp(max=_LARGEST).exp().view(1, 1, -1, 1)
+        # in float32: in bf16 a cosine times up to 100 is rounded by up to 0.25
         # `attend` divides by the square root of the width of a head, which cosines do not want
         q = F.normalize(q.float(), dim=-1) * (scale * q.shape[-1] ** 0.5)
         k = F.normalize(k.float(), dim=-1)
         bias = self.position_bias()[None]
         if apart is not None:
-            bias = (bias + _APART * apart[:, None]).repeat(len(x), 1, 1, 1)
+            bias = (bias + _APART * apart[:, None]).repeat(len(x), 1, 1, 1)  # [B n, H, T, T]
         mixed = attend(q.to(v.dtype), k.to(v.dtype), v, bias=bias)
         return self.proj(mixed.flatten(2)).unflatten(0, x.shape[:2])
 
@@ -157,12 +158,13 @@ class PatchMergingV2(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, h, w, D] -> [B, ceil(h / 2), ceil(w / 2), 2 D]; odd sides are padded with zeros."""
         x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
-        cut = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+        cut = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # [B, h / 2, 2, w / 2, 2, D]
         return self.norm(self.reduction(cut.permute(0, 1, 3, 4, 2, 5).flatten(3)))
 
 
 def log_offsets(window: int, measure: int) -> Tensor:
     """[(2 window - 1)^2, 2]: offsets within a window, sign(x) log2(1 + 8 |x|) / 3 for x = offset / (measure - 1)."""
     steps = torch.arange(1 - window, window, dtype=torch.float32)
+    # the factor 8 and log2(8) = 3 bring the offsets of the pretrained window to about -1..1 (log2(9) / 3 = 1.06)
     table = 8 * torch.cartesian_prod(steps, steps) / max(1, measure - 1)
     return table.sign() * (table.abs() + 1).log2() / math.log2(8)

@@ -36,7 +36,7 @@ class LayerScale(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Drop the whole branch of a row with probability `rate` while training (arXiv 1603.09382)."""
+    """Drop the residual branch of a row with probability `rate` while training (arXiv 1603.09382)."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class DropPath(nn.Module):
         """[B, ...] -> [B, ...], rows that stay are scaled to keep the mean."""
         if not (self.training and self.rate):
             return x
-        kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.rate
+        kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.rate  # [B, 1, ...]
         return x * kept / (1 - self.rate)
 
 
@@ -70,7 +70,7 @@ class SelfAttention(nn.Module):
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[B, T, D] to queries, keys and values, each [B, T, H, D / H]."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # [B, T, H, d]
         return q, k, v
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class SelfAttention(nn.Module):
     def maps(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Attention weights [B, H, T, T] of x [B, T, D]; rows sum to 1."""
         q, k, _ = self.project(x)
-        scores = torch.einsum("bthd,bshd->bhts", q, k) / q.shape[-1] ** 0.5
+        scores = torch.einsum("bthd,bshd->bhts", q, k) / q.shape[-1] ** 0.5  # [B, H, T, T]
         if sizes is not None:
             scores = scores + size_bias(sizes)
         return scores.softmax(-1)
@@ -183,6 +183,7 @@ class VitBlock(nn.Module):
         mixed = attend_sized(q, k, v, merged.sizes) if weigh else attend(q, k, v)
         x = x + self.drop_path(self.ls1(self.attn.proj(mixed.flatten(2))))
         if remove:
+            # keys are what attention compares tokens by, and they are there already (ToMe, table 1)
             x, merged = merged.through(x, match(k.detach().mean(2), remove, protected=protected))
         return self._fed(x), merged
 

@@ -63,9 +63,9 @@ class AbmilpPooling(Pooling):
             if self.pos_embed.shape[1] != x.shape[1]:
                 raise UserError(f"positions={self.pos_embed.shape[1]}, but {x.shape[1]} tokens came: make them equal")
             contextual = contextual + self.pos_embed
-        attention = self.attention_predictor(contextual).softmax(1)
+        attention = self.attention_predictor(contextual).softmax(1)  # [B, N, 1]
         maps = attention.transpose(1, 2)
-        vector = (maps @ content)[:, 0]
+        vector = (maps @ content)[:, 0]  # [B, D]
         return Pooled(vector, nn.functional.pad(maps, (int(self.patches_only), 0)), attention)
 
 

@@ -1,4 +1,4 @@
-"""Poolings that are a whole transformer block: CaiT, V-JEPA, DINO's block, CLIP."""
+"""Poolings made of one transformer block: CaiT, V-JEPA, DINO's block, CLIP."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class _ClassBlock(nn.Module):
         self.gamma_2 = nn.Parameter(torch.full((width,), layer_scale))
 
     def forward(self, token: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.norm1(torch.cat([token, tokens], 1))
-        change, attention = self.attn(x[:, :1], x, x)
+        x = self.norm1(torch.cat([token, tokens], 1))  # [B, 1 + N, D]
+        change, attention = self.attn(x[:, :1], x, x)  # one query: patches are not changed
         token = token + self.gamma_1 * change
         return token + self.gamma_2 * self.mlp(self.norm2(token)), attention
 

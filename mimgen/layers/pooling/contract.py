@@ -27,7 +27,7 @@ class Pooled:
 
 
 class Pooling(nn.Module):
-    """The base of the poolings: tokens [B, N, D] to a vector [B, F] with maps of what was looked at.
+    """The base of the poolings: tokens [B, N, D] to a vector [B, F] with maps of how much each token counts.
 
     Attributes:
         width: D of the tokens.

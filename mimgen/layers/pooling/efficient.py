@@ -54,10 +54,10 @@ class EfficientPooling(Pooling):
 
     def pool_with_maps(self, tokens: Tensor) -> Pooled:
         """See `Pooling.pool_with_maps`; `attention` is [B, 1, M, N]."""
-        scores = tokens @ (self.cls_token[0] * self.width**-0.5).T
+        scores = tokens @ (self.cls_token[0] * self.width**-0.5).T  # [B, N, M]
         maps = scores.transpose(1, 2).softmax(-1)
-        gathered = maps @ tokens
-        values = self.v.weight.unflatten(0, (self.queries, -1))
+        gathered = maps @ tokens  # [B, M, D]
+        values = self.v.weight.unflatten(0, (self.queries, -1))  # [M, D / (M d_out), D]
         slices = torch.einsum("bmd,mfd->bmf", gathered, values)
         # each map sums to 1, so a bias of V passes through unchanged
         vector = slices.flatten(1) if self.v.bias is None else slices.flatten(1) + self.v.bias

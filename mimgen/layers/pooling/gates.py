@@ -11,7 +11,7 @@ from mimgen.layers.pooling.contract import Pooled, Pooling, square_side
 
 
 class _MapPooling(Pooling):
-    """Tokens laid out as a map [B, D, h, w]; square unless `grid` tells the rows and columns."""
+    """Tokens laid out as a map [B, D, h, w]; square unless `grid` gives rows and columns."""
 
     def __init__(self, width: int, grid: tuple[int, int] | None) -> None:
         super().__init__(width)
@@ -42,7 +42,7 @@ class CbamPooling(_MapPooling):
         """See `Pooling.pool_with_maps`; `attention` is the gate of positions [B, 1, h, w], `maps` its shares."""
         x = self._map(tokens)
         gated = x * self.channel(x)
-        gate = self.spatial(gated)
+        gate = self.spatial(gated)  # [B, 1, h, w]
         vector = F.relu(gated * gate + x).mean((2, 3))
         return Pooled(vector, _shares(gate), gate)
 
@@ -54,7 +54,7 @@ class _ChannelGate(nn.Module):
         self.fc2 = nn.Conv2d(hidden, width, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        means, peaks = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+        means, peaks = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)  # [B, D, 1, 1] each
         return (self.fc2(F.relu(self.fc1(means))) + self.fc2(F.relu(self.fc1(peaks)))).sigmoid()
 
 
@@ -64,8 +64,8 @@ class _SpatialGate(nn.Module):
         self.conv = nn.ModuleDict({"conv": nn.Conv2d(2, 1, 7, padding=3, bias=False), "bn": nn.BatchNorm2d(1)})
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
-        return self.conv["bn"](self.conv["conv"](seen)).sigmoid()
+        statistics = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)  # [B, 2, h, w]
+        return self.conv["bn"](self.conv["conv"](statistics)).sigmoid()
 
 
 class DolgPooling(_MapPooling):
@@ -86,7 +86,7 @@ class DolgPooling(_MapPooling):
 
     def pool_with_maps(self, tokens: Tensor) -> Pooled:
         """See `Pooling.pool_with_maps`; `attention` is the score [B, 1, h, w], `maps` its shares."""
-        y = self.bn(self.conv1(self._map(tokens)))
+        y = self.bn(self.conv1(self._map(tokens)))  # [B, D, h, w]
         score = F.softplus(self.conv2(F.relu(y)))
         vector = (F.normalize(y, dim=1, eps=1e-12) * score).mean((2, 3))
         return Pooled(vector, _shares(score), score)

@@ -39,7 +39,7 @@ class AimPooling(Pooling):
 
     def pool_with_maps(self, tokens: Tensor) -> Pooled:
         """See `Pooling.pool_with_maps`; `attention` is [B, H, queries, N]. Statistics are over images and tokens."""
-        x = self.bn(tokens.transpose(1, 2)).transpose(1, 2)
+        x = self.bn(tokens.transpose(1, 2)).transpose(1, 2)  # BatchNorm1d takes channels second
         attention = weigh(split_heads(self.cls_token, self.heads), split_heads(self.k(x), self.heads))
         vector = join_heads(attention @ split_heads(self.v(x), self.heads)).mean(1)
         return Pooled(vector, attention.flatten(1, 2), attention)
@@ -121,7 +121,7 @@ class CocaPooling(Pooling):
 
     def _ask(self, queries: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         query = split_heads(self.to_q(self.norm(queries))[None], self.heads)
-        key, value = self.to_kv(tokens)[:, None].chunk(2, -1)
+        key, value = self.to_kv(tokens)[:, None].chunk(2, -1)  # [B, 1, N, d] each: one head for all queries
         attention = weigh(query, key)
         return self.to_out(join_heads(attention[:, :, :1] @ value))[:, 0], attention
 

@@ -54,6 +54,6 @@ class ESimPool(Pooling):
 
 
 def _mix(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Pooled:
-    attention = weigh(split_heads(query, heads), split_heads(key, heads))
+    attention = weigh(split_heads(query, heads), split_heads(key, heads))  # [B, H, 1, N]
     vector = join_heads(attention @ split_heads(value, heads))[:, 0]
     return Pooled(vector, attention[:, :, 0], attention)

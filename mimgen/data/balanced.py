@@ -1,4 +1,4 @@
-"""Rare classes shown more often: a data set whose images are repeated by the size of their class."""
+"""Class-balanced sampling: a data set whose images are repeated by the size of their class."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def balanced(dataset: Dataset, label: str, maximum: int = 8) -> Subset:
     equally often (Mahajan et al., arXiv 1805.00932, section 2.2).
 
     Args:
-        dataset: what is shown.
-        label: which of its label sets tells the classes.
+        dataset: what is sampled.
+        label: name of the label set that holds the classes.
         maximum: highest number of repetitions.
 
     Raises:

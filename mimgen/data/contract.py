@@ -83,7 +83,7 @@ class Augmented(Protocol):
 
 @dataclass(frozen=True)
 class DerivedDataset:
-    """What a data set made from another has in common with it; subclasses say what a sample is.
+    """What a data set made from another has in common with it; subclasses define a sample.
 
     Attributes:
         dataset: the other.

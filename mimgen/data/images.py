@@ -42,7 +42,7 @@ def open_dataset(spec: str, *, size: int, split: str | None = None, purpose: str
 
 
 def evaluation_split(spec: str) -> str | None:
-    """What is measured on where nothing is said: "val" of built-in data, everything of other data."""
+    """The split to measure on by default: "val" of built-in data, everything of other data."""
     return "val" if spec in BUILT_IN else None
 
 

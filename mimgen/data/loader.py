@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mimgen.data.contract import Augmented, Dataset, DerivedDataset, Sample, StreamedDataset
 from mimgen.errors import UserError
+from mimgen.ops.images import to_float
 from mimgen.types import Batch, SampleRNG, mix_seed
 
 __all__ = ["CodedDataset", "Loader", "StreamLoader", "collate", "with_codes"]
@@ -123,7 +124,7 @@ class StreamLoader:
             for sample in self.dataset.samples(seed, epoch, rank=rank, world=world):
                 empty = False
                 yield sample
-            if empty:
+            if empty:  # else this loop would spin for ever
                 raise UserError(f"{self.dataset.name}: the shards of rank {rank} hold no readable image")
 
 
@@ -157,20 +158,15 @@ def collate(samples: Sequence[Sample], rng: SampleRNG) -> Batch:
     shared = [name for name in samples[0].labels if all(name in sample.labels for sample in samples)]
     extras = [name for name in samples[0].extras if all(name in sample.extras for sample in samples)]
     return Batch(
-        images=_floats(torch.stack([sample.image for sample in samples])),
+        images=to_float(torch.stack([sample.image for sample in samples])),
         captions=tuple(sample.caption for sample in samples),
         keys=tuple(sample.key for sample in samples),
         rng=rng,
         labels={name: torch.tensor([sample.labels[name] for sample in samples]) for name in shared},
         codes=_stack([sample.codes for sample in samples]),
         sizes=_stack([sample.conditions for sample in samples]),
-        extras={name: _floats(torch.stack([sample.extras[name] for sample in samples])) for name in extras},
+        extras={name: to_float(torch.stack([sample.extras[name] for sample in samples])) for name in extras},
     )
-
-
-def _floats(values: Tensor) -> Tensor:
-    """Bytes of images to [0, 1]; other numbers as they are."""
-    return values.float() / 255 if values.dtype == torch.uint8 else values.float()
 
 
 def _stack(parts: Sequence[Tensor | None]) -> Tensor | None:
@@ -185,7 +181,7 @@ def _slices(batch_size: int, rank: int, world: int, accumulation: int) -> list[r
             f"batch size {batch_size} does not divide into {world} processes x {accumulation} "
             f"accumulated micro-batches; choose a multiple of {world * accumulation}"
         )
-    size = batch_size // (world * accumulation)
+    size = batch_size // (world * accumulation)  # samples of a micro-batch
     first = rank * accumulation
     return [range((first + micro) * size, (first + micro + 1) * size) for micro in range(accumulation)]
 
@@ -199,5 +195,6 @@ def _ahead(prepare: Callable[[int], list[Batch]], start: int, prefetch: int) -> 
     with ThreadPoolExecutor(1, thread_name_prefix="mimgen-loader") as pool:
         for step in count(start):
             waiting.append(pool.submit(prepare, step))
+            # taken in the order of submission, so prefetching cannot change the order
             if len(waiting) > prefetch:
                 yield waiting.popleft().result()

@@ -19,7 +19,7 @@ __all__ = ["Subset", "nested_subset", "without"]
 
 @dataclass(frozen=True)
 class Subset(DerivedDataset):
-    """The images of a data set at the given positions, in their order; a place may occur more than once.
+    """The images of a data set at the given positions, in their order; a position may occur more than once.
 
     Attributes:
         indices: positions in the other data set.
@@ -54,7 +54,7 @@ class Subset(DerivedDataset):
         return bool(getattr(self.dataset, "augments", False))
 
     def sample(self, index: int, generator: torch.Generator) -> Sample:
-        """The image at place `index`, cropped and flipped at random as the other set does."""
+        """The image at position `index`, cropped and flipped at random as the other set does."""
         if not isinstance(self.dataset, Augmented):
             return self[index]
         return self.dataset.sample(self.indices[index], generator)
@@ -82,6 +82,7 @@ def nested_subset(dataset: Dataset, count: int, seed: int = 0) -> Subset:
     if not 0 <= count <= len(dataset):
         raise UserError(f"{dataset.name} holds {len(dataset)} images: a subset of {count} cannot be sampled")
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(mix_seed(seed, "subset")))
+    # a prefix of one permutation, so that subsets are nested
     return Subset(dataset, tuple(order[: count or len(dataset)].tolist()))
 
 

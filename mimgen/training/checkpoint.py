@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: safetensors and JSON, written aside and renamed.
+"""Checkpoints that are complete or absent: safetensors and JSON, written under a temporary name and renamed.
 
 Layout: ``<run>/checkpoints/step-00000200/{model,ema,optimizer}.safetensors`` and ``state.json``.
 """
@@ -62,7 +62,7 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
 
 
 def newest(run: Path) -> Path | None:
-    """The folder of the latest whole checkpoint of a run, or None."""
+    """The folder of the latest complete checkpoint of a run, or None."""
     finished = _finished(run)
     return finished[-1] if finished else None
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mimgen.errors import UserError
 from mimgen.types import Batch
 
-_TOTAL_FACTOR = 10
+_TOTAL_FACTOR = 10  # times `limit`: skipped steps in all that end a run
 
 
 class Guard:

@@ -78,7 +78,7 @@ def fit(
     if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         store.clean(folder)
-    accelerator.wait_for_everyone()
+    accelerator.wait_for_everyone()  # rank 0 has tidied up the folder
     latest = store.newest(folder)
     saved = None if latest is None else store.load_checkpoint(latest)
     facts = identity(settings, record)
@@ -142,6 +142,7 @@ class _Run:
             train_mode(self.objective)
             while self.step < self.settings.steps and not requested:
                 requested = self._advance(next(stream, None), images)
+            # after a signal or the time limit, too: the run resumes at this very step
             if self.step > self.saved_step:
                 self._save()
         finally:
@@ -167,7 +168,7 @@ class _Run:
         if settings.weight_decay_end is not None:
             ends = {"start": settings.weight_decay, "end": settings.weight_decay_end}
             set_decay(self.optimizer, weight_decay(self.step, **ends, steps=settings.steps))
-        # the loop alone knows the length of the run, so it says where the run stands
+        # the loop alone knows the length of the run, so it adds the progress
         micro = [replace(batch, step=step, steps=settings.steps) for batch in micro]
         outcome = self.stepper(micro, step, lr, self.stop.requested)
         self.step = step
@@ -180,7 +181,7 @@ class _Run:
             self._sample(images)
         if step % settings.save_every == 0:
             self._save()
-        # Several processes stop together, on what they told each other during the step.
+        # Several processes stop together, on the flags that they exchanged during the step.
         return outcome.stop or (self.accelerator.num_processes == 1 and self.stop.requested())
 
     def _due(self, every: int) -> bool:
@@ -209,6 +210,7 @@ class _Run:
         """Grids under the averaged weights; leaves modes and random states as they were."""
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         modes = [(module, module.training) for module in self.objective.modules()]
+        # sampling must not advance the training's random numbers, or weights would depend on sample_every
         with torch.random.fork_rng(devices), self.ema.applied(), torch.no_grad():
             self.objective.eval()
             grids = images(self.objective, self.step)
@@ -232,6 +234,7 @@ class _Run:
         }
         saved = store.Checkpoint(
             model=model,
+            # buffers and frozen weights have no average; the live ones complete the file
             ema={**model, **averages},
             optimizer=store.optimizer_tensors(self.objective, self.optimizer),
             state=state,

@@ -175,7 +175,7 @@ def _take_out(module: nn.Module) -> None:
         if isinstance(layer, LoraLayer):
             owner, _, leaf = name.rpartition(".")
             setattr(module.get_submodule(owner), leaf, layer.get_base_layer())
-    vars(module).pop("peft_config", None)  # by which peft would tell that there are adapters
+    vars(module).pop("peft_config", None)  # by which peft recognises a model with adapters
 
 
 @contextmanager
@@ -191,7 +191,7 @@ def _plain_afterwards(module: nn.Module) -> Iterator[None]:
 
 
 def _read_config(folder: Path) -> LoraConfig:
-    """What peft's file says, if it is of low-rank adapters alone."""
+    """The content of peft's file, if it is of low-rank adapters alone."""
     peft = _peft()
     try:
         config = peft.LoraConfig.from_pretrained(str(folder))

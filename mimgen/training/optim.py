@@ -59,7 +59,7 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def set_decay(optimizer: torch.optim.Optimizer, decay: float) -> None:
     """Give the groups that decay the weight decay `decay`; the exempt stay exempt."""
     for group in optimizer.param_groups:
-        if group["weight_decay"]:
+        if group["weight_decay"]:  # 0 marks the exempt, and no schedule reaches 0 (see Settings)
             group["weight_decay"] = decay
 
 
@@ -78,7 +78,7 @@ def clip_gradients(groups: Sequence[Sequence[nn.Parameter]], limit: float) -> fl
     """
     gradients = [[p.grad for p in group if p.grad is not None] for group in groups]
     norms = [_norm(group) for group in gradients]
-    total = math.hypot(*norms)
+    total = math.hypot(*norms)  # groups do not overlap, so their squares add
     if math.isfinite(total) and limit > 0:
         for group, norm in zip(gradients, norms, strict=True):
             if norm > limit:

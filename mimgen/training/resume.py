@@ -25,6 +25,7 @@ def random_state() -> dict[str, str]:
 
 def restore_random(saved: Sequence[Mapping[str, str]], rank: int, seed: int, step: int) -> None:
     """Restore this rank's generators; a rank that did not exist before gets a seed of its own."""
+    # first, for ranks beyond the saved ones: the number of processes may have grown
     torch.manual_seed(mix_seed(seed, "global", step, rank))
     if rank >= len(saved):
         return

@@ -15,6 +15,7 @@ def learning_rate(step: int, *, peak: float, steps: int, warmup: int, min_ratio:
         warmup: steps of the warm-up.
         min_ratio: share of `peak` where the cosine ends.
     """
+    # over warmup + 1, so that neither the first step has rate 0 nor the last of the warm-up the peak twice
     if step < warmup:
         return peak * (step + 1) / (warmup + 1)
     progress = min(1.0, (step - warmup) / max(1, steps - warmup))

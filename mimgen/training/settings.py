@@ -1,4 +1,4 @@
-"""What a training run is told, and what it gives back."""
+"""Settings of a training run, and its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopping politely: a signal or a clock asks, the loop answers after its step."""
+"""Stop requests: a signal or the time limit sets a flag, and the loop stops after its step."""
 
 from __future__ import annotations
 

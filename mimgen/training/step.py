@@ -95,18 +95,20 @@ class Stepper:
         """Accumulate gradients; returns this rank's scalars, averaged over the micro-batches."""
         self.optimizer.zero_grad(set_to_none=True)
         device = self.accelerator.device
-        seen: dict[str, list[Tensor]] = {}
+        collected: dict[str, list[Tensor]] = {}
         for number, batch in enumerate(batches, start=1):
+            # DDP reduces gradients over ranks in backward: once, with the last micro-batch
             alone = number < len(batches)
             with self.accelerator.no_sync(self.model) if alone else nullcontext():
                 with autocast(self.precision, device):
                     losses: Losses = self.model(to_device(batch, device))
                 total = losses.total
                 self.accelerator.backward(total / len(batches))
+            # in front for its place in the log, and again behind so that no term of that name replaces it
             named = {"loss": total, **losses.terms, **losses.metrics} | {"loss": total}
             for name, value in named.items():
-                seen.setdefault(name, []).append(torch.as_tensor(value, device=device).detach().float())
-        return {name: torch.stack(values).mean() for name, values in seen.items()}
+                collected.setdefault(name, []).append(torch.as_tensor(value, device=device).detach().float())
+        return {name: torch.stack(values).mean() for name, values in collected.items()}
 
     def _reduce(self, local: Mapping[str, Tensor], requested: bool) -> tuple[dict[str, float], bool, bool]:
         """Average over ranks in one message; (scalars, all finite, any rank asked to stop)."""
@@ -114,7 +116,7 @@ class Stepper:
         packed = torch.stack([*(flag.float() for flag in flags), *local.values()])
         if self.accelerator.num_processes > 1:
             packed = self.accelerator.reduce(packed, reduction="mean")
-        bad, stop, *values = packed.tolist()
+        bad, stop, *values = packed.tolist()  # one transfer: the device is waited for once per step
         return dict(zip(local, values, strict=True)), bad == 0, stop > 0
 
 

@@ -1,4 +1,4 @@
-"""Bands of an instrument, each with units of its own, to [0, 1] and back."""
+"""Bands of an instrument, each with its own unit, to [0, 1] and back."""
 
 from __future__ import annotations
 

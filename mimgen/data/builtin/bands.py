@@ -1,4 +1,4 @@
-"""Synthetic scenes in the 14 bands of MODIS: three hidden fields, mixed into bands with units of their own."""
+"""Synthetic scenes in the 14 bands of MODIS: three latent fields, mixed into bands with different units."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALLEST = 8
 COVERS = ("clear", "scattered", "broken", "overcast")
 SURFACES = ("water", "vegetation", "desert")
 _NAMES = {"cover": COVERS, "surface": SURFACES}
-LEVELS = 8  # layers of height in which a cloud is told
+LEVELS = 8  # height layers of the cloud profile
 _OPAQUE = 0.35  # optical depth above which a pixel counts as cloudy
 _CROP = (0.67, 1.0)  # share of the area that a random crop keeps
 

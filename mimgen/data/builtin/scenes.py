@@ -40,8 +40,8 @@ HELD_OUT = frozenset(
 )
 _PAIRS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
 
-_GAP = 0.07  # least room between objects
-_BORDER = 0.04  # least room to the border
+_GAP = 0.07  # smallest distance between objects
+_BORDER = 0.04  # smallest distance to the border
 _RADII = (0.11, 0.17)  # of one or two objects
 _SMALL = (0.10, 0.14)  # of more
 

@@ -70,7 +70,7 @@ class CachedCodes(DerivedDataset):
         return self._sample(index, 0)
 
     def sample(self, index: int, generator: torch.Generator) -> Sample:
-        """Image `index`, mirrored or not as the generator says."""
+        """Image `index`, mirrored or not at random."""
         return self._sample(index, int(self.flip and bool(torch.rand((), generator=generator) < 0.5)))
 
     def _sample(self, index: int, flip: int) -> Sample:
@@ -80,6 +80,7 @@ class CachedCodes(DerivedDataset):
         labels: Mapping[str, Any] = getattr(self.dataset, "labels", {})
         keys = getattr(self.dataset, "keys", None)
         return Sample(
+            # one byte, expanded: nobody reads this image, so it takes no memory
             image=torch.zeros(1, 1, 1, dtype=torch.uint8).expand(3, self.size, self.size),
             caption=self.dataset.captions[source],
             labels={name: int(ids[source]) for name, ids in labels.items()},
@@ -144,7 +145,7 @@ def encoded(dataset: Dataset, encode: Encode, rows: range) -> dict[str, Any]:
     """The arrays of some images by name: codes [b, 2, h, w], sources [b], conditions [b, 5]."""
     samples = [dataset[row] for row in rows]
     images = torch.stack([sample.image for sample in samples]).float() / 255
-    codes = torch.stack([encode(images), encode(images.flip(-1))], dim=1)
+    codes = torch.stack([encode(images), encode(images.flip(-1))], dim=1)  # [b, 2, h, w]
     sources = [_source(dataset, row, sample.key) for row, sample in zip(rows, samples, strict=True)]
     side = float(images.shape[-1])
     plain = torch.tensor([side, side, 0.0, 0.0, 6.0])

@@ -1,6 +1,6 @@
 """Cached token ids on disk.
 
-The folder says from which images, at which size and by which tokenizer its ids were made, and is
+The folder records from which images, at which size and by which tokenizer its ids were made, and is
 refused for anything else. While it is being filled its files carry another name.
 """
 

@@ -16,11 +16,11 @@ IMAGE_SUFFIXES = frozenset(
 
 
 class CorruptImage(ValueError):
-    """The bytes are not a whole image; data sets skip it and say so."""
+    """The bytes are not a complete image; data sets skip it and report it."""
 
 
 def decode_image(content: bytes) -> Image:
-    """Decode to mode RGB: turned as EXIF says, transparency on white, 16 bits reduced to 8.
+    """Decode to mode RGB: turned by its EXIF orientation, transparency on white, 16 bits reduced to 8.
 
     Raises:
         CorruptImage: the bytes do not decode.

@@ -25,7 +25,7 @@ class ImageDataset:
     """One's own images; see `contract.Dataset`.
 
     A corrupt image is logged once by name, counted in `corrupt`, and the next good one stands in
-    for it, so the number of samples and their order never change. `has_scores` says whether the source tells
+    for it, so the number of samples and their order never change. `has_scores` is whether the source has
     preference scores, which are the last of the micro-conditions; else that is the usual score.
 
     Args:
@@ -44,7 +44,7 @@ class ImageDataset:
         self.augments = transform.augments
         self.has_scores = listing.scores is not None
         self.corrupt: dict[str, str] = {}
-        self._square(0, None)
+        self._square(0, None)  # where nothing decodes, fail here and not in a run's first step
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -28,7 +28,7 @@ class Listing:
         digest: hash of the contents.
         labels: named class ids, one per image.
         label_names: the class names of every label set.
-        scores: preference or aesthetic score of each image, where the source tells them.
+        scores: preference or aesthetic score of each image, where the source has them.
     """
 
     name: str

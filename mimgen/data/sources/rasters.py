@@ -22,7 +22,7 @@ __all__ = ["RASTER_SUFFIXES", "RasterDataset", "open_rasters"]
 
 RASTER_SUFFIXES = (".npy", ".tif", ".tiff")
 SCALING = "bands.json"
-_MEASURED = 64  # rasters whose ranges stand for all, where no file tells them
+_MEASURED = 64  # rasters whose ranges stand for all, where no file gives them
 _TAILS = (0.005, 0.995)
 _SMALLEST_SHARE = 0.67  # of the area, of a random crop
 _ASPECT = math.log(4 / 3)
@@ -115,7 +115,7 @@ def open_rasters(folder: str | Path, size: int, split: str | None = None) -> Ras
 
 
 def _scaling(folder: Path, listing: Listing) -> BandScaling:
-    """What bands.json says, or what is measured."""
+    """The ranges of bands.json, or measured ones."""
     path = folder / SCALING
     if path.is_file():
         try:
@@ -171,7 +171,7 @@ def _geotiff(key: str, content: bytes) -> Any:
 
 
 def _completed(raster: Tensor) -> Tensor:
-    """Missing values as the mean of their band, 0 where a whole band is missing."""
+    """Missing values as the mean of their band, 0 where all of a band is missing."""
     missing = ~raster.isfinite()
     if not bool(missing.any()):
         return raster

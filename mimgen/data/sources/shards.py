@@ -108,7 +108,7 @@ def _index(shard: Path) -> list[tuple[str, dict[str, bytes], _Location]]:
                     members.setdefault(key, {})[kind] = file.read() if file else b""
     except (tarfile.TarError, EOFError, OSError) as error:
         raise UserError(f"{shard} is truncated or no tar file ({error}); fetch it again") from error
-    # A tar closes with empty blocks; one cut off between two members would else look whole.
+    # A tar closes with empty blocks; one cut off between two members would otherwise look complete.
     if shard.stat().st_size < end + BLOCK:
         raise UserError(f"{shard} is truncated: it ends at {shard.stat().st_size} bytes; fetch it again")
     return [(key, members.get(key, {}), location) for key, location in images.items()]

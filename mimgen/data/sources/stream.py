@@ -78,6 +78,7 @@ class ShardStream:
             )
         order = list(self.urls)
         if self.buffer > 1:
+            # without the rank: all readers must cut the same order, or two would read one shard
             random.Random(mix_seed(seed, "shards", epoch)).shuffle(order)
         return order[rank * workers + number :: world * workers]
 

@@ -34,7 +34,7 @@ class VolumeFolder:
         name: the folder.
         paths: files of the volumes.
         segmentations: files of the same names, None where there is none.
-        size: S, side of the cubes; smaller volumes are filled up with their least value.
+        size: S, side of the cubes; smaller volumes are padded with their smallest value.
         window: values that become 0 and 1, those beyond are clipped; None takes values as they are.
         spacing: side of a voxel in millimetres that NIfTI volumes are resampled to; None leaves them.
         augments: whether a loader's cubes lie anywhere; else they lie in the centre.

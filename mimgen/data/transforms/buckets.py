@@ -93,9 +93,9 @@ def settle(shapes: Sequence[Shape], sides: Sequence[tuple[int, int]], minimum: i
 class BucketedImages(ImageDataset):
     """One's own images, each resized and cropped to the shape of its bucket.
 
-    The sides of every image are read from its header once. The micro-conditions tell the size of the original
+    The sides of every image are read from its header once. The micro-conditions hold the size of the original
     and the crop, as of squares. A bucket holds at least `minimum` images, and one in LONGEST of all: the others go
-    into the nearest that does, so that none has to be shown much more often than the rest (see `BucketLoader`).
+    into the nearest that does, so that none is sampled much more often than the rest (see `BucketLoader`).
 
     Args:
         listing: what there is.
@@ -171,9 +171,9 @@ class BucketLoader(Loader):
     """Batches of one shape each, in an order that is a pure function of (seed, step).
 
     Each bucket is read as `Loader` reads a set: shuffled epochs that follow each other without a gap, so no image is
-    dropped. Which bucket per step takes is shuffled within rounds in which every bucket has its share of the steps, to
+    dropped. Which bucket a step takes is shuffled within rounds in which every bucket has its share of the steps, to
     the nearest step and at least one. Of buckets that each hold one in LONGEST of all images, as `BucketedImages`
-    makes them, every image is so shown at least half and at most one and a half times as often as on average.
+    makes them, every image is sampled at least half and at most one and a half times as often as on average.
 
     Args:
         dataset: has `buckets`, one index per image.
@@ -222,7 +222,7 @@ class BucketLoader(Loader):
 
 
 def _sides(listing: Listing, index: int) -> tuple[int, int]:
-    """Width and height of an image as it is shown."""
+    """Width and height of an image as it is displayed."""
     from PIL import Image
 
     try:

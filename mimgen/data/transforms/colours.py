@@ -28,7 +28,7 @@ class Colours:
         hue: largest turn, of a whole turn.
         greyed: chance of losing all colour.
         blurred: chance of a Gaussian blur.
-        sigma: least and largest standard deviation of the blur in pixels.
+        sigma: smallest and largest standard deviation of the blur in pixels.
         solarised: chance of inverting what is brighter than one half.
 
     Raises:

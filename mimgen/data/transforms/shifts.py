@@ -71,9 +71,9 @@ def shifted(images: Tensor, uniform: Tensor, padding: int) -> Tensor:
     if padding >= min(height, width):
         raise UserError(f"a shift of {padding} pixels is too large for images of {width} x {height}: choose less")
     padded = F.pad(images, (padding,) * 4, mode="reflect")
-    start = (uniform[:, :2] * (2 * padding + 1)).long()
-    rows = start[:, :1] + torch.arange(height, device=images.device)
-    columns = start[:, 1:] + torch.arange(width, device=images.device)
+    start = (uniform[:, :2] * (2 * padding + 1)).long()  # [B, 2], top left in the padded image
+    rows = start[:, :1] + torch.arange(height, device=images.device)  # [B, H]
+    columns = start[:, 1:] + torch.arange(width, device=images.device)  # [B, W]
     columns = torch.where(uniform[:, 2:] < 0.5, columns.flip(1), columns)
     position = torch.arange(len(images), device=images.device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[position, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2).contiguous()

@@ -61,11 +61,11 @@ def random_boxes(
     if not (0 < scale[0] <= scale[1] <= 1 and 0 < ratio[0] <= ratio[1]):
         raise UserError(f"crops of scale {scale} and ratio {ratio}: both are (smallest, largest), scale within 0..1")
     rows, columns = sides
-    area = rows * columns * (scale[0] + (scale[1] - scale[0]) * uniform[:, :TRIES])
+    area = rows * columns * (scale[0] + (scale[1] - scale[0]) * uniform[:, :TRIES])  # [B, TRIES]
     low, high = math.log(ratio[0]), math.log(ratio[1])
     aspect = (low + (high - low) * uniform[:, TRIES : 2 * TRIES]).exp()
     width, height = (area * aspect).sqrt().round().clamp(min=1), (area / aspect).sqrt().round().clamp(min=1)
-    fits = (width <= columns) & (height <= rows)
+    fits = (width <= columns) & (height <= rows)  # [B, TRIES]
     first = fits.int().argmax(dim=1, keepdim=True)
     # where none fits, the largest centred box of an allowed aspect
     whole_width = min(columns, max(1, round(rows * ratio[1])))
@@ -94,8 +94,9 @@ def crop(images: Tensor, boxes: Boxes, size: int, kernel: Kernel | None = None) 
     rows = _weights(boxes.top, boxes.height, images.shape[2], size, kernel or triangle)
     columns = _weights(boxes.left, boxes.width, images.shape[3], size, kernel or triangle)
     columns = torch.where(boxes.mirrored[:, None, None], columns.flip(1), columns)
+    # two small matrix products, as resizing is separable; in bf16 they would round to 8 bits of colour or fewer
     with torch.autocast(images.device.type, enabled=False):
-        rows, columns = rows.to(images.device)[:, None], columns.to(images.device)[:, None]
+        rows, columns = rows.to(images.device)[:, None], columns.to(images.device)[:, None]  # [B, 1, size, source]
         return rows @ images.float() @ columns.transpose(2, 3)
 
 
@@ -146,9 +147,9 @@ def _weights(start: Tensor, length: Tensor, source: int, size: int, kernel: Kern
     """
     start, length = start[:, None, None], length[:, None, None]
     step = length / size
-    centre = start + (torch.arange(size)[:, None] + 0.5) * step
-    position = torch.arange(source) + 0.5
-    weights = kernel((position - centre).abs() / step.clamp(min=1))
+    centre = start + (torch.arange(size)[:, None] + 0.5) * step  # [B, size, 1]
+    position = torch.arange(source) + 0.5  # [source]
+    weights = kernel((position - centre).abs() / step.clamp(min=1))  # [B, size, source]; a wider kernel when shrinking
     weights = weights * ((position > start) & (position < start + length))
     return weights / weights.sum(-1, keepdim=True)
 
@@ -208,7 +209,7 @@ class MultiCrop:
         large = number < self.large
         scale, size = (self.large_scale, self.size) if large else (self.small_scale, self.small_size)
         boxes = random_boxes(uniform[:, :NUMBERS], (images.shape[2], images.shape[3]), scale)
-        # the cubic kernel overshoots
+        # the cubic kernel overshoots at edges
         view = crop(images, boxes, size, cubic).clamp(0, 1)
         if not self.colours:
             return view

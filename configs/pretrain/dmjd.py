@@ -104,11 +104,11 @@ def experiment(
             data_config.size,
             network.patch,
             network.dim,
-            chosen.decoder_width,
-            chosen.decoder_depth,
-            chosen.decoder_heads,
-            target.dim,
-            network.prefix,
+            width=chosen.decoder_width,
+            depth=chosen.decoder_depth,
+            heads=chosen.decoder_heads,
+            output=target.dim,
+            prefix=network.prefix,
         )
         visible = VisibleBranch(network.dim, chosen.decoder_width, target.dim) if theta else None
         return DMJD(network, decoder, visible, target, masking, theta=theta)

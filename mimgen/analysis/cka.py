@@ -52,10 +52,10 @@ def unbiased_hsic(left: Tensor, right: Tensor) -> Tensor:
     if count < 4:
         raise UserError(f"the unbiased estimate needs 4 images at a time, got {count}")
     left, right = (_hollow(grams) for grams in (left, right))
-    trace = torch.einsum("lij,mij->lm", left, right)
-    left_rows, right_rows = left.sum(-1), right.sum(-1)
-    sums = left_rows.sum(-1)[:, None] * right_rows.sum(-1) / ((count - 1) * (count - 2))
-    rows = 2 / (count - 2) * left_rows @ right_rows.T
+    trace = torch.einsum("lij,mij->lm", left, right)  # [L, M] traces of products of symmetric matrices
+    left_rows, right_rows = left.sum(-1), right.sum(-1)  # [L, b] and [M, b]
+    sums = left_rows.sum(-1)[:, None] * right_rows.sum(-1) / ((count - 1) * (count - 2))  # [L, M]
+    rows = 2 / (count - 2) * left_rows @ right_rows.T  # [L, M]
     return (trace + sums - rows) / (count * (count - 3))
 
 
@@ -78,6 +78,7 @@ class MinibatchCka:
             raise UserError(f"{grams.shape[-1]} and {others.shape[-1]} images: both encoders must see the same")
         shared = unbiased_hsic(grams, others)
         own, other = unbiased_hsic(grams, grams).diagonal(), unbiased_hsic(others, others).diagonal()
+        # sums and not means: their ratio in `value` is that of the averages
         self._shared = shared if self._shared is None else self._shared + shared
         self._left = own if self._left is None else self._left + own
         self._right = other if self._right is None else self._right + other
@@ -102,8 +103,8 @@ def _cross(x: Tensor, y: Tensor) -> Tensor:
 
 def _grams(layers: Sequence[Tensor]) -> Tensor:
     """[L, b, b]; centring within the batch first changes no estimate and keeps digits."""
-    flat = [layer.flatten(1).double() for layer in layers]
-    return torch.stack([points @ points.T for points in map(_centred, flat)])
+    flat = [layer.flatten(1).double() for layer in layers]  # [b, F] each
+    return torch.stack([points @ points.T for points in map(_centred, flat)])  # [L, b, b]
 
 
 def _centred(points: Tensor) -> Tensor:

@@ -28,14 +28,14 @@ def attention_heatmap(maps: Tensor, prefix: int) -> Tensor:
     """
     if not prefix:
         return patch_attention(maps, 0).mean(-2)
-    row = maps[..., 0, prefix:].double()
+    row = maps[..., 0, prefix:].double()  # [..., N]: what the first prefix token looks at
     return row / row.sum(-1, keepdim=True).clamp(min=torch.finfo(row.dtype).tiny)
 
 
 def alike(tokens: Tensor, position: int) -> Tensor:
     """Cosine of every patch [..., N, D] to the one at `position`: [..., N], negative ones as 0."""
     unit = F.normalize(tokens.double(), dim=-1)
-    return (unit * unit[..., position : position + 1, :]).sum(-1).clamp(min=0)
+    return (unit * unit[..., position : position + 1, :]).sum(-1).clamp(min=0)  # [..., N]
 
 
 def heatmap(values: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def heatmap(values: Tensor) -> Tensor:
     share = (position - below)[..., None]
     colours = stops[below] * (1 - share) + stops[below + 1] * share
     colours[values.isnan()] = 0.5
-    return colours.movedim(-1, 0)
+    return colours.movedim(-1, 0)  # [3, h, w]
 
 
 def overlay(image: Tensor, values: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -66,7 +66,7 @@ def overlay(image: Tensor, values: Tensor, grid: tuple[int, int]) -> Tensor:
     if values.numel() != grid[0] * grid[1]:
         raise UserError(f"{values.numel()} values do not fit a grid of {grid[0]} x {grid[1]}")
     image, values = image.detach().float().cpu(), values.detach().float().cpu()
-    plane = (values / values.amax().clamp(min=1e-12)).reshape(1, 1, *grid)
+    plane = (values / values.amax().clamp(min=1e-12)).reshape(1, 1, *grid)  # [1, 1, h, w]
     colours = heatmap(F.interpolate(plane, image.shape[-2:], mode="nearest")[0, 0])
     grey = image.mean(0, keepdim=True)
     return (0.35 * grey + 0.65 * colours).clamp(0, 1)
@@ -83,16 +83,17 @@ def components(tokens: Tensor, grid: tuple[int, int], side: int) -> Tensor:
     Returns:
         [B, 3, side, side * columns / rows] in [0, 1]; patches of one colour have alike tokens.
     """
-    flat = tokens.detach().double().cpu().flatten(0, 1)
+    flat = tokens.detach().double().cpu().flatten(0, 1)  # [B N, D]
     flat = flat - flat.mean(0)
     directions = torch.linalg.eigh(flat.T @ flat).eigenvectors
-    chosen = directions[:, -3:].flip(1)
+    chosen = directions[:, -3:].flip(1)  # [D, 3]: eigh sorts ascending
     # the sign of an eigenvector is arbitrary: fixed, so that runs look the same
     chosen = chosen * chosen.gather(0, chosen.abs().argmax(0, keepdim=True)).sign()
     shares = flat @ F.pad(chosen, (0, 3 - chosen.shape[1]))
+    # quantiles, since a few outlying tokens would take the contrast from all others
     low, high = shares.quantile(0.02, dim=0), shares.quantile(0.98, dim=0)
     scaled = ((shares - low) / (high - low).clamp(min=1e-12)).clamp(0, 1).float()
-    plane = scaled.unflatten(0, (len(tokens), *grid)).permute(0, 3, 1, 2)
+    plane = scaled.unflatten(0, (len(tokens), *grid)).permute(0, 3, 1, 2)  # [B, 3, h, w]
     return F.interpolate(plane, (side, side * grid[1] // grid[0]), mode="nearest")
 
 

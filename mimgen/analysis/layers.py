@@ -104,8 +104,8 @@ def analyse(encoder: Encoder, images: Tensor, *, batch_size: int = 16) -> Analys
 def _add_levels(state: Sequence[_Layer], levels: Sequence[Tensor], grid: tuple[int, int]) -> None:
     before: Tensor | None = None
     for layer, level in zip(state, levels, strict=True):
-        layer.units = layer.units + unit(level).sum(0)
-        layer.pooled.append(level.double().mean(1).cpu())
+        layer.units = layer.units + unit(level).sum(0)  # [N, D], all that similarity between images needs
+        layer.pooled.append(level.double().mean(1).cpu())  # [b, D]
         values = singular_values(level)
         layer.add(
             token_similarity=token_similarity(level),
@@ -131,7 +131,7 @@ def _add_maps(state: Sequence[_Layer], tokens: Tokens, patch: int) -> bool:
         distance = attention_distance(maps, tokens.grid, patch, prefix)
         layer.add(
             head_distance=distance,
-            attention_distance=distance.mean(1),
+            attention_distance=distance.mean(1),  # [b], over heads
             attention_nmi=attention_nmi(maps, prefix).mean(1),
             head_similarity=head_similarity(maps, prefix),
         )

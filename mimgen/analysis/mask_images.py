@@ -52,7 +52,7 @@ def edge_energy(images: Tensor, patch: int) -> Tensor:
         images: [B, 3, H, W] in [0, 1], sides multiples of the patch.
         patch: side of a patch in pixels.
     """
-    return hog_cells(images, cell=patch).sum(1).flatten(1)
+    return hog_cells(images, cell=patch).sum(1).flatten(1)  # [B, N]
 
 
 def centredness(grid: tuple[int, int]) -> Tensor:
@@ -69,7 +69,7 @@ def centredness(grid: tuple[int, int]) -> Tensor:
 def guide_image(guide: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
     """A guide [N] in grey [3, h patch, w patch]: its smallest value black, its largest white."""
     low, high = guide.amin(), guide.amax()
-    plane = ((guide - low) / (high - low).clamp(min=1e-12)).reshape(1, 1, *grid)
+    plane = ((guide - low) / (high - low).clamp(min=1e-12)).reshape(1, 1, *grid)  # [1, 1, h, w]
     return F.interpolate(plane.float(), scale_factor=float(patch))[0].expand(3, -1, -1)
 
 

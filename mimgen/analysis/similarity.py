@@ -23,7 +23,7 @@ def token_similarity(tokens: Tensor) -> Tensor:
     Returns:
         [...] float64 in [-1, 1]; 1 where all tokens of the image are one (collapse). NaN of a single token.
     """
-    return _mean_pair(unit(tokens).sum(-2).square().sum(-1), tokens.shape[-2])
+    return _mean_pair(unit(tokens).sum(-2).square().sum(-1), tokens.shape[-2])  # [...]; no N x N matrix
 
 
 def between_images(units: Tensor, images: int) -> Tensor:

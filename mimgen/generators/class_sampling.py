@@ -44,7 +44,7 @@ class ClassPredictor:
         # both branches in one batch: [2 B, N], the dropped class behind
         labels = torch.cat([self.labels, torch.full_like(self.labels, self.transformer.dropped)])
         both = self.transformer(tokens.repeat(2, 1), labels, positions=positions.repeat(2, 1))
-        conditional, unconditional = both.chunk(2)
+        conditional, unconditional = both.chunk(2)  # [B, M, K] each
         return conditional, unconditional
 
 

@@ -75,7 +75,7 @@ class ClassTokens(GeneratorObjective):
         if self.label not in batch.labels:
             known = ", ".join(batch.labels) or "none"
             raise UserError(f'the data have no labels "{self.label}" (they have {known}): choose others with label')
-        tokens = self.tokens(batch).flatten(1)
+        tokens = self.tokens(batch).flatten(1)  # [B, N]
         mask = Mask(self.masking(tokens.shape[1], batch.rng)[0].masked.to(tokens.device))
         drop = (batch.rng.uniform() < self.drop_label).to(tokens.device)
         return self.losses(tokens, batch.labels[self.label].to(tokens.device), mask, drop)
@@ -93,7 +93,7 @@ class ClassTokens(GeneratorObjective):
         logits = self.transformer(with_mask_token(tokens, mask, self.transformer.mask_id), labels).float()
         each = F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none", label_smoothing=self.label_smoothing)
         masked = mask.predict.float()
-        weight = masked + self.visible_weight * (1 - masked)
+        weight = masked + self.visible_weight * (1 - masked)  # [B, N]
         right = (logits.argmax(-1) == tokens).float() * masked
         return Losses(
             {"cross_entropy": distributed_mean((each * weight).sum(), weight.sum())},

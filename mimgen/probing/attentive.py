@@ -114,6 +114,7 @@ def attentive_probe(
             than 5 images (2 with a single setting), the pooling is unknown or does not fit the tokens, or
             training diverged.
     """
+    # the first of equals is chosen: the smallest rate, and of that the largest decay
     settings = sorted(product(training.rates, training.decays), key=lambda pair: (pair[0], -pair[1]))
     minimum = 5 if len(settings) > 1 else 2  # a fifth of train chooses; BatchNorm wants two images
     probe_split = ProbeSplit.check(train_x, train_y, test_x, test_y, tokens=True, minimum=minimum)
@@ -194,7 +195,7 @@ def _scores(stack: HeadStack, x: Tensor, classes: Tensor, rows: Tensor) -> list[
     """Accuracy of each copy on `rows` of train."""
     rows = rows.sort().values
     predicted = torch.cat([stack.predict(_read(x, part, stack.head)).cpu() for part in rows.split(256)], 1)
-    return (predicted == classes[rows]).double().mean(1).tolist()
+    return (predicted == classes[rows]).double().mean(1).tolist()  # over images; predicted is [copies, rows]
 
 
 def _read(x: Tensor, rows: Tensor, head: torch.nn.Module) -> Tensor:

@@ -75,7 +75,7 @@ class _Classifier(nn.Module):
         """[B, 3, H, W] -> logits [B, classes]."""
         tokens = self.encoder(images)
         if self.pool == "mean":
-            return self.head(tokens.patches.mean(1))
+            return self.head(tokens.patches.mean(1))  # [B, classes]
         if not tokens.prefix.shape[1]:
             raise UserError('this encoder has no class or register token; fine-tune with pool="mean"')
         return self.head(tokens.prefix[:, 0])
@@ -163,7 +163,7 @@ def _train(
         model.encoder, model.head, decay=settings.layer_decay, weight_decay=settings.weight_decay
     )
     optimizer = torch.optim.AdamW(groups, lr=settings.base_lr)
-    peak = settings.base_lr * settings.batch_size / 256
+    peak = settings.base_lr * settings.batch_size / 256  # linear scaling rule, as in MAE
     count = int(classes.max()) + 1
     generator, numbers = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     per_epoch = -(-len(images) // settings.batch_size)
@@ -177,7 +177,7 @@ def _train(
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["scale"]
             batch = images[rows].to(device).float()
-            targets = F.one_hot(classes[rows].to(device), count).float()
+            targets = F.one_hot(classes[rows].to(device), count).float()  # [b, classes]
             if settings.mixup:
                 batch, targets = _mixed(batch, targets, float(numbers.beta(settings.mixup, settings.mixup)))
             total += _step(model, optimizer, batch, targets, settings) * len(rows)

@@ -63,7 +63,7 @@ def knn_probe(
     if not ks or not temperatures or min(ks) < 1 or min(temperatures) <= 0:
         raise UserError(f"k-NN: k must be at least 1 and temperatures above 0, got {ks} and {temperatures}")
     probe_split = ProbeSplit.check(train_x, train_y, test_x, test_y, minimum=2)
-    maximum = min(max(ks), len(train_x) - 1)
+    maximum = min(max(ks), len(train_x) - 1)  # in the search on train an image is not its own neighbour
     held, _ = probe_split.holdout(seed, 1.0, _VALIDATED)
     near = neighbours(train_x[held], train_x, maximum, skip=held)
     found, classes = neighbours(test_x, train_x, maximum), probe_split.train
@@ -99,15 +99,16 @@ def neighbours(queries: Tensor, keys: Tensor, k: int, *, skip: Tensor | None = N
         raise UserError(f"k-NN: {k} neighbours were asked for, there are {count - (skip is not None)}")
     if queries.shape[1] != keys.shape[1]:
         raise UserError(f"k-NN: keys have {keys.shape[1]} features, queries {queries.shape[1]}")
+    # balances the two searches, n / block maxima and k * block candidates
     block = max(1, int((count / k) ** 0.5))
     blocks = -(-count // block)
     normal = _normal(keys, block * blocks, queries.device)
     rows = max(1, _SIMILARITIES // len(normal))
     parts = []
     for start in range(0, len(queries), rows):
-        part = F.normalize(queries[start : start + rows].float(), dim=1)
-        similarity = part @ normal.T
-        similarity[:, count:] = -torch.inf
+        part = F.normalize(queries[start : start + rows].float(), dim=1)  # [rows, F]
+        similarity = part @ normal.T  # [rows, n and padding]
+        similarity[:, count:] = -torch.inf  # padding is nobody's neighbour
         if skip is not None:
             similarity.scatter_(1, skip[start : start + rows, None].to(similarity.device), -torch.inf)
         parts.append(_best(similarity, k, blocks))
@@ -127,7 +128,7 @@ def vote(near: Neighbours, classes: Tensor, count: int, temperature: float, k: i
     similarity, index = near.similarity[:, :k], near.index[:, :k]
     # Less the row's largest, which changes no winner, so that low temperatures do not overflow.
     weights = ((similarity - similarity[:, :1]) / temperature).exp()
-    neighbour_classes = classes.to(index.device)[index]
+    neighbour_classes = classes.to(index.device)[index]  # [m, k]
     winners = [
         torch.zeros(len(part), count, device=part.device).scatter_add_(1, names, part).argmax(1)
         for part, names in zip(weights.split(4096), neighbour_classes.split(4096))
@@ -149,9 +150,10 @@ def _best(similarity: Tensor, k: int, blocks: int) -> tuple[Tensor, Tensor]:
     if blocks <= k:
         best = similarity.topk(k, dim=1)
         return best.values, best.indices
-    grouped = similarity.unflatten(1, (-1, blocks))
+    grouped = similarity.unflatten(1, (-1, blocks))  # [rows, block, blocks]
+    # exact: the k largest lie in the k blocks with the largest maxima; [rows, k]
     chosen = grouped.amax(1).topk(k, dim=1, sorted=False).indices
     inside = torch.arange(grouped.shape[1], device=similarity.device) * blocks
-    positions = (chosen[:, :, None] + inside).flatten(1)
+    positions = (chosen[:, :, None] + inside).flatten(1)  # [rows, k block]
     best = similarity.gather(1, positions).topk(k, dim=1)
     return best.values, positions.gather(1, best.indices)

@@ -37,9 +37,9 @@ def linear_probe(
     held, kept = probe_split.holdout(seed)
     classes = probe_split.train
     x = train_x.cpu().double()
-    tried = _predictions(x[kept], classes[kept], x[held], probe_split.count, _REGULARISATIONS)
+    tried = _predictions(x[kept], classes[kept], x[held], probe_split.count, _REGULARISATIONS)  # [R, held]
     right = (tried == classes[held]).double().mean(1)
-    best = max(range(len(_REGULARISATIONS)), key=lambda i: (float(right[i]), i))
+    best = max(range(len(_REGULARISATIONS)), key=lambda i: (float(right[i]), i))  # of equals the strongest
     chosen = _REGULARISATIONS[best]
     predicted = _predictions(x, classes, test_x.cpu().double(), probe_split.count, (chosen,))[0]
     return probe_split.score(predicted, "linear", regularisation=chosen, validation=float(right[best]))
@@ -58,10 +58,11 @@ def _predictions(
     offset = targets.mean(0)
     targets = (targets - offset) / len(x)
     if x.shape[1] <= len(x):
-        values, vectors = torch.linalg.eigh(x.T @ x / len(x))
-        left, right = points @ vectors, vectors.T @ (x.T @ targets)
+        values, vectors = torch.linalg.eigh(x.T @ x / len(x))  # [F], [F, F]
+        left, right = points @ vectors, vectors.T @ (x.T @ targets)  # [m, F], [F, C]
     else:
+        # fewer images than features: the Gram matrix [n, n] is the smaller problem
         values, vectors = torch.linalg.eigh(x @ x.T / len(x))
-        left, right = (points @ x.T) @ vectors, vectors.T @ targets
-    values = values.clamp(min=0)[:, None]
+        left, right = (points @ x.T) @ vectors, vectors.T @ targets  # [m, n], [n, C]
+    values = values.clamp(min=0)[:, None]  # rounding makes zeros negative
     return torch.stack([(left @ (right / (values + each)) + offset).argmax(1) for each in regularisations])

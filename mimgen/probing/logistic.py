@@ -44,6 +44,7 @@ def logistic_probe(
     """
     if not regularisations or min(regularisations) < 0:
         raise UserError(f"logistic probe: regularisations must be 0 or more, got {regularisations}")
+    # strongest first: each solution is a warm start for the next
     ordered = sorted(regularisations, reverse=True)
     several = len(ordered) > 1
     probe_split = ProbeSplit.check(train_x, train_y, test_x, test_y, minimum=5 if several else 2)
@@ -103,9 +104,9 @@ def fit_logistic(
     )  # fmt: skip
 
     def loss() -> Tensor:
-        scores = _logits(x, weights).log_softmax(1)
+        scores = _logits(x, weights).log_softmax(1)  # [n, C]
         value = -scores[rows, classes].mean() + 0.5 * regularisation * weights[:-1].square().sum()
-        slope = scores.exp_()
+        slope = scores.exp_()  # in place: p, and then p minus the one-hot labels
         slope[rows, classes] -= 1
         slope /= len(x)
         assert weights.grad is not None
@@ -118,4 +119,4 @@ def fit_logistic(
 
 
 def _logits(x: Tensor, weights: Tensor) -> Tensor:
-    return torch.addmm(weights[-1], x, weights[:-1])
+    return torch.addmm(weights[-1], x, weights[:-1])  # [n, C]

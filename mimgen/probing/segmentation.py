@@ -74,7 +74,7 @@ def patch_shares(masks: Tensor, grid: tuple[int, int], classes: int) -> Tensor:
     for part in masks.split(64):
         cells = part.unflatten(1, (rows, -1)).unflatten(3, (columns, -1)).transpose(2, 3).flatten(3).flatten(1, 2)
         counts = F.one_hot(cells + 1, classes + 1).sum(2)[..., 1:].float()  # the first column counts the ignored
-        parts.append(counts / counts.sum(-1, keepdim=True).clamp(min=1))
+        parts.append(counts / counts.sum(-1, keepdim=True).clamp(min=1))  # [b, N, C]
     return torch.cat(parts)
 
 
@@ -123,8 +123,9 @@ def knn_segmentation(
     scores = []
     for part in test_x.reshape(-1, test_x.shape[-1]).split(1024):
         similar, positions = _nearest(F.normalize(part.float(), dim=-1), bank, k)
+        # less the row's largest, which cancels in the mean and keeps exp from overflowing
         weights = ((similar - similar[:, :1]) / temperature).exp()
-        votes = (weights[..., None] * shares[positions]).sum(1)
+        votes = (weights[..., None] * shares[positions]).sum(1)  # [q, C]
         scores.append(votes / weights.sum(1, keepdim=True))
     details = {"k": k, "temperature": temperature, "patches": len(bank)}
     return _graded(torch.cat(scores), train_masks, test_masks, grid, classes, "knn", details)
@@ -163,7 +164,7 @@ def linear_segmentation(
     deviation = x.double().std(0, unbiased=False)
     scale = torch.where(deviation > 1e-8 * deviation.max(), deviation, torch.inf)  # constants say nothing
     offset = shares.double().mean(0)
-    gram = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64)
+    gram = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64)  # [D, D], summed up slice by slice
     cross = torch.zeros(x.shape[1], classes, dtype=torch.float64)
     for part, share in zip(x.split(_ROWS), shares.split(_ROWS)):
         part = (part.double() - mean) / scale
@@ -202,10 +203,10 @@ def _nearest(queries: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
     best = queries.new_full((len(queries), 0), 0.0)
     positions = torch.zeros(len(queries), 0, dtype=torch.int64)
     for start in range(0, len(bank), 4 * _ROWS):
-        part = queries @ bank[start : start + 4 * _ROWS].T
+        part = queries @ bank[start : start + 4 * _ROWS].T  # [q, slice]
         values, found = part.topk(min(k, part.shape[1]), dim=1)
         values, found = torch.cat([best, values], 1), torch.cat([positions, found + start], 1)
-        best, order = values.topk(min(k, values.shape[1]), dim=1)
+        best, order = values.topk(min(k, values.shape[1]), dim=1)  # [q, at most k]
         positions = found.gather(1, order)
     return best, positions
 
@@ -220,9 +221,10 @@ def _graded(
     details: Mapping[str, Any],
 ) -> SegmentationResult:
     """Scores of patches [m * N, C] to classes of pixels, and how many are right."""
-    planes = scores.unflatten(0, (len(masks), *grid)).movedim(-1, 1)
+    planes = scores.unflatten(0, (len(masks), *grid)).movedim(-1, 1)  # [m, C, h, w]
     size = (int(masks.shape[-2]), int(masks.shape[-1]))
     predicted = torch.cat(
+        # scores are interpolated, not classes: borders may cross patches
         [F.interpolate(part, size, mode="bilinear", align_corners=False).argmax(1) for part in planes.split(64)]
     )
     miou, iou = mean_iou(predicted, masks, classes)

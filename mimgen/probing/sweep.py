@@ -108,14 +108,14 @@ def principal(x: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         [n, R], [m, R] and the variances [R], R the rank.
     """
     if x.shape[1] <= len(x):
-        values, axes = torch.linalg.eigh((x.T @ x).double() / len(x))
+        values, axes = torch.linalg.eigh((x.T @ x).double() / len(x))  # [F], [F, F]
         keep = values > 1e-7 * values[-1]
         axes = axes[:, keep].float()
     else:
-        values, sides = torch.linalg.eigh((x @ x.T).double() / len(x))
+        values, sides = torch.linalg.eigh((x @ x.T).double() / len(x))  # [n], [n, n]
         keep = values > 1e-7 * values[-1]
-        axes = x.T @ (sides[:, keep] / (values[keep] * len(x)).sqrt()).float()
-    return x @ axes, points @ axes, values[keep].float()
+        axes = x.T @ (sides[:, keep] / (values[keep] * len(x)).sqrt()).float()  # [F, R]
+    return x @ axes, points @ axes, values[keep].float()  # [n, R], [m, R], [R]
 
 
 def train_all(
@@ -142,16 +142,16 @@ def train_all(
         sweep: epochs, batch and momentum.
         seed: determines the order of the images.
     """
-    x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+    x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)  # [n, R + 1], the last for the bias
     width, number = x.shape[1], len(settings)
     rates = torch.tensor([rate for rate, _ in settings])
     decay = torch.tensor([regularisation for _, regularisation in settings]) * torch.ones(width, 1)
-    decay[-1] = 0
+    decay[-1] = 0  # biases are free
     # Axes with next to no variance hold noise: damped by a hundredth of the mean variance.
     bound = torch.cat([curvature, curvature.new_ones(1)])[:, None] + 0.01 * curvature.mean() + 2 * decay
-    steps_of = (rates * 2 / bound)[:, :, None]
+    steps_of = (rates * 2 / bound)[:, :, None]  # [R + 1, S, 1]
     decay = decay[:, :, None]
-    weights = torch.zeros(width, number, count)
+    weights = torch.zeros(width, number, count)  # [R + 1, S, C]
     velocity = torch.zeros_like(weights)
     generator = torch.Generator().manual_seed(seed)
     batch = _batch(sweep, x)
@@ -162,12 +162,12 @@ def train_all(
         for rows in order.tensor_split(each):
             slope = _slope(x[rows], classes[rows], weights).addcmul_(decay, weights)
             velocity.mul_(sweep.momentum).add_(slope)
-            slope.add_(velocity, alpha=sweep.momentum).mul_(steps_of)
+            slope.add_(velocity, alpha=sweep.momentum).mul_(steps_of)  # Nesterov's momentum
             fade = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * done / total)))
             # (1 - momentum): the rate is that of the sum of the steps that momentum makes of one.
             weights.sub_(slope, alpha=float(fade) * (1 - sweep.momentum))
             done += 1
-    return weights.transpose(0, 1)
+    return weights.transpose(0, 1)  # [S, R + 1, C]
 
 
 def accuracies(x: Tensor, classes: Tensor, weights: Tensor) -> list[float]:
@@ -181,7 +181,7 @@ def accuracies(x: Tensor, classes: Tensor, weights: Tensor) -> list[float]:
 
 def _slope(x: Tensor, classes: Tensor, weights: Tensor) -> Tensor:
     """[R + 1, S, C] gradient of the mean cross-entropy of every probe, from two matrix products."""
-    slope = (x @ weights.flatten(1)).unflatten(1, weights.shape[1:]).softmax(2)
+    slope = (x @ weights.flatten(1)).unflatten(1, weights.shape[1:]).softmax(2)  # [n, S, C]
     slope[torch.arange(len(x)), :, classes] -= 1
     return (x.T @ slope.flatten(1)).div_(len(x)).unflatten(1, weights.shape[1:])
 

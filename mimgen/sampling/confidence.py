@@ -60,6 +60,7 @@ def masked_length(
     """
     share = torch.tensor(schedule((step + 1) / steps)) * starting_mask_ratio
     scheduled = (share.to(unknown.device) * count).floor().long()
+    # every step reveals at least one token and leaves one for the last
     return torch.minimum(scheduled, unknown - 1).clamp(min=1)
 
 
@@ -80,7 +81,7 @@ def mask_by_random_topk(
         uniform: [B, N] numbers in [0, 1] of the Gumbel noise.
     """
     scores = confidence(probabilities, temperature, uniform)
-    cut_off = scores.sort(1).values.gather(1, length.clamp(max=scores.shape[1] - 1)[:, None])
+    cut_off = scores.sort(1).values.gather(1, length.clamp(max=scores.shape[1] - 1)[:, None])  # [B, 1]
     return scores < cut_off
 
 
@@ -111,9 +112,9 @@ def scheduler_step(
         choice_uniform: [B, N] in (0, 1) for the Gumbel noise.
         starting_mask_ratio: multiplies the share of the schedule.
     """
-    flat = tokens.flatten(1)
+    flat = tokens.flatten(1)  # [B, N]
     if tokens.ndim == 3:
-        logits = logits.flatten(2).transpose(1, 2)
+        logits = logits.flatten(2).transpose(1, 2)  # [B, N, K]
     unknown = flat == mask_id
     probabilities = logits.float().softmax(-1)
     sampled = sample_by_inverse_cdf(probabilities, token_uniform.view(flat.shape))
@@ -121,6 +122,7 @@ def scheduler_step(
     if step == steps - 1:
         return Step(filled.view(tokens.shape), filled.view(tokens.shape))
     chosen = probabilities.gather(-1, filled.clamp(max=probabilities.shape[-1] - 1)[..., None])[..., 0]
+    # known tokens get the largest confidence and so stay
     chosen = torch.where(unknown, chosen, torch.finfo(torch.float32).max)
     length = masked_length(schedule, step, steps, flat.shape[1], unknown.sum(1), starting_mask_ratio)
     masked = mask_by_random_topk(length, chosen, temperature, choice_uniform)

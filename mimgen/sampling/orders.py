@@ -65,10 +65,10 @@ class Halton:
     def plan(self, grid: tuple[int, int], rng: SampleRNG) -> Tensor | None:
         """[B, N] int64 ranks 0 .. N-1, rolled by an amount sampled from `rng` if asked for."""
         count = grid[0] * grid[1]
-        ranks = halton_cells(grid).argsort().expand(len(rng), -1)
+        ranks = halton_cells(grid).argsort().expand(len(rng), -1)  # [B, N]; the inverse of a permutation
         if not self.roll:
             return ranks
-        shift = (rng.uniform(1) * count).long()
+        shift = (rng.uniform(1) * count).long()  # [B, 1]
         return (ranks + shift) % count
 
 
@@ -90,12 +90,12 @@ def halton_cells(grid: tuple[int, int], points: int | None = None) -> Tensor:
     if rows < 1 or columns < 1:
         raise UserError(f"grid {grid}: rows and columns must be at least 1")
     count = rows * columns
-    length = points or 4 * count
+    length = points or 4 * count  # points repeat cells, so more are needed than there are cells
     while True:
         row = (_radical_inverse(length, 2) * rows).floor().long()
         column = (_radical_inverse(length, 3) * columns).floor().long()
         index = torch.arange(length)
-        first = torch.full((count,), length).scatter_reduce(0, row * columns + column, index, "amin")
+        first = torch.full((count,), length).scatter_reduce(0, row * columns + column, index, "amin")  # [h w]
         visited = int((first < length).sum())
         if points is not None or visited == count:
             return first.argsort(stable=True)[:visited]

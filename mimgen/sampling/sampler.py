@@ -54,7 +54,7 @@ class _Positions:
     @classmethod
     def padded(cls, index: Tensor, valid: Tensor) -> _Positions:
         """Padding repeats a row's last position: what a row asks for depends on no other row."""
-        last = index.gather(1, (valid.sum(1, keepdim=True) - 1).clamp(min=0))
+        last = index.gather(1, (valid.sum(1, keepdim=True) - 1).clamp(min=0))  # [B, 1]
         return cls(torch.where(valid, index, last), valid)
 
 
@@ -75,7 +75,7 @@ class _Canvas:
     def unmask(self, accept: Tensor, index: Tensor, sampled: SampledTokens, step: int) -> None:
         """Write the tokens at the positions of `index` [B, M] where `accept` [B, M] is true."""
         rows, columns = accept.nonzero(as_tuple=True)
-        where = index[rows, columns]
+        where = index[rows, columns]  # [number accepted]
         self.tokens[rows, where] = sampled.tokens[rows, columns]
         self.log_probs[rows, where] = sampled.log_probs[rows, columns]
         self.unmasked_at[rows, where] = step
@@ -176,7 +176,7 @@ def unmask(
     if resample and not isinstance(order, Confidence):
         raise UserError("redraw: tokens are sampled again in the order by confidence only")
     canvas = _Canvas.start(tokens, mask_id)
-    at_first = canvas.masked.sum(1)
+    at_first = canvas.masked.sum(1)  # [B]
     ranks = order.plan(grid, rng)
     ranks = None if ranks is None else ranks.to(tokens.device)
     for step in range(steps):
@@ -254,8 +254,9 @@ def _next(ranks: Tensor, masked: Tensor, count: Tensor) -> _Positions:
     """The `count` masked positions of lowest rank, ascending by position."""
     length = ranks.shape[1]
     maximum = int(count.max())
-    first = torch.argsort(torch.where(masked, ranks, length), dim=1, stable=True)[:, :maximum]
-    valid = torch.arange(maximum, device=masked.device) < count[:, None]
+    first = torch.argsort(torch.where(masked, ranks, length), dim=1, stable=True)[:, :maximum]  # [B, M]
+    valid = torch.arange(maximum, device=masked.device) < count[:, None]  # [B, M]
+    # padding sorts behind every position and finds its own again by the remainder
     index, back = torch.where(valid, first, length + first).sort(1)
     return _Positions.padded(index % length, valid.gather(1, back))
 

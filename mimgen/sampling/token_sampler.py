@@ -92,11 +92,11 @@ def _sample_likeliest(logits: Tensor, uniform: Tensor, top_k: int) -> Tensor:
     if top_k >= logits.shape[-1]:
         return sample_by_inverse_cdf(logits.softmax(-1), uniform)
     values, codes = logits.topk(top_k, dim=-1)
-    return _chosen(codes, sample_by_inverse_cdf(values.softmax(-1), uniform))
+    return _chosen(codes, sample_by_inverse_cdf(values.softmax(-1), uniform))  # from ranks back to codes
 
 
 def _chosen(values: Tensor, sampled: Tensor) -> Tensor:
-    return values.gather(-1, sampled.unsqueeze(-1)).squeeze(-1)
+    return values.gather(-1, sampled.unsqueeze(-1)).squeeze(-1)  # [...]
 
 
 def _likeliest(logits: Tensor, top_k: int | None) -> Tensor:

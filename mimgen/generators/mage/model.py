@@ -140,6 +140,7 @@ class MageTransformer(PretrainedModule):
             raise UserError(f"{positions} positions for {count - 1} tokens and a class slot: give at least {count}")
         self.side, self.codebook_size, self.dim, self.mask_id = side, codebook_size, width, codebook_size + 1
         self.depth = depth
+        # behind the codes: the class slot, then the mask
         self.token_emb = Embedding(codebook_size + 2, positions or count, width)
         self.blocks = nn.ModuleList([DroppingBlock(width, heads, mlp_ratio, dropout) for _ in range(depth)])
         self.norm = nn.LayerNorm(width, EPS)
@@ -204,7 +205,7 @@ class MageTransformer(PretrainedModule):
             )
         x = self.token_emb(F.pad(tokens, (1, 0), value=self.codebook_size))
         if keep is not None:
-            x = torch.cat([x[:, :1], gather_tokens(x[:, 1:], keep)], dim=1)
+            x = torch.cat([x[:, :1], gather_tokens(x[:, 1:], keep)], dim=1)  # [B, 1 + kept, D]
         x, levels = self.dropout(x), {}
         for index, block in enumerate(self.blocks):
             x = block(x)
@@ -223,11 +224,12 @@ class MageTransformer(PretrainedModule):
             keep: as for `encode`.
             slot: keep the class slot in front, [B, 1 + N, E].
         """
-        x = self.decoder_embed(latent)
+        x = self.decoder_embed(latent)  # [B, 1 + kept, E]
+        # the decoder has no mask vector: the class slot stands in for masked and dropped tokens
         first, seen = x[:, :1], x[:, 1:]
         if keep is not None:
             everywhere = first.expand(-1, masked.shape[1], -1)
-            seen = everywhere.scatter(1, keep[..., None].expand_as(seen), seen)
+            seen = everywhere.scatter(1, keep[..., None].expand_as(seen), seen)  # [B, N, E]
         x = torch.cat([first, torch.where(masked[..., None], first, seen)], dim=1) + self.decoder_pos_embed_learned
         for block in self.decoder_blocks:
             x = block(x)

@@ -46,13 +46,14 @@ class MAGE(GeneratorObjective):
 
     def forward(self, batch: Batch) -> Losses:
         """Losses with the term "cross_entropy" (nats a masked token) and the metric "accuracy"."""
-        tokens = self.tokens(batch).flatten(1)
+        tokens = self.tokens(batch).flatten(1)  # [B, N]
         masked, dropped = self.masking(tokens.shape[1], batch.rng)
         return self.losses(tokens, Mask(masked.masked.to(tokens.device)), Mask(dropped.masked.to(tokens.device)))
 
     def losses(self, tokens: Tensor, masked: Mask, dropped: Mask) -> Losses:
         """The loss of ids [B, N] for chosen masks; every dropped token must be a masked one."""
         scored = masked.predict
+        # of the masked tokens alone, [n, K]
         logits = self.transformer.head(self.states(tokens, masked, dropped)[scored]).float()
         right, goal = logits.argmax(-1) == tokens[scored], tokens[scored]
         total = F.cross_entropy(logits, goal, reduction="sum", label_smoothing=self.label_smoothing)

@@ -50,7 +50,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]."""
         q, k = (F.rms_norm(layer(x), x.shape[-1:], eps=EPS) for layer in (self.wq, self.wk))
-        q, k, v = (t.unflatten(-1, (self.heads, -1)) for t in (q, k, self.wv(x)))
+        q, k, v = (t.unflatten(-1, (self.heads, -1)) for t in (q, k, self.wv(x)))  # [B, T, H, D / H] each
         return self.dropout(self.wo(attend(q, k, v).flatten(2)))
 
 
@@ -65,6 +65,7 @@ class GatedMlp(nn.Module):
 
     def __init__(self, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
+        # 2 / 3, since three matrices of it have as many weights as two of `hidden`
         inner = -(-int(2 * hidden / 3) // _ROUND) * _ROUND
         self.w1, self.w3 = (nn.Linear(width, inner, bias=False) for _ in range(2))
         self.w2 = nn.Linear(inner, width, bias=False)
@@ -122,7 +123,7 @@ class ModulatedNorm(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """x [B, T, D] with condition [B, D] -> [B, T, D]."""
-        shift, scale = self.mlp(condition)[:, None].chunk(2, dim=-1)
+        shift, scale = self.mlp(condition)[:, None].chunk(2, dim=-1)  # [B, 1, D] each
         return self.norm_final(x) * (1 + scale) + shift
 
 
@@ -165,8 +166,8 @@ class ClassTransformer(PretrainedModule):
         super().__init__()
         self.side, self.codebook_size, self.width = side, codebook_size, width
         self.mask_id, self.dropped, self.mask_logit = codebook_size, classes, mask_logit
-        self.tok_emb = nn.Embedding(codebook_size + 1, width)
-        self.cls_emb = nn.Embedding(classes + 1, width)
+        self.tok_emb = nn.Embedding(codebook_size + 1, width)  # the last row is the mask
+        self.cls_emb = nn.Embedding(classes + 1, width)  # the last row is the dropped class
         self.pos_emb = nn.Embedding(side * side, width)
         self.reg_tokens = nn.Embedding(registers, width) if registers else None
         blocks = [Block(width, heads, hidden, dropout) for _ in range(depth)]
@@ -213,9 +214,9 @@ class ClassTransformer(PretrainedModule):
                 "or build it with another side"
             )
         condition = self.cls_emb(labels)
-        x = self.tok_emb(tokens) + self.pos_emb.weight
+        x = self.tok_emb(tokens) + self.pos_emb.weight  # [B, N, D]
         if self.reg_tokens is not None:
-            x = torch.cat([x, self.reg_tokens.weight.expand(len(x), -1, -1)], dim=1)
+            x = torch.cat([x, self.reg_tokens.weight.expand(len(x), -1, -1)], dim=1)  # [B, N + registers, D]
         x = self.dropout(x)
         blocks = self.transformer["layers"]
         assert isinstance(blocks, nn.ModuleList)

@@ -33,7 +33,7 @@ class Modulation(nn.Module):
 
     def forward(self, condition: Tensor) -> tuple[Tensor, ...]:
         """[B, D] -> `parts` vectors [B, 1, D]."""
-        return self.linear(F.silu(condition))[:, None].chunk(self.parts, dim=-1)
+        return self.linear(F.silu(condition))[:, None].chunk(self.parts, dim=-1)  # [B, 1, D] each
 
 
 class FeedForward(nn.Module):
@@ -107,7 +107,7 @@ class JointBlock(nn.Module):
         k = rotate(k, table)
         if store is not None:
             store.fill(k, v)
-        mixed = attend(rotate(q, table), k, v).flatten(2)
+        mixed = attend(rotate(q, table), k, v).flatten(2)  # [B, T + N, D]
         from_text, from_image = mixed.split([text.shape[1], image.shape[1]], dim=1)
         image = image + gate * self.attn.to_out[0](from_image)
         text = text + t_gate * self.attn.to_add_out(from_text)
@@ -172,7 +172,7 @@ class SingleBlock(nn.Module):
         if store is not None:
             store.fill(k, v)
         if at is not None:
-            x, h = gather_tokens(x, at), gather_tokens(h, at)
+            x, h = gather_tokens(x, at), gather_tokens(h, at)  # [B, M, D]
             table = (table[0][at], table[1][at])
         mixed = attend(rotate(self.attn.queries(h), table), k, v)
         return x + gate * self._out(mixed, h)
@@ -187,4 +187,4 @@ class SingleBlock(nn.Module):
 
     def _out(self, mixed: Tensor, h: Tensor) -> Tensor:
         mlp = F.gelu(self.proj_mlp(h), approximate="tanh")
-        return self.proj_out(torch.cat([mixed.flatten(2), mlp], dim=-1))
+        return self.proj_out(torch.cat([mixed.flatten(2), mlp], dim=-1))  # 5 D in, D out

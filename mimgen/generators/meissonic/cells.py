@@ -83,8 +83,8 @@ class CellGrid:
     def tokens(self, cells: Tensor) -> tuple[Tensor, Tensor]:
         """Positions of the tokens of cells [...]: [..., side^2], and whether they lie inside the grid."""
         inner = torch.arange(self.side, device=cells.device)
-        row = (cells // self.shape[1])[..., None, None] * self.side + inner[:, None]
-        column = (cells % self.shape[1])[..., None, None] * self.side + inner
+        row = (cells // self.shape[1])[..., None, None] * self.side + inner[:, None]  # [..., side, 1]
+        column = (cells % self.shape[1])[..., None, None] * self.side + inner  # [..., 1, side]
         inside = (row < self.rows) & (column < self.columns)
         row, column = row.clamp(max=self.rows - 1), column.clamp(max=self.columns - 1)
         return (row * self.columns + column).flatten(-2), inside.flatten(-2)

@@ -13,7 +13,7 @@ def sinusoid(values: Tensor, width: int = 256) -> Tensor:
     half = width // 2
     # float32 on purpose: released models were trained with this rounding (values reach 1e6)
     exponents = -math.log(10000.0) * torch.arange(half, dtype=torch.float32, device=values.device) / half
-    angles = values.float()[..., None] * exponents.exp()
+    angles = values.float()[..., None] * exponents.exp()  # [..., width / 2]
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 

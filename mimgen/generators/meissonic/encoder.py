@@ -67,6 +67,7 @@ class GeneratorEncoder(nn.Module):
             raise ValueError("the generator reads token ids; this tokenizer is continuous")
         text = self.text_encoder.encode([""] * len(images))
         height, width = images.shape[-2:]
+        # uncropped, and the score 6 that the release samples with
         sizes = torch.tensor([width, height, 0, 0, 6], dtype=torch.float32, device=images.device)
         shows: AbstractContextManager[list[Tensor]] = attention_maps() if attention else nullcontext([])
         with shows as maps:
@@ -79,5 +80,5 @@ class GeneratorEncoder(nn.Module):
                 layers=tuple(layers),
             )
         count = patches.shape[1]  # the text comes first
-        shown = tuple(maps[block][..., -count:, -count:] for block in attention)
+        shown = tuple(maps[block][..., -count:, -count:] for block in attention)  # [B, H, N, N] each
         return Tokens(patches, self.transformer.trunk_grid(*codes.shape[1:]), patches[:, :0], levels, shown)

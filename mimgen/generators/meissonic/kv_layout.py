@@ -92,7 +92,7 @@ def _nearest(keys: Tensor, movers: Tensor, anchors: Tensor, slot: Tensor) -> tup
     if not moved.shape[1]:
         return moved, moved, real
     keys = F.normalize(keys.float(), dim=-1)
-    scores = gather_tokens(keys, moved) @ gather_tokens(keys, near).transpose(1, 2)
+    scores = gather_tokens(keys, moved) @ gather_tokens(keys, near).transpose(1, 2)  # [B, R, anchors]
     best = scores.masked_fill(~valid[:, None], float("-inf")).argmax(-1)
-    into = slot.gather(1, near.gather(1, best))
+    into = slot.gather(1, near.gather(1, best))  # [B, R]
     return moved.masked_fill(~real, keys.shape[1]), into.masked_fill(~real, 0), real

@@ -135,7 +135,7 @@ class MeissonicNetwork(PretrainedModule):
             image_ids: [n, 3] rotary positions of the trunk cells; their own grid when None.
         """
         pooled = pooled.to(self.dtype)
-        micro = self.micro_scale * sinusoid(sizes).flatten(1).to(pooled.dtype)
+        micro = self.micro_scale * sinusoid(sizes).flatten(1).to(pooled.dtype)  # [B, 5 x 256]
         vector = self.time_text_embed.text_embedder(self.cond_embed(torch.cat([pooled, micro], dim=1)))
         text = self.encoder_proj_layer_norm(self.context_embedder(states.to(self.dtype)))
         if image_ids is None:
@@ -152,7 +152,7 @@ class MeissonicNetwork(PretrainedModule):
         """What the blocks read of tokens [B, h, w]: [B, n, D], or [B, m, D] at cells [B, m]."""
         places = prepared.places
         if cells is not None:
-            where, inside = prepared.grid.tokens(cells)
+            where, inside = prepared.grid.tokens(cells)  # [B, m, side^2] each
             x = self.embed.rows(tokens.flatten(1).gather(1, where.flatten(1)).view_as(where))
             x = x if places is None else x + places[0].flatten(1).T[where]
             x = x.squeeze(2) if self.down_block is None else self.down_block.down(x, inside)
@@ -160,7 +160,7 @@ class MeissonicNetwork(PretrainedModule):
             x = self.embed(tokens)
             x = x if places is None else x + places
             x = x if self.down_block is None else self.down_block(x)
-            x = x.flatten(2).transpose(1, 2)
+            x = x.flatten(2).transpose(1, 2)  # [B, n, D]
         return self.project_to_hidden(self.project_to_hidden_norm(x))
 
     def _position_table(self, grid: tuple[int, int]) -> Tensor | None:
@@ -221,8 +221,8 @@ class MeissonicNetwork(PretrainedModule):
         x = self.project_from_hidden(self.project_from_hidden_norm(cells))
         if self.up_block is None:
             return gather_tokens(x, positions)
-        x = self.up_block.up(x)
-        return gather_tokens(x.flatten(1, 2), positions * x.shape[2] + corners)
+        x = self.up_block.up(x)  # [B, n, side^2, D]
+        return gather_tokens(x.flatten(1, 2), positions * x.shape[2] + corners)  # [B, M, D]
 
 def _check(width: int, pooled: int, vocabulary: int, codebook: int, guidance_embeds: bool) -> None:
     if pooled != width:

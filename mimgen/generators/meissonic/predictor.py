@@ -91,7 +91,7 @@ class TextPredictor:
         logits = self.transformer.mlm_layer.logits(self.features(tokens, positions, step, guided))
         if not guided:
             return logits
-        conditional, unconditional = logits.chunk(2)
+        conditional, unconditional = logits.chunk(2)  # [B, M, K] each
         return conditional, unconditional
 
     def guided(self, tokens: Tensor, positions: Tensor, step: int, weight: float) -> Tensor:
@@ -149,7 +149,7 @@ class TextPredictor:
     def _refreshed(self, tokens: Tensor, positions: Tensor, step: int, weight: float) -> Tensor:
         """Both branches at all tokens that may be asked for until the next time."""
         wanted = (tokens == self.transformer.mask_id) | marked(positions, tokens.shape[1])
-        where = Cells.where(wanted).index
+        where = Cells.where(wanted).index  # [B, m]
         both = self.features(tokens, where, step, True, keep=len(tokens))
         conditional, unconditional = (_scattered(part, where, tokens.shape[1]) for part in both.float().chunk(2))
         self._difference = _Difference(conditional - unconditional, step)
@@ -212,4 +212,4 @@ def _pushed(conditional: Tensor, difference: Tensor, weight: float) -> Tensor:
 def _scattered(values: Tensor, where: Tensor, count: int) -> Tensor:
     """Values [B, M, D] at their positions in [B, count, D], zeros elsewhere."""
     scattered = values.new_zeros(len(values), count, values.shape[2])
-    return scattered.scatter(1, where[..., None].expand_as(values), values)
+    return scattered.scatter(1, where[..., None].expand_as(values), values)  # [B, count, D]

@@ -35,11 +35,12 @@ class DigitTable(nn.Module):
         for level in levels:
             columns.append(F.one_hot(ids % level, level))
             ids = ids // level
-        known = torch.cat(columns, dim=1).float()
+        known = torch.cat(columns, dim=1).float()  # [K, sum of levels]
         table = torch.zeros(rows, sum(levels))
         table[: min(rows, len(known))] = known[:rows]
         self.register_buffer("digits", table, persistent=False)
         # neighbouring values of a digit start alike: half of each row is linear in the value
+        # evenly spread over +-1.7 = +-sqrt 3 the variance is about 1, as of the noise
         slopes = [torch.linspace(-1.7, 1.7, level)[:, None] * torch.randn(1, width) for level in levels]
         initial = (torch.cat(slopes) + torch.randn(sum(levels), width)) / (2 * len(levels)) ** 0.5
         self.rows = nn.Parameter(scale * initial)
@@ -61,7 +62,7 @@ class TokenEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, h, w] int64 -> [B, D, h, w]."""
-        return self.rows(tokens).movedim(-1, 1)
+        return self.rows(tokens).movedim(-1, 1)  # [B, D, h, w]
 
     def rows(self, tokens: Tensor) -> Tensor:
         """Ids of any shape [...] int64 -> [..., D]."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mimgen.cli.options import parse
 from mimgen.errors import UserError, choose
-from mimgen.pipelines.open import BUNDLED, open_pipeline, open_tokenizer
+from mimgen.pipelines.open import BUNDLED, open_text_pipeline, open_tokenizer
 
 __all__ = ["main"]
 
@@ -119,7 +119,7 @@ def _measured(name: str, options: Arguments) -> dict[str, Any]:
         return measure.reconstruction(
             tokenizer, options.data, pixels, split, options.limit, extractor=options.extractor, weights=options.weights
         )
-    pipeline = open_pipeline(options.model)
+    pipeline = open_text_pipeline(options.model)
     if name == "probe":
         return measure.probe(pipeline, options.data, seed=options.seed)
     scored = measure.composition(

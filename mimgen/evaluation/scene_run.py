@@ -15,7 +15,7 @@ from mimgen.errors import UserError
 from mimgen.evaluation.clip_score import clip_score
 from mimgen.evaluation.measure import size_of, through
 from mimgen.evaluation.scenes import SceneCheck, evaluate_scenes, verify_scenes
-from mimgen.pipelines.open import open_pipeline
+from mimgen.pipelines.open import open_text_pipeline
 from mimgen.types import mix_seed
 
 __all__ = ["EvaluatedScenes", "SceneEvaluation"]
@@ -102,7 +102,7 @@ class SceneEvaluation:
 
     def _generated(self) -> _Samples:
         """An image for each caption, and the true images through the model's tokenizer."""
-        pipeline = open_pipeline(self.model)
+        pipeline = open_text_pipeline(self.model)
         data = open_scenes(size_of(pipeline), self.split)
         numbers = list(range(len(data))[: self.limit])  # the first: kinds of caption take turns in the set
         captions = [data.captions[number] for number in numbers]

@@ -11,9 +11,10 @@ from mimgen.errors import UserError
 
 if TYPE_CHECKING:
     from mimgen.pipelines.base import Pipeline
+    from mimgen.pipelines.text_to_image import TextToImagePipeline
     from mimgen.tokenizers import Tokenizer
 
-__all__ = ["BUNDLED", "find_pipeline", "open_pipeline", "open_tokenizer", "pipeline_conditioning"]
+__all__ = ["BUNDLED", "find_pipeline", "open_pipeline", "open_text_pipeline", "open_tokenizer", "pipeline_conditioning"]
 
 
 def find_pipeline(model: str, flag: str = "--model") -> Path:
@@ -52,6 +53,20 @@ def open_pipeline(model: str, memory: float | None = None) -> Pipeline:
     apply_memory(pipeline.transformer, others, bounds)
     if torch.cuda.is_available():
         move_parts((pipeline.transformer, pipeline.vqvae), text_encoder, bounds, "cuda")
+    return pipeline
+
+
+def open_text_pipeline(model: str) -> TextToImagePipeline:
+    """As `open_pipeline`, for what reads captions.
+
+    Raises:
+        UserError: the model is conditioned on classes, or on nothing.
+    """
+    from mimgen.pipelines import text_to_image
+
+    pipeline = open_pipeline(model)
+    if not isinstance(pipeline, text_to_image.TextToImagePipeline):
+        raise UserError(f"{model} does not read captions: pass a text-to-image model, such as bundled")
     return pipeline
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mimgen.bundled import pipeline_folder
 from mimgen.errors import UserError
 from mimgen.files import path_like
-from mimgen.pipelines.open import BUNDLED, find_pipeline, open_pipeline, trained_at
+from mimgen.pipelines.open import BUNDLED, find_pipeline, open_text_pipeline, trained_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -213,7 +213,7 @@ def _transformers(rest: str, pixels: int | None) -> _FoundEncoder:
 def _generator(spec: str, pixels: int | None) -> _FoundEncoder:
     from mimgen.generators import GeneratorEncoder
 
-    pipeline = open_pipeline(spec)
+    pipeline = open_text_pipeline(spec)
     encoder = GeneratorEncoder(pipeline.transformer, pipeline.vqvae, pipeline.text_encoder)
     side = pixels or pipeline.preset.resolution[0]
     return _FoundEncoder(encoder, spec if spec == BUNDLED else _name(Path(spec)), side, "generator")

@@ -13,7 +13,7 @@ from mimgen.data import Dataset, load_images, open_dataset
 from mimgen.evaluation.composition import evaluate_composition
 from mimgen.evaluation.reconstruction import evaluate_reconstruction
 from mimgen.generators import GeneratorEncoder
-from mimgen.pipelines import TextToImagePipeline
+from mimgen.pipelines import Pipeline, TextToImagePipeline
 from mimgen.probing import extract, linear_probe, raw_pixels
 from mimgen.tokenizers import Tokenizer
 
@@ -159,12 +159,12 @@ def probe(pipeline: TextToImagePipeline, spec: str, *, seed: int = 0) -> dict[st
     return {**outcome, "features": "all blocks, mean over patches", "reference_set": spec, "split": "val"}
 
 
-def size_of(pipeline: TextToImagePipeline) -> int:
+def size_of(pipeline: Pipeline) -> int:
     """Side of the pipeline's images in pixels."""
     return pipeline.preset.resolution[0]
 
 
-def through(pipeline: TextToImagePipeline, true: Tensor) -> Tensor:
+def through(pipeline: Pipeline, true: Tensor) -> Tensor:
     """Images [n, 3, S, S] through the pipeline's tokenizer and back, on the CPU."""
     tokenizer = pipeline.vqvae
     return tokenizer.decode(tokenizer.encode(true.to(pipeline.transformer.device))).cpu()

@@ -15,6 +15,8 @@ from mimgen.generators.mage.model import released_preset as mage_preset
 from mimgen.generators.titok_maskgit.model import released_preset as titok_preset
 from mimgen.pipelines import ClassToImagePipeline, Preset, TextToImagePipeline, edit, load_pipeline
 from mimgen.pipelines.load import pipeline_of
+from mimgen.pipelines.open import open_text_pipeline
+from mimgen.probing.open import open_encoder
 from mimgen.tokenizers import ConvTokenizer
 
 CODES, NAMES = 40, ("cat", "dog", "tench, Tinca tinca")
@@ -112,3 +114,11 @@ def test_a_generator_has_one_kind_of_pipeline() -> None:
         ClassToImagePipeline(generator("maskgit"), tokenizer, Preset(), NAMES[:2])
     assert all(isinstance(generator(name), Generator) for name in ASKED)
     assert not isinstance(tokenizer, Generator)
+
+
+@pytest.mark.parametrize("name", ["maskgit", "mage"])
+def test_what_reads_captions_refuses_other_generators(name: str, tmp_path: Path) -> None:
+    pipeline(name).save(tmp_path)
+    for opened in (open_text_pipeline, open_encoder):
+        with pytest.raises(UserError, match="does not read captions: pass a text-to-image model"):
+            opened(str(tmp_path))

@@ -105,13 +105,13 @@ class _StepTemperatures:
         )
 
 
-def _temperature_schedule(heatmap: TemperatureLike, steps: int) -> list[float]:
+def _temperature_schedule(temperature: TemperatureLike, steps: int) -> list[float]:
     """The temperature of each step."""
-    if isinstance(heatmap, (int, float)):
-        return [float(heatmap)] * steps
-    if isinstance(heatmap, (tuple, list)):
-        return choice_temperatures(heatmap, steps).tolist()
-    return [heatmap.at(step, steps) for step in range(steps)]
+    if isinstance(temperature, (int, float)):
+        return [float(temperature)] * steps
+    if isinstance(temperature, (tuple, list)):
+        return choice_temperatures(temperature, steps).tolist()
+    return [temperature.at(step, steps) for step in range(steps)]
 
 
 @torch.no_grad()

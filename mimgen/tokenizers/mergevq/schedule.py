@@ -129,9 +129,9 @@ def check_keep(keep: int, tokens: int, allowed: Sequence[int]) -> None:
     if keep in allowed:
         return
     if keep > tokens:
-        probe_split = f"the image has only {tokens} tokens"
+        reason = f"the image has only {tokens} tokens"
     elif keep < 1 or math.isqrt(keep) ** 2 != keep:
-        probe_split = "kept tokens are packed in a square"
+        reason = "kept tokens are packed in a square"
     else:
-        probe_split = "a layer at most halves the tokens, and so few are not reached"
-    raise UserError(f"cannot keep {keep} of {tokens} tokens: {probe_split}; keep one of {', '.join(map(str, allowed))}")
+        reason = "a layer at most halves the tokens, and so few are not reached"
+    raise UserError(f"cannot keep {keep} of {tokens} tokens: {reason}; keep one of {', '.join(map(str, allowed))}")
